@@ -1,0 +1,91 @@
+"""Sets of integers as their boundaries: the one representation under addresses and ports.
+
+A set is a sorted tuple of an even number of integers `(start, end, start, end, …)`, each pair a
+half-open run `[start, end)`; runs neither touch nor overlap, so equal sets are equal tuples and
+membership is the parity of one bisection.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+Intervals = tuple[int, ...]
+
+EMPTY: Intervals = ()
+
+
+def from_ranges(ranges: Iterable[tuple[int, int]]) -> Intervals:
+    """Return the union of inclusive ranges `(first, last)`, in any order, overlapping or not."""
+    merged: list[int] = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1]:
+            merged[-1] = max(merged[-1], last + 1)
+        else:
+            merged += (first, last + 1)
+    return tuple(merged)
+
+
+def to_ranges(intervals: Intervals) -> Iterator[tuple[int, int]]:
+    """Yield the runs as inclusive ranges, in order."""
+    for index in range(0, len(intervals), 2):
+        yield intervals[index], intervals[index + 1] - 1
+
+
+def contains(intervals: Intervals, value: int) -> bool:
+    return bisect_right(intervals, value) % 2 == 1
+
+
+def union(*sets: Intervals) -> Intervals:
+    given = [each for each in sets if each]
+    if len(given) <= 1:
+        return given[0] if given else EMPTY
+    return from_ranges(pair for each in given for pair in to_ranges(each))
+
+
+def intersection(left: Intervals, right: Intervals) -> Intervals:
+    result: list[int] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        start = max(left[i], right[j])
+        end = min(left[i + 1], right[j + 1])
+        if start < end:
+            result += (start, end)
+        if left[i + 1] <= right[j + 1]:
+            i += 2
+        else:
+            j += 2
+    return tuple(result)
+
+
+def difference(left: Intervals, right: Intervals) -> Intervals:
+    """Return what is in `left` and not in `right`."""
+    result: list[int] = []
+    j = 0
+    for i in range(0, len(left), 2):
+        start, end = left[i], left[i + 1]
+        while j < len(right) and right[j + 1] <= start:
+            j += 2
+        k = j
+        while k < len(right) and right[k] < end:
+            if right[k] > start:
+                result += (start, right[k])
+            start = max(start, right[k + 1])
+            k += 2
+        if start < end:
+            result += (start, end)
+    return tuple(result)
+
+
+def overlaps(left: Intervals, right: Intervals) -> bool:
+    """Return whether the two share a value.  Bisects the longer for each run of the shorter."""
+    if len(left) > len(right):
+        left, right = right, left
+    for i in range(0, len(left), 2):
+        # In an even place nothing contains the start; then the next run decides.
+        place = bisect_right(right, left[i])
+        if place % 2 == 1 or (place < len(right) and right[place] < left[i + 1]):
+            return True
+    return False
+
+
+def size(intervals: Intervals) -> int:
+    return sum(intervals[1::2]) - sum(intervals[::2])

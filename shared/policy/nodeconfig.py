@@ -1,0 +1,372 @@
+"""What one node is told to enforce: the contract between a site's planner and its nodes.
+
+A configuration holds only what touches the traffic of the node's own workloads.  Rules name
+address sets instead of listing addresses, and a set's id depends on what it stands for (the
+peers of a rule's side), not on its members: so a workload that moves changes members of a few
+sets and no rule.
+
+The hash covers everything that a data plane enforces and can be asked back, and nothing else.
+A node computes it from what it *reads back* from its kernel; another hash is drift.
+
+Judgement (first match wins, tier by tier, `pass` ends a tier) is defined here once, for the
+in-memory data plane, for ending connections that are now denied, and as the yardstick of the
+kernel's answer.  An agent imports this module and no planner.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+from shared.algebra.cidrs import AddressSet, Family, parse_cidrs
+
+TIERS: Final = ("mandatory", "local", "default")
+Tier = Literal["mandatory", "local", "default"]
+NodeAction = Literal["allow", "deny", "reject", "pass"]
+Verdict = Literal["allow", "deny", "reject"]
+
+PORT_PROTOCOLS: Final = frozenset({6, 17, 132})
+"""tcp, udp and sctp: the protocols whose packets have ports."""
+
+
+class Packet(NamedTuple):
+    """A connection's first packet.  Ports are 0 where the protocol has none."""
+
+    family: Family
+    source: int
+    destination: int
+    protocol: int
+    source_port: int = 0
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeService:
+    """One protocol with its ports, as inclusive disjoint ranges in order; None is any port."""
+
+    protocol: int
+    ports: tuple[tuple[int, int], ...] | None = None
+    source_ports: tuple[tuple[int, int], ...] | None = None
+
+    def matches(self, packet: Packet) -> bool:
+        return (
+            packet.protocol == self.protocol
+            and _in_ranges(self.ports, packet.port)
+            and _in_ranges(self.source_ports, packet.source_port)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRule:
+    """One rule as a node enforces it.
+
+    `source`, `destination` and `within` are ids of sets in the configuration; None is any
+    address (of `within`: no restriction).  With `within`, one end at least must lie there.
+    `services` None is any protocol.  `id` (16 hex digits) identifies the rule by its
+    provenance, across generations; counters and logs carry it.
+    """
+
+    id: str
+    tier: Tier
+    tenant: str
+    policy: str
+    rule: str
+    origin: str
+    action: NodeAction
+    log: bool = False
+    source: str | None = None
+    destination: str | None = None
+    services: tuple[NodeService, ...] | None = None
+    within: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfiguration:
+    """All that a node enforces: an immutable value.
+
+    `addresses` are the node's own workloads' (minimal CIDRs): traffic with no end there is
+    never touched.  `sets` maps an id (`s` and 16 hex digits) to minimal CIDRs, both families.
+    `rules` stand in order of evaluation: tier by tier, within a tier first match wins.
+    """
+
+    node: str
+    default_action: Literal["allow", "deny"]
+    addresses: tuple[str, ...] = ()
+    sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rules: tuple[NodeRule, ...] = ()
+
+    def hash(self) -> str:
+        """Return the SHA-256 (hex) of what is enforced."""
+        return enforcement_hash(self.default_action, self.addresses, self.sets, self.rules)
+
+
+def rule_id(tier: str, tenant: str, policy: str, rule: str, origin: str) -> str:
+    """Return the id under which a rule is counted and logged."""
+    provenance = f"{tier}\0{tenant}\0{policy}\0{rule}\0{origin}"
+    return hashlib.sha256(provenance.encode()).hexdigest()[:16]
+
+
+def enforcement_hash(
+    default_action: str,
+    addresses: Sequence[str],
+    sets: Mapping[str, Sequence[str]],
+    rules: Sequence[NodeRule],
+) -> str:
+    """Return the SHA-256 (hex) of a canonical text of what is enforced.
+
+    Of a rule's provenance only its id and tier count: a data plane can be asked back for those.
+    """
+    digest = hashlib.sha256()
+    digest.update(f"hanse/node/1\ndefault {default_action}\nown {' '.join(addresses)}\n".encode())
+    for name in sorted(sets):
+        digest.update(f"set {name} {' '.join(sets[name])}\n".encode())
+    for rule in rules:
+        digest.update(f"rule {_enforced(rule)}\n".encode())
+    return digest.hexdigest()
+
+
+class Judgement(NamedTuple):
+    """The verdict on a packet, and the rule that gave it (None: the site's default action)."""
+
+    verdict: Verdict
+    rule: NodeRule | None
+
+
+class Judge:
+    """Judges packets by one configuration; parses its sets once."""
+
+    def __init__(self, configuration: NodeConfiguration) -> None:
+        self._default: Verdict = configuration.default_action
+        self._own = parse_cidrs(configuration.addresses)
+        self._sets = {name: parse_cidrs(cidrs) for name, cidrs in configuration.sets.items()}
+        self._tiers = [
+            [rule for rule in configuration.rules if rule.tier == tier] for tier in TIERS
+        ]
+
+    def concerns(self, packet: Packet) -> bool:
+        """Return whether an end of the packet is one of the node's own workloads."""
+        return self._own.contains(packet.family, packet.source) or self._own.contains(
+            packet.family, packet.destination
+        )
+
+    def judge(self, packet: Packet) -> Judgement | None:
+        """Return the verdict; None for traffic that the node never touches."""
+        if not self.concerns(packet):
+            return None
+        for tier in self._tiers:
+            for rule in tier:
+                if self._matches(rule, packet):
+                    if rule.action == "pass":
+                        break
+                    return Judgement(rule.action, rule)
+        return Judgement(self._default, None)
+
+    def _matches(self, rule: NodeRule, packet: Packet) -> bool:
+        family = packet.family
+        return (
+            (rule.services is None or any(each.matches(packet) for each in rule.services))
+            and self._holds(rule.source, family, packet.source)
+            and self._holds(rule.destination, family, packet.destination)
+            and (
+                rule.within is None
+                or self._holds(rule.within, family, packet.source)
+                or self._holds(rule.within, family, packet.destination)
+            )
+        )
+
+    def _holds(self, name: str | None, family: Family, address: int) -> bool:
+        return name is None or self._sets[name].contains(family, address)
+
+
+def to_json(configuration: NodeConfiguration) -> dict[str, Any]:
+    """Return the wire form: plain lists, objects and text, absent where any or default."""
+    return {
+        "node": configuration.node,
+        "defaultAction": configuration.default_action,
+        "addresses": list(configuration.addresses),
+        "sets": {name: list(cidrs) for name, cidrs in configuration.sets.items()},
+        "rules": [rule_to_json(rule) for rule in configuration.rules],
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> NodeConfiguration:
+    """Return the configuration of a wire form; KeyError, TypeError or ValueError on another."""
+    return NodeConfiguration(
+        node=data["node"],
+        default_action=data["defaultAction"],
+        addresses=tuple(data["addresses"]),
+        sets={name: tuple(cidrs) for name, cidrs in data["sets"].items()},
+        rules=tuple(rule_from_json(rule) for rule in data["rules"]),
+    )
+
+
+def rule_to_json(rule: NodeRule) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "id": rule.id,
+        "tier": rule.tier,
+        "tenant": rule.tenant,
+        "policy": rule.policy,
+        "rule": rule.rule,
+        "origin": rule.origin,
+        "action": rule.action,
+    }
+    if rule.log:
+        data["log"] = True
+    for name in ("source", "destination", "within"):
+        if (value := getattr(rule, name)) is not None:
+            data[name] = value
+    if rule.services is not None:
+        data["services"] = [
+            {
+                "protocol": each.protocol,
+                **({"ports": each.ports} if each.ports is not None else {}),
+                **({"sourcePorts": each.source_ports} if each.source_ports is not None else {}),
+            }
+            for each in rule.services
+        ]
+    return data
+
+
+def rule_from_json(data: Mapping[str, Any]) -> NodeRule:
+    services = data.get("services")
+    return NodeRule(
+        id=data["id"],
+        tier=data["tier"],
+        tenant=data["tenant"],
+        policy=data["policy"],
+        rule=data["rule"],
+        origin=data["origin"],
+        action=data["action"],
+        log=data.get("log", False),
+        source=data.get("source"),
+        destination=data.get("destination"),
+        within=data.get("within"),
+        services=None
+        if services is None
+        else tuple(
+            NodeService(
+                each["protocol"], _ranges(each.get("ports")), _ranges(each.get("sourcePorts"))
+            )
+            for each in services
+        ),
+    )
+
+
+def compute_delta(have: NodeConfiguration, want: NodeConfiguration) -> dict[str, Any]:
+    """Return what turns `have` into `want`, in wire form; the inverse is apply_delta.
+
+    Sets carry added and removed members; rules are one splice `[at, remove, [inserted]]` each,
+    with places in the old list, from the last to the first.  Equal parts are absent.
+    """
+    delta: dict[str, Any] = {"base": have.hash(), "hash": want.hash()}
+    if have.default_action != want.default_action:
+        delta["defaultAction"] = want.default_action
+    if have.addresses != want.addresses:
+        delta["addresses"] = _members(have.addresses, want.addresses)
+    sets: dict[str, Any] = {}
+    for name in have.sets.keys() | want.sets.keys():
+        if name not in want.sets:
+            sets[name] = None
+        elif name not in have.sets or have.sets[name] != want.sets[name]:
+            sets[name] = _members(have.sets.get(name, ()), want.sets[name])
+    if sets:
+        delta["sets"] = sets
+    if splices := _splices(have.rules, want.rules):
+        delta["rules"] = splices
+    return delta
+
+
+def apply_delta(have: NodeConfiguration, delta: Mapping[str, Any]) -> NodeConfiguration:
+    """Return the configuration after `delta`; ValueError if it doesn't fit or doesn't add up."""
+    if have.hash() != delta["base"]:
+        raise ValueError("the delta is for another configuration")
+    sets = dict(have.sets)
+    for name, change in delta.get("sets", {}).items():
+        if change is None:
+            del sets[name]
+        else:
+            sets[name] = _changed(sets.get(name, ()), change)
+    rules = list(have.rules)
+    for at, remove, inserted in delta.get("rules", ()):
+        rules[at : at + remove] = [rule_from_json(rule) for rule in inserted]
+    result = NodeConfiguration(
+        node=have.node,
+        default_action=delta.get("defaultAction", have.default_action),
+        addresses=_changed(have.addresses, delta["addresses"])
+        if "addresses" in delta
+        else have.addresses,
+        sets=sets,
+        rules=tuple(rules),
+    )
+    if result.hash() != delta["hash"]:
+        raise ValueError("the delta does not lead to the configuration that it announces")
+    return result
+
+
+def _enforced(rule: NodeRule) -> str:
+    services = "any"
+    if rule.services is not None:
+        services = ",".join(
+            f"{each.protocol}:{_ports_text(each.source_ports)}:{_ports_text(each.ports)}"
+            for each in rule.services
+        )
+    return (
+        f"{rule.id} {rule.tier} {rule.action} {'log' if rule.log else '-'} {rule.source} "
+        f"{rule.destination} {rule.within} {services}"
+    )
+
+
+def _ports_text(ranges: tuple[tuple[int, int], ...] | None) -> str:
+    if ranges is None:
+        return "*"
+    return "+".join(f"{first}-{last}" for first, last in ranges)
+
+
+def _in_ranges(ranges: tuple[tuple[int, int], ...] | None, value: int) -> bool:
+    return ranges is None or any(first <= value <= last for first, last in ranges)
+
+
+def _ranges(pairs: Any) -> tuple[tuple[int, int], ...] | None:
+    return None if pairs is None else tuple((first, last) for first, last in pairs)
+
+
+def _members(have: Sequence[str], want: Sequence[str]) -> dict[str, list[str]]:
+    before, after = set(have), set(want)
+    return {
+        "add": [each for each in want if each not in before],
+        "remove": [each for each in have if each not in after],
+    }
+
+
+def _changed(have: Sequence[str], change: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    members = (set(have) - set(change["remove"])) | set(change["add"])
+    # Minimal CIDRs are disjoint, so parsing and printing them only puts them in order.
+    return parse_cidrs(members).cidrs()
+
+
+def _splices(have: Sequence[NodeRule], want: Sequence[NodeRule]) -> list[list[Any]]:
+    """Return splices by unchanged runs, found by rule id and content in order of `want`.
+
+    A longest common subsequence would be shorter at times; matching runs greedily is linear.
+    """
+    places = {rule: place for place, rule in enumerate(have)}
+    splices: list[list[Any]] = []
+    at = 0
+    inserted: list[Any] = []
+    for rule in want:
+        place = places.get(rule, -1)
+        if place < at:
+            inserted.append(rule_to_json(rule))
+            continue
+        if place > at or inserted:
+            splices.append([at, place - at, inserted])
+            inserted = []
+        at = place + 1
+    if at < len(have) or inserted:
+        splices.append([at, len(have) - at, inserted])
+    return splices[::-1]
+
+
+def addresses_of(configuration: NodeConfiguration) -> AddressSet:
+    """Return the node's own workloads' addresses."""
+    return parse_cidrs(configuration.addresses)

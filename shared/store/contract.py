@@ -1,0 +1,289 @@
+"""What a store of revisioned objects promises, whatever database is beneath.
+
+One counter of revisions per store, and an incarnation that names one life of it.  A transaction
+takes one revision and is all or nothing; a snapshot sees one revision; a watch yields every later
+change once and in order.  Values are plain JSON data: the store knows keys, labels and revisions,
+not kinds.
+
+Spec and status are two worlds.  Spec changes take a revision, enter history and the watch log, and
+carry an audit record in the same transaction.  Status is the latest observed value only, has a
+sequence of its own and no history.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from shared.ids import Generation, Incarnation, Key, Revision
+
+ABSENT: Final = Revision(0)
+"""As an expected revision: there must be no such object."""
+
+JSON = Mapping[str, Any]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a writer wants an object to be."""
+
+    key: Key
+    spec: JSON
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    origin: str | None = None
+    """On an SDSP: `federation`, `region/NAME` or `local`; None on the FSM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as it stands at some revision.  `status` is the latest, not that revision's."""
+
+    key: Key
+    uid: str
+    spec: JSON
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    origin: str | None
+    revision: Revision
+    generation: Generation
+    created_at: datetime
+    updated_at: datetime
+    status: JSON = field(default_factory=dict)
+
+
+class Operation(StrEnum):
+    PUT = "put"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object's change within a revision.
+
+    Of a deletion, `after` is None and `before` the last version; of a creation, `before` is None.
+    """
+
+    revision: Revision
+    operation: Operation
+    key: Key
+    before: Stored | None
+    after: Stored | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One revision's changes, whole: a watcher never sees half of a transaction."""
+
+    revision: Revision
+    digest: str
+    """Chains a SHA-256 over all changes since the store was created."""
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """Nothing else happened up to here."""
+
+    revision: Revision
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    sequence: int
+    key: Key
+    status: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a store is: its incarnation, last revision and the digest there."""
+
+    incarnation: Incarnation
+    revision: Revision
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Who did what; append-only.  `diff` holds the fields before and after, secrets left out."""
+
+    at: datetime
+    request_id: str
+    identity: str
+    action: str
+    outcome: str
+    tenant: str | None = None
+    key: Key | None = None
+    source_address: str | None = None
+    diff: JSON = field(default_factory=dict)
+    reason: str | None = None
+    revision: Revision | None = None
+    trace_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which objects: None means any.  `labels` decides by an object's labels and runs on rows
+    that the other terms let through.
+    """
+
+    kinds: frozenset[str] | None = None
+    tenants: frozenset[str] | None = None
+    scopes: frozenset[str] | None = None
+    names: frozenset[str] | None = None
+    labels: Callable[[Mapping[str, str]], bool] | None = None
+
+
+EVERYTHING: Final = Selection()
+
+
+class Snapshot(Protocol):
+    """A consistent view at one revision; cannot write."""
+
+    @property
+    def position(self) -> Position: ...
+
+    async def get(self, key: Key) -> Stored | None:
+        """Return the object as of this revision; None if there is none."""
+
+    async def list(
+        self,
+        selection: Selection = EVERYTHING,
+        *,
+        after: Key | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Stored]:
+        """Return objects in key order, from the one behind `after`, at most `limit`."""
+
+    async def records(self, space: str) -> Mapping[str, JSON]:
+        """Return the component's own records of a space by name; see Transaction.put_record.
+
+        Records have no history: of an old revision's snapshot they are the latest.
+        """
+
+    async def record(self, space: str, name: str) -> JSON | None: ...
+
+
+class Transaction(Protocol):
+    """All-or-nothing writes that share one revision; handed to a unit of work by Store.transact.
+
+    Reads see the latest state and this transaction's own writes.
+    """
+
+    @property
+    def base(self) -> Position:
+        """The store's position beneath this transaction's writes."""
+
+    async def get(self, key: Key) -> Stored | None: ...
+
+    async def list(self, selection: Selection = EVERYTHING) -> Sequence[Stored]: ...
+
+    async def put(self, draft: Draft, *, expected: Revision | None = None) -> Stored:
+        """Create an object or replace it; return it as it will stand.
+
+        With `expected`, only if it is still at that revision (ABSENT: if there is none), else
+        RevisionConflict.  Writing what is already there changes nothing and takes no revision.
+        A change of labels or annotations alone leaves the generation.
+        """
+
+    async def delete(self, key: Key, *, expected: Revision | None = None) -> Stored:
+        """Delete an object and return its last version; NotFound, RevisionConflict."""
+
+    async def put_record(self, space: str, name: str, value: JSON) -> None:
+        """Write one of the component's own records (a feed position, a spent token's serial).
+
+        Records are not objects: no revision, no watch, no history, nothing a person sees.
+        """
+
+    async def delete_record(self, space: str, name: str) -> None:
+        """Delete a record; nothing happens if there is none."""
+
+    async def record(self, space: str, name: str) -> JSON | None: ...
+
+    async def records(self, space: str) -> Mapping[str, JSON]: ...
+
+    async def audit(self, record: AuditRecord) -> None:
+        """Append an audit record; its revision is this transaction's, if it takes one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed(Generic[Result]):
+    """What a unit of work returned, and where the store stood after it."""
+
+    result: Result
+    position: Position
+    replayed: bool = False
+    """The request id had been committed before; nothing ran now and `result` is None."""
+
+
+class Store(Protocol):
+    async def position(self) -> Position: ...
+
+    def snapshot(self, at: Revision | None = None) -> AbstractAsyncContextManager[Snapshot]:
+        """Open a consistent view of the latest, or of an older revision.
+
+        RevisionCompacted if `at` is older than the log; Invalid if it lies in the future.
+        """
+
+    async def transact(
+        self,
+        work: Callable[[Transaction], Awaitable[Result]],
+        *,
+        request_id: str | None = None,
+        validated_at: Revision | None = None,
+        depends_on: Selection | None = None,
+    ) -> Committed[Result]:
+        """Run a unit of work and commit it; on any exception nothing is written.
+
+        The unit may be run again on a serialisation failure: it must do nothing but use the
+        transaction.  With `validated_at` and `depends_on`, RevisionConflict (code
+        `validation_outdated`) if a selected object changed after that revision: validate again.
+        With a `request_id` committed within the last 24 h nothing runs and `replayed` is true.
+        Errors: what `work` raises; RevisionConflict; Unavailable; StorageFull.
+        """
+
+    async def committed(self, request_id: str) -> Revision | None:
+        """Return the revision at which a request was committed in the last 24 h, if it was."""
+
+    async def put_status(self, statuses: Mapping[Key, JSON | None]) -> None:
+        """Replace observed state (None: remove it); of an object that is gone, ignored."""
+
+    def watch(
+        self, after: Revision, *, selection: Selection = EVERYTHING
+    ) -> AsyncIterator[Commit | Bookmark]:
+        """Yield each later commit once and in order, then bookmarks while it is quiet.
+
+        Commits without a selected change become bookmarks.  RevisionCompacted if `after` is
+        older than the log: list again.
+        """
+
+    def watch_status(self, after: int) -> AsyncIterator[StatusChange]: ...
+
+    async def history(
+        self, key: Key, *, before: Revision | None = None, limit: int = 100
+    ) -> Sequence[Change]:
+        """Return an object's changes, latest first, deletions included."""
+
+    async def audit_records(
+        self,
+        *,
+        tenants: Iterable[str] | None = None,
+        key: Key | None = None,
+        text: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> Sequence[tuple[int, AuditRecord]]:
+        """Return audit records with their numbers, latest first."""
+
+    async def audit(self, records: Sequence[AuditRecord]) -> None:
+        """Append records of reads and refusals, which take no transaction of their own."""
+
+    async def compact(self, before: Revision) -> None:
+        """Drop the watch log before a revision; history of objects stays."""
+
+    async def close(self) -> None: ...
