@@ -1,0 +1,57 @@
+"""Places and things: regions, sites, tenants, groups, nodes, workloads."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.model.base import Address, Name, Optional, Spec
+
+ServiceRequirement = Literal["mandatory", "optional"]
+
+
+class Region(Spec):
+    parent: Optional[Name] = Field(None, description="The region around it.")
+
+
+class Site(Spec):
+    region: Optional[Name] = Field(None, description="Left out: directly under the federation.")
+    endpoint: Optional[str] = Field(
+        None,
+        pattern=r"^https://[^/?#@\s]+/?$",
+        max_length=300,
+        description="Where the FSM reaches the site's SDSP, as https://HOST:PORT.",
+    )
+    server_names: tuple[str, ...] = Field(
+        (),
+        description="DNS names and addresses that certificates of the site's servers may carry, "
+        "beside the endpoint's host.",
+    )
+    default_action: Literal["deny", "allow"] = Field(
+        "deny", description="What becomes of traffic that no rule decides."
+    )
+
+
+class Tenant(Spec):
+    display_name: str = Field("", max_length=253, description="For people.")
+
+
+class NodeGroup(Spec):
+    parent: Optional[Name] = Field(None, description="The group around it.")
+
+
+class Node(Spec):
+    """One DSN.  What is observed of it is in its status."""
+
+    groups: tuple[Name, ...] = Field((), description="The groups it is in, the nearest first.")
+    services: tuple[Name, ...] = Field((), description="The network services it runs.")
+    image: Optional[Name] = Field(None, description="The Image it should run.")
+    admission: Literal["pending", "admitted", "refused"] = Field(
+        "admitted", description="Whether it may enforce; a joined node is pending until admitted."
+    )
+
+
+class Workload(Spec):
+    addresses: tuple[Address, ...] = Field((), description="Its hosts' addresses, both families.")
+    node: Optional[Name] = Field(
+        None, description="The node that enforces for it; left out: a peer only."
+    )

@@ -1,0 +1,83 @@
+"""Policies that settle how a site runs: login, backup, network services, alerts."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.model.base import Duration, Flag, Integer, Name, Optional, Spec
+from shared.model.policy import Enforcement
+from shared.model.selectors import Selector
+
+Severity = Literal["info", "warning", "critical"]
+
+
+class SettingsPolicy(Spec):
+    """What all policies of settings carry: how binding they are, and where."""
+
+    enforcement: Optional[Enforcement] = Field(
+        None, description="FSM only: a mandatory one wins over any nearer one."
+    )
+    sites: Optional[Selector] = Field(None, description="FSM only; left out: every site.")
+
+
+class LDAPSettings(Spec):
+    servers: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="ldaps://HOST:PORT or ldap://HOST:PORT, tried in order."
+    )
+    start_tls: Flag = Field(False, description="Whether to upgrade ldap:// by StartTLS.")
+    ca_certificates: str = Field("", description="PEM of the authorities that are trusted.")
+    base: str = Field(description="The DN beneath which people are found.")
+    user_attribute: str = Field("uid", description="The attribute that holds the login name.")
+    group_base: str = Field("", description="The DN beneath which groups are found.")
+    bind_dn: str = Field("", description="The service account's DN; empty: bind as the person.")
+    credential: Optional[Name] = Field(None, description="The service account's Credential.")
+    nested_groups: Flag = False
+
+
+class RADIUSSettings(Spec):
+    servers: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="HOST:PORT, tried in order."
+    )
+    credential: Name = Field(description="The Credential with the shared secret.")
+    group_attribute: str = Field("Class", description="The attribute that names groups.")
+
+
+class TokenLifetimes(Spec):
+    access: Duration = "15m"
+    refresh: Duration = "12h"
+
+
+class AuthenticationPolicy(SettingsPolicy):
+    providers: tuple[Literal["ldap", "radius", "local"], ...] = Field(
+        ("local",), min_length=1, description="Asked in this order."
+    )
+    ldap: Optional[LDAPSettings] = None
+    radius: Optional[RADIUSSettings] = None
+    local_users: Literal["forbidden", "allowed"] = "allowed"
+    break_glass: Literal["forbidden", "allowed"] = "allowed"
+    tokens: TokenLifetimes = Field(default_factory=TokenLifetimes)
+
+
+class BackupPolicy(SettingsPolicy):
+    schedule: str = Field(description="Five cron fields, for example '30 2 * * *'.")
+    timezone: str = Field("UTC", description="An IANA time zone, for example Europe/Berlin.")
+    retain: Integer = Field(7, ge=1, description="How many backups to keep.")
+    destination: Name = Field("local", description="A destination from the server's settings.")
+
+
+class ServicePolicy(SettingsPolicy):
+    services: dict[Name, Literal["mandatory", "optional"]] = Field(
+        description="Which network services a node must or may run."
+    )
+
+
+class AlertCondition(Spec):
+    signal: Literal["metrics", "events"]
+    query: str = Field(min_length=1, description="An expression over the signal.")
+    for_: Duration = Field("1m", alias="for", description="How long it must hold.")
+
+
+class AlertPolicy(SettingsPolicy):
+    conditions: Annotated[tuple[AlertCondition, ...], Field(min_length=1)]
+    severity: Severity = "warning"
+    receivers: tuple[Name, ...] = ()
