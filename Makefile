@@ -1,0 +1,58 @@
+# Everything a newcomer or CI runs.  `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := slapd ldap-utils postgresql nftables iproute2 conntrack
+ARGS ?=
+# Test processes; the suite is meant for two cores.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install servers format lint test test-unit golden demo clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Hanse needs Python 3.11 or newer; set PYTHON=")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq python3-venv; else echo "Install python3-venv first." >&2; exit 1; fi
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+install: $(STAMP) ## Create the virtual environment and install Hanse into it
+
+servers: ## Install the system packages that tests and demo can use (as root, with apt-get)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  missing=""; for package in $(PACKAGES); do \
+	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
+	  if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi; \
+	else echo "Not root or no apt-get: tests whose server is missing will be skipped by name."; fi
+
+format: install ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: install ## Check style, types and import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install servers ## Run every test, installing what they need
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+test-unit: install ## Run the tests that need no server, in seconds
+	$(BIN)/pytest tests/unit tests/architecture $(ARGS)
+
+golden: install ## Re-record the golden files; look at the diff before you commit it
+	$(BIN)/pytest tests --update-golden -m "not kernel" $(ARGS)
+
+demo: install servers ## Run the two-sites story; ARGS=--exit ends instead of staying up
+	$(BIN)/hanse demo $(ARGS)
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
