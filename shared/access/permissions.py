@@ -1,0 +1,126 @@
+"""What may be done, and the built-in roles, as data.
+
+A permission is a verb on a kind (`read:Network`), or one of the special ones that a rule of the
+product asks for by name.  Roles that people write (kind Role) list the same texts.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Permission(StrEnum):
+    READ_REGION = "read:Region"
+    WRITE_REGION = "write:Region"
+    READ_SITE = "read:Site"
+    WRITE_SITE = "write:Site"
+    READ_TENANT = "read:Tenant"
+    WRITE_TENANT = "write:Tenant"
+    READ_NETWORK = "read:Network"
+    WRITE_NETWORK = "write:Network"
+    READ_SERVICE = "read:Service"
+    WRITE_SERVICE = "write:Service"
+    READ_SECURITY_POLICY = "read:SecurityPolicy"
+    WRITE_SECURITY_POLICY = "write:SecurityPolicy"
+    READ_AUTHENTICATION_POLICY = "read:AuthenticationPolicy"
+    WRITE_AUTHENTICATION_POLICY = "write:AuthenticationPolicy"
+    READ_BACKUP_POLICY = "read:BackupPolicy"
+    WRITE_BACKUP_POLICY = "write:BackupPolicy"
+    READ_SERVICE_POLICY = "read:ServicePolicy"
+    WRITE_SERVICE_POLICY = "write:ServicePolicy"
+    READ_ALERT_POLICY = "read:AlertPolicy"
+    WRITE_ALERT_POLICY = "write:AlertPolicy"
+    READ_SILENCE = "read:Silence"
+    WRITE_SILENCE = "write:Silence"
+    READ_INCIDENT = "read:Incident"
+    WRITE_INCIDENT = "write:Incident"
+    READ_SOFTWARE_POLICY = "read:SoftwarePolicy"
+    WRITE_SOFTWARE_POLICY = "write:SoftwarePolicy"
+    READ_IMAGE = "read:Image"
+    WRITE_IMAGE = "write:Image"
+    READ_ROLLOUT = "read:Rollout"
+    WRITE_ROLLOUT = "write:Rollout"
+    READ_ROLE = "read:Role"
+    WRITE_ROLE = "write:Role"
+    READ_ROLE_BINDING = "read:RoleBinding"
+    WRITE_ROLE_BINDING = "write:RoleBinding"
+    READ_USER = "read:User"
+    WRITE_USER = "write:User"
+    READ_SERVICE_ACCOUNT = "read:ServiceAccount"
+    WRITE_SERVICE_ACCOUNT = "write:ServiceAccount"
+    READ_CREDENTIAL = "read:Credential"
+    WRITE_CREDENTIAL = "write:Credential"
+    READ_JOIN_TOKEN = "read:JoinToken"  # noqa: S105 - a permission's name
+    WRITE_JOIN_TOKEN = "write:JoinToken"  # noqa: S105 - a permission's name
+    READ_ADMISSION_RULE = "read:AdmissionRule"
+    WRITE_ADMISSION_RULE = "write:AdmissionRule"
+    READ_SUBSCRIPTION = "read:Subscription"
+    WRITE_SUBSCRIPTION = "write:Subscription"
+    READ_WORKLOAD = "read:Workload"
+    WRITE_WORKLOAD = "write:Workload"
+    READ_NODE_GROUP = "read:NodeGroup"
+    WRITE_NODE_GROUP = "write:NodeGroup"
+    READ_NODE = "read:Node"
+    WRITE_NODE = "write:Node"
+    READ_OVERRIDE = "read:Override"
+    WRITE_OVERRIDE = "write:Override"
+    READ_CONFLICT = "read:Conflict"
+    WRITE_CONFLICT = "write:Conflict"
+    READ_CHANGE_REQUEST = "read:ChangeRequest"
+    WRITE_CHANGE_REQUEST = "write:ChangeRequest"
+    READ_POLICY_TEST = "read:PolicyTest"
+    WRITE_POLICY_TEST = "write:PolicyTest"
+    READ_SAVED_QUERY = "read:SavedQuery"
+    WRITE_SAVED_QUERY = "write:SavedQuery"
+    READ_REPORT = "read:Report"
+    WRITE_REPORT = "write:Report"
+
+    OVERRIDE = "override"
+    """Make a local exception to inherited policy."""
+    ALLOT = "allot"
+    """Give a tenant addresses at the site."""
+    FORCE = "force"
+    """Write in spite of a refusal that `force` may pass."""
+    ADMIT = "admit"
+    """Let a node in that has joined, or put it out."""
+    DECIDE = "decide"
+    """Settle a conflict or a change request."""
+    CONFIRM = "confirm"
+    """Let a large removal from upstream take effect, or drop what is held."""
+    REVOKE = "revoke"
+    """Revoke a certificate."""
+    TRACE = "trace"
+    """Ask what the policy says of a flow, and what its rules resolve to."""
+    READ_STATUS = "read:status"
+    """See which site and node runs which generation, and why not."""
+    READ_AUDIT = "read:audit"
+    READ_METRICS = "read:metrics"
+
+
+def reading(kind: str) -> Permission:
+    """Return the permission to read objects of a kind."""
+    return Permission(f"read:{kind}")
+
+
+def writing(kind: str) -> Permission:
+    """Return the permission to write objects of a kind."""
+    return Permission(f"write:{kind}")
+
+
+ADMIN: Final = "admin"
+
+_READS: Final = frozenset(each for each in Permission if each.startswith("read:"))
+_ACCESS_KINDS: Final = ("Role", "RoleBinding", "User", "ServiceAccount", "Credential", "JoinToken")
+_ACCESS_WRITES: Final = frozenset(writing(kind) for kind in _ACCESS_KINDS)
+_SENSITIVE_READS: Final = frozenset(
+    {Permission.READ_AUDIT, *(reading(kind) for kind in _ACCESS_KINDS)}
+)
+
+ROLES: Final[dict[str, frozenset[Permission]]] = {
+    ADMIN: frozenset(Permission),
+    "editor": frozenset(each for each in Permission if each.startswith("write:")) - _ACCESS_WRITES
+    | (_READS - _SENSITIVE_READS)
+    | {Permission.TRACE},
+    "viewer": (_READS - _SENSITIVE_READS) | {Permission.TRACE},
+    "auditor": _READS,
+}
+"""The built-in roles.  `editor` writes policy but neither access nor exceptions."""

@@ -1,0 +1,32 @@
+"""What the application and a request carry, typed.
+
+A key may name a protocol, so the types stand as annotations, not as arguments.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from shared.auth.identity import Caller
+from shared.clock import Clock
+from shared.metrics.names import Metrics
+
+if TYPE_CHECKING:
+    from shared.http.authentication import Authenticator
+    from shared.http.health import Check
+    from shared.http.ndjson import Streams
+    from shared.http.routes import Route
+
+AUTHENTICATOR: web.AppKey["Authenticator"] = web.AppKey("authenticator")
+CHECKS: web.AppKey[Mapping[str, "Check"]] = web.AppKey("checks")
+CLOCK: web.AppKey[Clock] = web.AppKey("clock")
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
+ROUTE_TABLE: web.AppKey[dict[web.AbstractRoute, "Route"]] = web.AppKey("route_table")
+STREAMS: web.AppKey["Streams"] = web.AppKey("streams")
+
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+TRACE_ID: web.RequestKey[str] = web.RequestKey("trace_id", str)
+REPEATABLE: web.RequestKey[bool] = web.RequestKey("repeatable", bool)
+"""The client chose the request id, so the same request may come again and must count once."""

@@ -1,0 +1,130 @@
+"""Streams of JSON lines: one change after another for as long as both sides are there.
+
+Nothing is buffered for a reader that falls behind: when the socket's buffer stays full for longer
+than `patience` the connection is cut, and the reader resumes by position.  A stream also ends when
+its caller's token does, and when the server stops.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from shared.errors import HanseError, RevisionCompacted
+from shared.http.keys import AUTHENTICATOR, METRICS, STREAMS
+from shared.http.request import caller_of, request_id
+from shared.http.statuses import status_of
+from shared.metrics.names import HTTP_SLOW_STREAMS, HTTP_STREAMS
+
+log = logging.getLogger(__name__)
+
+NDJSON: Final = "application/x-ndjson"
+
+# A reader that can't take a single line in this time has no use for the next thousand.
+PATIENCE: Final = 10.0
+
+_EXPIRED: Final = {
+    "type": "error",
+    "status": 401,
+    "code": "no_longer_authenticated",
+    "title": "the token has expired or was revoked; log in again and resume",
+}
+
+
+class Streams:
+    """The open streams of one server, so that they end when it stops."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def enter(self) -> asyncio.Task[Any]:
+        task = asyncio.current_task()
+        assert task is not None, "a stream is answered within a task"
+        self._tasks.add(task)
+        return task
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+
+    def stop(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+
+
+def line(document: Any) -> bytes:
+    """Return one line of a stream."""
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+async def stream_lines(
+    request: web.Request, lines: AsyncIterator[bytes], *, patience: float = PATIENCE
+) -> web.StreamResponse:
+    """Answer with lines (each ending in a newline) until `lines` ends or the reader is gone.
+
+    `lines` must say something at least every ten seconds, if only a bookmark: that is how a dead
+    peer and an expired token are noticed.  A HanseError of it becomes a last line
+    `{"type": "error", "status", "code", "title"}` (with `oldest` of RevisionCompacted), so check
+    beforehand what should be an ordinary answer.
+    """
+    streams, metrics = request.app[STREAMS], request.app[METRICS]
+    response = web.StreamResponse(headers={"Content-Type": NDJSON, "Cache-Control": "no-store"})
+    task = streams.enter()
+    metrics.gauge(HTTP_STREAMS).inc()
+    try:
+        # The header goes out before the first line, which may be long in coming.
+        await response.prepare(request)
+        await _write_all(request, response, lines, patience=patience)
+    except ConnectionError:
+        log.debug("the reader of a stream left", extra={"request_id": request_id(request)})
+    finally:
+        metrics.gauge(HTTP_STREAMS).dec()
+        streams.leave(task)
+        if isinstance(lines, AsyncGenerator):
+            await lines.aclose()
+    return response
+
+
+async def _write_all(
+    request: web.Request,
+    response: web.StreamResponse,
+    lines: AsyncIterator[bytes],
+    *,
+    patience: float,
+) -> None:
+    caller = caller_of(request)
+    authenticator = request.app[AUTHENTICATOR]
+    try:
+        async for each in lines:
+            if not authenticator.is_current(caller):
+                await _write(request, response, line(_EXPIRED), patience=patience)
+                break
+            if not await _write(request, response, each, patience=patience):
+                return
+    except HanseError as exc:
+        last = {"type": "error", "status": status_of(exc), "code": exc.code, "title": exc.message}
+        if isinstance(exc, RevisionCompacted):
+            last["oldest"] = exc.oldest
+        await _write(request, response, line(last), patience=patience)
+    await response.write_eof()
+
+
+async def _write(
+    request: web.Request, response: web.StreamResponse, data: bytes, *, patience: float
+) -> bool:
+    """Write one line; return False if the reader was too slow and has been cut off."""
+    try:
+        async with asyncio.timeout(patience):
+            await response.write(data)
+    except TimeoutError:
+        request.app[METRICS].counter(HTTP_SLOW_STREAMS).inc()
+        log.info("slow reader of a stream cut off", extra={"request_id": request_id(request)})
+        if request.transport:
+            request.transport.abort()
+        return False
+    return True
