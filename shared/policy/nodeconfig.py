@@ -15,10 +15,12 @@ kernel's answer.  An agent imports this module and no planner.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from shared.algebra.cidrs import AddressSet, Family, parse_cidrs
+from shared.errors import Invalid
 
 TIERS: Final = ("mandatory", "local", "default")
 Tier = Literal["mandatory", "local", "default"]
@@ -27,6 +29,11 @@ Verdict = Literal["allow", "deny", "reject"]
 
 PORT_PROTOCOLS: Final = frozenset({6, 17, 132})
 """tcp, udp and sctp: the protocols whose packets have ports."""
+
+_RULE_FIELDS: Final = {
+    *("id", "tier", "tenant", "policy", "rule", "origin", "action", "log"),
+    *("source", "destination", "within", "services"),
+}
 
 
 class Packet(NamedTuple):
@@ -42,7 +49,10 @@ class Packet(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NodeService:
-    """One protocol with its ports, as inclusive disjoint ranges in order; None is any port."""
+    """One protocol with its ports; None is any port.
+
+    Ports are inclusive ranges in order, neither touching nor overlapping.
+    """
 
     protocol: int
     ports: tuple[tuple[int, int], ...] | None = None
@@ -126,10 +136,14 @@ def enforcement_hash(
 
 
 class Judgement(NamedTuple):
-    """The verdict on a packet, and the rule that gave it (None: the site's default action)."""
+    """The verdict on a packet, and the rule that gave it (None: the site's default action).
+
+    `passed` are the rules before it that matched and ended their tier.
+    """
 
     verdict: Verdict
     rule: NodeRule | None
+    passed: tuple[NodeRule, ...] = ()
 
 
 class Judge:
@@ -153,13 +167,15 @@ class Judge:
         """Return the verdict; None for traffic that the node never touches."""
         if not self.concerns(packet):
             return None
+        passed: tuple[NodeRule, ...] = ()
         for tier in self._tiers:
             for rule in tier:
                 if self._matches(rule, packet):
                     if rule.action == "pass":
+                        passed += (rule,)
                         break
-                    return Judgement(rule.action, rule)
-        return Judgement(self._default, None)
+                    return Judgement(rule.action, rule, passed)
+        return Judgement(self._default, None, passed)
 
     def _matches(self, rule: NodeRule, packet: Packet) -> bool:
         family = packet.family
@@ -189,14 +205,21 @@ def to_json(configuration: NodeConfiguration) -> dict[str, Any]:
     }
 
 
-def from_json(data: Mapping[str, Any]) -> NodeConfiguration:
-    """Return the configuration of a wire form; KeyError, TypeError or ValueError on another."""
+def from_json(data: Any) -> NodeConfiguration:
+    """Return the configuration of a wire form.
+
+    Invalid, with code `unsupported_field` if there is a field that this version doesn't know (what
+    it asks for can't be enforced), else `malformed`, if it isn't of the form that to_json gives.
+    """
+    _known(data, {"node", "defaultAction", "addresses", "sets", "rules"}, "the configuration")
+    default = _one_of(data, "defaultAction", ("allow", "deny"))
+    sets = _typed(data, "sets", dict)
     return NodeConfiguration(
-        node=data["node"],
-        default_action=data["defaultAction"],
-        addresses=tuple(data["addresses"]),
-        sets={name: tuple(cidrs) for name, cidrs in data["sets"].items()},
-        rules=tuple(rule_from_json(rule) for rule in data["rules"]),
+        node=_typed(data, "node", str),
+        default_action=default,
+        addresses=_texts(data.get("addresses"), "addresses"),
+        sets={name: _texts(cidrs, f"set {name}") for name, cidrs in sets.items()},
+        rules=tuple(rule_from_json(rule) for rule in _typed(data, "rules", list)),
     )
 
 
@@ -227,28 +250,23 @@ def rule_to_json(rule: NodeRule) -> dict[str, Any]:
     return data
 
 
-def rule_from_json(data: Mapping[str, Any]) -> NodeRule:
-    services = data.get("services")
+def rule_from_json(data: Any) -> NodeRule:
+    """Return the rule of a wire form; Invalid as from_json."""
+    _known(data, _RULE_FIELDS, "a rule")
+    services = _typed(data, "services", list) if "services" in data else None
     return NodeRule(
-        id=data["id"],
-        tier=data["tier"],
-        tenant=data["tenant"],
-        policy=data["policy"],
-        rule=data["rule"],
-        origin=data["origin"],
-        action=data["action"],
-        log=data.get("log", False),
-        source=data.get("source"),
-        destination=data.get("destination"),
-        within=data.get("within"),
-        services=None
-        if services is None
-        else tuple(
-            NodeService(
-                each["protocol"], _ranges(each.get("ports")), _ranges(each.get("sourcePorts"))
-            )
-            for each in services
-        ),
+        id=_typed(data, "id", str),
+        tier=_one_of(data, "tier", TIERS),
+        tenant=_typed(data, "tenant", str),
+        policy=_typed(data, "policy", str),
+        rule=_typed(data, "rule", str),
+        origin=_typed(data, "origin", str),
+        action=_one_of(data, "action", ("allow", "deny", "reject", "pass")),
+        log=_typed(data, "log", bool) if "log" in data else False,
+        source=_typed(data, "source", str) if "source" in data else None,
+        destination=_typed(data, "destination", str) if "destination" in data else None,
+        within=_typed(data, "within", str) if "within" in data else None,
+        services=None if services is None else tuple(_service(each) for each in services),
     )
 
 
@@ -326,8 +344,56 @@ def _in_ranges(ranges: tuple[tuple[int, int], ...] | None, value: int) -> bool:
     return ranges is None or any(first <= value <= last for first, last in ranges)
 
 
-def _ranges(pairs: Any) -> tuple[tuple[int, int], ...] | None:
-    return None if pairs is None else tuple((first, last) for first, last in pairs)
+def _service(data: Any) -> NodeService:
+    _known(data, {"protocol", "ports", "sourcePorts"}, "a service")
+    return NodeService(
+        _typed(data, "protocol", int), _ranges(data, "ports"), _ranges(data, "sourcePorts")
+    )
+
+
+def _ranges(data: Mapping[str, Any], name: str) -> tuple[tuple[int, int], ...] | None:
+    if name not in data:
+        return None
+    ranges = []
+    for pair in data[name] if isinstance(data[name], list | tuple) else [None]:
+        if not isinstance(pair, list | tuple) or [type(each) for each in pair] != [int, int]:
+            raise Invalid(f"{name} must be pairs of numbers", code="malformed")
+        ranges.append((pair[0], pair[1]))
+    return tuple(ranges)
+
+
+def _known(data: Any, fields: AbstractSet[str], what: str) -> None:
+    if not isinstance(data, Mapping):
+        raise Invalid(f"{what} must be an object", code="malformed")
+    if unknown := sorted(data.keys() - fields):
+        raise Invalid(
+            f"{what} has a field that this agent doesn't know: {unknown[0][:80]!r}",
+            code="unsupported_field",
+        )
+
+
+def _typed(data: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = data.get(name)
+    # Every bool is an int to isinstance.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise Invalid(f"{name!r} is missing or no {kind.__name__}", code="malformed")
+    return value
+
+
+def _one_of(data: Mapping[str, Any], name: str, values: tuple[str, ...]) -> Any:
+    value = _typed(data, name, str)
+    if value not in values:
+        # A later version's word is as little enforceable as a later version's field.
+        raise Invalid(
+            f"{name!r} is {value[:80]!r}, not one of {', '.join(values)}", code="unsupported_field"
+        )
+    return value
+
+
+def _texts(values: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple) or not all(isinstance(each, str) for each in values):
+        raise Invalid(f"{what} must be a list of text", code="malformed")
+    return tuple(values)
 
 
 def _members(have: Sequence[str], want: Sequence[str]) -> dict[str, list[str]]:
