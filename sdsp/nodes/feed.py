@@ -1,0 +1,66 @@
+"""The stream of one node's configuration: a step to the present, then a line per change.
+
+The node says what it has; the first line names the protocol and the store's incarnation, the next
+brings it to the newest configuration by a snapshot or a delta, or says that it has it already.
+While nothing changes, a bookmark at least every ten seconds shows that the site is there.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import orjson
+
+from sdsp.nodes.publication import Publications
+from shared.clock import Clock
+from shared.errors import Forbidden
+
+PROTOCOL: Final = 1
+
+# protocols.md asks for ten seconds at most; half leaves room for a slow network.
+BOOKMARK_PERIOD: Final = 5.0
+
+
+def admitted_or_refuse(publications: Publications, node: str) -> None:
+    """Raise Forbidden (`admission_pending`) unless the node has a configuration to get."""
+    if publications.newest(node) is None:
+        raise Forbidden(
+            f"node {node} is not admitted at this site; a site operator admits it with: "
+            f"hanse nodes admit {node}",
+            code="admission_pending",
+        )
+
+
+async def configuration_lines(
+    publications: Publications,
+    node: str,
+    *,
+    have: str | None,
+    clock: Clock,
+) -> AsyncIterator[bytes]:
+    """Yield the lines of the stream until the node is no longer admitted.
+
+    `have` is the hash of what the node enforces; it means the same in every incarnation.
+    """
+    yield _line({"protocol": PROTOCOL, "incarnation": publications.incarnation})
+    told_generation: int | None = None
+    with publications.waiting(node) as changed:
+        while True:
+            changed.clear()
+            newest = publications.newest(node)
+            if newest is None:
+                yield _line({"end": "admission_pending"})
+                return
+            if newest.hash != have or told_generation is None:
+                line = publications.step(node, have)
+                assert line is not None, "nothing was awaited since newest() found it"
+                yield line
+                have, told_generation = newest.hash, newest.generation
+                continue
+            if not await clock.wait(changed, BOOKMARK_PERIOD):
+                yield _line(
+                    {"bookmark": True, "generation": newest.generation, "hash": newest.hash}
+                )
+
+
+def _line(frame: dict[str, object]) -> bytes:
+    return orjson.dumps(frame, option=orjson.OPT_APPEND_NEWLINE)

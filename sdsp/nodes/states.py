@@ -1,0 +1,115 @@
+"""What is known of each node just now: observed state, never in history.
+
+Kept in memory, since every report changes it, and written to the store's status now and then, so
+that a restarted SDSP still shows when a node was last seen.  "Connected" means that the node's
+stream is open: a report alone proves nothing about the way back.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from shared.ids import COMMON, SITE, Key
+from shared.store.contract import Selection, Store
+from shared.tasks.loop import Outcome
+
+_NODES = Selection(kinds=frozenset({"Node"}))
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """The last word of a node.
+
+    `hash` is of the configuration that it enforces, `read_back` what its data plane says it
+    enforces; they differ while it drifts.  `code` says why the last configuration was refused.
+    """
+
+    connected: bool = False
+    last_seen: str | None = None
+    generation: int | None = None
+    hash: str | None = None
+    read_back: str | None = None
+    outcome: Literal["ack", "nack"] | None = None
+    code: str | None = None
+    message: str | None = None
+    data_plane: str | None = None
+    agent: str | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_drifting(self) -> bool:
+        return self.read_back is not None and self.hash != self.read_back
+
+    def enforces(self, wanted: str) -> bool:
+        """Return whether the node enforces the configuration with this hash, and nothing else."""
+        return self.outcome == "ack" and self.hash == wanted and self.read_back in (None, wanted)
+
+
+def node_key(name: str) -> Key:
+    return Key("Node", COMMON, SITE, name)
+
+
+class NodeStates:
+    """All nodes' states.  A reconciler that writes what changed to the store's status."""
+
+    name = "write node status"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._states: dict[str, NodeState] = {}
+        self._dirty: set[str] = set()
+        self._streams: dict[str, int] = {}
+        self.changed = asyncio.Event()
+        """Set when a state changes; the reader clears it."""
+
+    async def load(self) -> None:
+        """Take up what an earlier process knew; nobody is connected yet."""
+        known = {each.name for each in fields(NodeState)}
+        async with self._store.snapshot() as snapshot:
+            for stored in await snapshot.list(_NODES):
+                kept = {name: value for name, value in stored.status.items() if name in known}
+                self._states[stored.key.name] = replace(NodeState(**kept), connected=False)
+
+    def get(self, node: str) -> NodeState:
+        return self._states.get(node, NodeState())
+
+    def report(self, node: str, report: Mapping[str, Any], *, at: datetime) -> NodeState:
+        """Take a node's report: the fields of a NodeState that it speaks of."""
+        return self._set(node, **report, last_seen=at.isoformat())
+
+    @contextmanager
+    def connection(self, node: str, *, at: datetime) -> Iterator[None]:
+        """Count a node as connected while its stream is open."""
+        self._streams[node] = self._streams.get(node, 0) + 1
+        self._set(node, connected=True, last_seen=at.isoformat())
+        try:
+            yield
+        finally:
+            self._streams[node] -= 1
+            if not self._streams[node]:
+                del self._streams[node]
+                self._set(node, connected=False)
+
+    def forget(self, node: str) -> None:
+        self._states.pop(node, None)
+
+    async def reconcile(self) -> Outcome:
+        dirty, self._dirty = self._dirty, set()
+        if dirty:
+            await self._store.put_status(
+                {
+                    node_key(name): asdict(self._states[name]) if name in self._states else None
+                    for name in dirty
+                }
+            )
+        return Outcome(changed=len(dirty))
+
+    def _set(self, node: str, **changes: Any) -> NodeState:
+        state = replace(self.get(node), **changes)
+        self._states[node] = state
+        self._dirty.add(node)
+        self.changed.set()
+        return state
