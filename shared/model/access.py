@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.model.base import Flag, Name, Optional, Spec
-from shared.model.override import Time
+from shared.model.base import Flag, Name, Optional, Spec, Time
 from shared.model.selectors import Selector
 
 

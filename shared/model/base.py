@@ -4,9 +4,10 @@ Documents are frozen values that know nothing of stores, sites or requests.  Unk
 nulls are errors; numbers are never taken for text, nor text for numbers.
 """
 
+import re
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,7 +17,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     WithJsonSchema,
-    model_validator,
+    field_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
@@ -70,7 +71,9 @@ def _parse_network(value: Any) -> IPv4Network | IPv6Network:
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     if not isinstance(value, str):
-        raise PydanticCustomError("string_type", "write the subnet as text, for example 10.0.0.0/8")
+        raise PydanticCustomError(
+            "invalid_subnet", "write the subnet as text, for example 10.0.0.0/8"
+        )
     _, slash, length = value.partition("/")
     # ipaddress also takes netmasks and zones, which mean different things to different people.
     if "%" in value or (slash and not (length.isascii() and length.isdigit())):
@@ -117,6 +120,29 @@ Duration = Annotated[
 ]
 
 
+def _time_as_text(value: Any) -> Any:
+    # pydantic would also take a number for seconds since 1970, and "5" for the same.
+    if isinstance(value, str) and not _TIME.match(value):
+        raise PydanticCustomError("invalid_time", "write a time as 2027-03-31T00:00:00Z")
+    if not isinstance(value, str | datetime):
+        raise PydanticCustomError("invalid_time", "write a time as text: 2027-03-31T00:00:00Z")
+    return value
+
+
+def _with_zone(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise PydanticCustomError(
+            "time_without_zone", "say in which time zone, for example 2027-03-31T00:00:00Z"
+        )
+    return value
+
+
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}")
+
+Time = Annotated[datetime, BeforeValidator(_time_as_text), AfterValidator(_with_zone)]
+"""A moment, with its zone (RFC 3339)."""
+
+
 class Spec(BaseModel):
     """Base of everything inside a document's spec."""
 
@@ -158,8 +184,8 @@ class Metadata(Spec):
     generation: Optional[Integer] = Field(
         None, description="Counts changes of spec; set by the server."
     )
-    created_at: Optional[datetime] = Field(None, description="Set by the server.")
-    updated_at: Optional[datetime] = Field(None, description="Set by the server.")
+    created_at: Optional[Time] = Field(None, description="Set by the server.")
+    updated_at: Optional[Time] = Field(None, description="Set by the server.")
     origin: Optional[str] = Field(
         None, description="On an SDSP: federation, region/NAME or local; set by the server."
     )
@@ -179,13 +205,14 @@ class Envelope(Spec, Generic[SpecT]):
         default_factory=dict, description="Observed by the system; refused from a user."
     )
 
-    @model_validator(mode="after")
-    def _status_is_ours(self) -> Self:
-        if self.status:
+    @field_validator("status", mode="before")
+    @classmethod
+    def _status_is_ours(cls, value: Any) -> Any:
+        if value:
             raise PydanticCustomError(
                 "status_refused", "status is written by the system only; leave it out"
             )
-        return self
+        return value
 
     def key(self, default_scope: str) -> Key:
         """Return the object's key; `default_scope` is the home's: federation or site."""

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.model.base import Duration, Integer, Name, Optional, Spec
-from shared.model.override import Time
+from shared.model.base import Duration, Integer, Name, Optional, Spec, Time
 from shared.model.policy import Enforcement
 from shared.model.selectors import Selector
 from shared.model.settings_policies import Severity

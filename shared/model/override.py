@@ -1,25 +1,11 @@
 """Local exceptions to inherited objects, and what comes of disagreement."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
-from pydantic_core import PydanticCustomError
+from pydantic import Field, JsonValue
 
 from shared.ids import COMMON
-from shared.model.base import Name, Optional, Spec
-
-
-def _with_zone(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise PydanticCustomError(
-            "time_without_zone", "say in which time zone, for example 2027-03-31T00:00:00Z"
-        )
-    return value
-
-
-Time = Annotated[datetime, AfterValidator(_with_zone)]
-"""A moment, with its zone."""
+from shared.model.base import Integer, Name, Optional, Spec, Time
 
 ConflictType = Literal[
     "edited_both",
@@ -63,7 +49,7 @@ class Override(Spec):
 class Base(Spec):
     """The inherited version that an override replaced when it was written."""
 
-    revision: int = Field(description="The inherited object's revision.")
+    revision: Integer = Field(description="The inherited object's revision.")
     spec: dict[str, JsonValue] = Field(description="The inherited object's spec.")
 
 

@@ -1,0 +1,267 @@
+"""Documents between text and values: YAML or JSON in, envelopes and faults out, and back.
+
+One reading reports everything that is wrong, each fault with file, line, path, code and a
+sentence.  Files, request bodies and transactions all come through here, so a document means the
+same wherever it is read.  What a document means together with others is shared.policy's.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, Literal
+
+import yaml
+from pydantic import ConfigDict, ValidationError
+from yaml.cyaml import CSafeDumper
+
+from shared.errors import FieldError, HanseError
+from shared.ids import COMMON, parse_dns_label
+from shared.model.base import API_VERSION, Envelope, Spec
+from shared.model.json_source import read_json
+from shared.model.kinds import KINDS, Kind
+from shared.model.schema import suggestion
+from shared.model.source import (
+    MAX_DOCUMENT_BYTES,
+    Faults,
+    GiveUp,
+    Path,
+    Place,
+    Source,
+    decode,
+    parse_path,
+)
+from shared.model.validation import Finding, describe, findings
+from shared.model.yaml_source import read_yaml, resolve_plain
+
+Format = Literal["yaml", "json"]
+
+_READERS: Final = {"yaml": read_yaml, "json": read_json}
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """One sound document, and where it came from.
+
+    `file` is None and `line` 1 for what didn't come from a file.
+    """
+
+    envelope: Envelope[Any]
+    kind: Kind
+    file: str | None
+    source: Source
+
+    @property
+    def line(self) -> int:
+        return self.source.place().line
+
+    def line_of(self, path: str) -> int:
+        """Return the line of a field (`spec.rules[2].from[0].network`), or of what is around it."""
+        return self.source.place().at(parse_path(path)).line
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text holds: its sound documents, in order, and all that is wrong with the others."""
+
+    documents: tuple[Parsed, ...]
+    faults: tuple[FieldError, ...]
+
+
+def parse_documents(
+    data: bytes,
+    *,
+    file: str | None = None,
+    format: Format = "yaml",  # noqa: A002 - what every caller would call it
+    limit: int = MAX_DOCUMENT_BYTES,
+) -> Reading:
+    """Read any number of documents; never raises for what `data` holds.
+
+    `limit` is in bytes.  JSON may be one value or several after each other.
+    """
+    faults = Faults(file)
+    documents: list[Parsed] = []
+    with suppress(GiveUp):  # the faults say why
+        before = 0
+        for source in _READERS[format](decode(data, limit=limit, faults=faults), faults):
+            envelope = _envelope_of(source, faults)
+            if envelope is not None and len(faults.found) == before:
+                documents.append(Parsed(envelope, KINDS[envelope.kind], file, source))
+            before = len(faults.found)
+    return Reading(tuple(documents), tuple(faults.found))
+
+
+def parse_value(
+    data: Any, *, prefix: str = ""
+) -> tuple[Envelope[Any] | None, tuple[FieldError, ...]]:
+    """Read one document from plain data, as a JSON parser gives it.
+
+    Faults have `prefix` before their paths, for example `operations[3].object`.
+    """
+    faults = Faults()
+    source = Source(data, lambda: Place(1), prefix=parse_path(prefix))
+    envelope: Envelope[Any] | None = None
+    with suppress(GiveUp):  # the faults say why
+        envelope = _envelope_of(source, faults)
+    return envelope, tuple(faults.found)
+
+
+class _AnySpec(Spec):
+    """Stands in for the spec of a kind that nobody knows, so that the rest is still checked."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+@cache
+def envelope_type(kind: str | None) -> type[Envelope[Any]]:
+    """Return the model of a known kind's documents; for None, one that takes any spec."""
+    spec = KINDS[kind].spec if kind is not None else _AnySpec
+    return Envelope[spec]  # type: ignore[valid-type]  # made at run time, a type for each kind
+
+
+def _envelope_of(source: Source, faults: Faults) -> Envelope[Any] | None:
+    """Validate one document; without an envelope, it has faults."""
+    data = source.data
+    if not isinstance(data, dict):
+        message = (
+            "a document is a mapping with apiVersion, kind, metadata and spec, "
+            f"not {describe(data)}"
+        )
+        _report([Finding((), "invalid_value", message)], source, faults)
+        return None
+    name = data.get("kind")
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    model = envelope_type(kind.name if kind else None)
+    wrong: list[Finding] = list(_kind_findings(data))
+    envelope = None
+    try:
+        envelope = model.model_validate(data)
+    except ValidationError as exc:
+        wrong.extend(findings(exc, model=model, data=data))
+    if kind is not None:
+        wrong.extend(_metadata_findings(data, kind))
+        if kind.name == "Override":
+            wrong.extend(_override_findings(data))
+    _report(wrong, source, faults)
+    return None if wrong or kind is None else envelope
+
+
+def _kind_findings(data: Mapping[str, Any]) -> Iterator[Finding]:
+    kind = data.get("kind")
+    if isinstance(kind, str) and kind not in KINDS:
+        sentence = f'there is no kind "{kind[:80]}"{suggestion(kind, KINDS)}'
+        yield Finding(("kind",), "unknown_kind", sentence)
+
+
+def _metadata_findings(data: Mapping[str, Any], kind: Kind) -> Iterator[Finding]:
+    metadata = data.get("metadata")
+    if not isinstance(metadata, dict):
+        return
+    name = metadata.get("name")
+    if kind.dns_label and isinstance(name, str):
+        try:
+            parse_dns_label(name)
+        except HanseError as exc:
+            yield Finding(("metadata", "name"), exc.code, exc.message)
+    tenant = metadata.get("tenant")
+    if not kind.tenanted and isinstance(tenant, str) and tenant != COMMON:
+        sentence = f"a {kind.name} belongs to no tenant; leave tenant out"
+        yield Finding(("metadata", "tenant"), "invalid_tenant", sentence)
+
+
+def _override_findings(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check an Override's own spec by its target's kind."""
+    spec = data.get("spec")
+    target = spec.get("target") if isinstance(spec, dict) else None
+    name = target.get("kind") if isinstance(target, dict) else None
+    if not isinstance(spec, dict) or not isinstance(name, str):
+        return
+    path: Path = ("spec", "target", "kind")
+    kind = KINDS.get(name)
+    if kind is None:
+        sentence = f'there is no kind "{name[:80]}"{suggestion(name, KINDS)}'
+        yield Finding(path, "unknown_kind", sentence)
+        return
+    if kind.inheritance is None:
+        yield Finding(
+            path, "invalid_value", f"a {name} is not inherited, so nothing can override it"
+        )
+        return
+    inner = spec.get("spec")
+    if not isinstance(inner, dict):
+        return
+    for field in ("enforcement", "sites"):
+        if field in inner:
+            sentence = f"{field} stays the target's; take it out"
+            yield Finding(("spec", "spec", field), "override_of_target", sentence)
+    try:
+        kind.spec.model_validate(inner)
+    except ValidationError as exc:
+        for found in findings(exc, model=kind.spec, data=inner):
+            yield found._replace(path=("spec", "spec", *found.path))
+
+
+def _report(wrong: Iterable[Finding], source: Source, faults: Faults) -> None:
+    """Add findings with their lines, but what a fault of the text already explains."""
+    seen: set[Finding] = set()
+    for found in wrong:
+        explained = any(found.path[: len(path)] == path for path in source.refused)
+        if explained or found in seen:
+            continue
+        seen.add(found)
+        place = source.place().at(found.path)
+        message = found.message
+        if place.text is not None and message.startswith("this must be text"):
+            message = f'this must be text; quote it: "{place.text}"'
+        line = place.line if faults.file is not None else None
+        faults.add(found.code, message, path=(*source.prefix, *found.path), line=line)
+
+
+def to_plain(envelope: Envelope[Any]) -> dict[str, Any]:
+    """Return a document as JSON data, as a person would write it."""
+    metadata = envelope.metadata.to_json()
+    plain = {"apiVersion": API_VERSION, "kind": envelope.kind, "metadata": metadata}
+    return {**plain, "spec": envelope.spec.to_json()}
+
+
+def to_json(envelopes: Iterable[Envelope[Any]], *, indent: int | None = None) -> str:
+    """Write documents as JSON, each on a line of its own if not indented."""
+    return "".join(
+        json.dumps(to_plain(each), indent=indent, ensure_ascii=False) + "\n" for each in envelopes
+    )
+
+
+def to_yaml(envelopes: Iterable[Envelope[Any]]) -> str:
+    """Write documents as YAML that versions 1.1 and 1.2 read alike."""
+    return dump_yaml(*map(to_plain, envelopes))
+
+
+class _Dumper(CSafeDumper):
+    """Quotes what YAML 1.1 takes for something else than text, and what 1.2 does."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    try:
+        quote = not isinstance(resolve_plain(text), str)
+    except ValueError:
+        quote = True
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if quote else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def dump_yaml(*documents: Any) -> str:
+    """Write plain data as YAML, keys in their order."""
+    return yaml.dump_all(
+        documents,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        explicit_start=len(documents) > 1,
+        width=100,
+    )
