@@ -32,7 +32,7 @@ async def fetch_root(server: str, fingerprint: bytes) -> Certificate:
     Unauthenticated (`wrong_root`) if it has another; Unreachable.
     """
     context = unverified_context_for_root_download()
-    client = PeerClient([server], tls=lambda: context)
+    client = PeerClient([server], tls=context)
     try:
         pem = (await client.get(ROOT_PATH)).body.decode("ascii", errors="replace")
     finally:
@@ -48,7 +48,7 @@ async def join(server: str, token: JoinToken, *, path: str, body: Mapping[str, A
     """
     root = await fetch_root(server, token.root)
     context = visitor_context([root], check=token.server_check(root))
-    client = PeerClient([server], tls=lambda: context)
+    client = PeerClient([server], tls=context)
     try:
         answer = (await client.post(path, {"token": str(token), **body})).json()
     finally:
