@@ -1,0 +1,153 @@
+"""Nodes join with a token, are admitted, and renew their certificates.
+
+A node's certificate comes from the site's own CA, so nodes join and renew while the FSM is away.
+Joining proves who a node is; what it may do is admission's matter: a node that nobody has
+declared joins `pending` and gets no configuration until a person, or an AdmissionRule, admits it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sdsp.nodes.states import node_key
+from shared.clock import Clock
+from shared.enrolment.register import (
+    add_token,
+    live_certificates,
+    record_certificate,
+    revoke,
+    spend_token,
+)
+from shared.ids import SITE, parse_dns_label
+from shared.model.access import AdmissionRule
+from shared.pki.authority import Authority
+from shared.pki.certificates import Certificate, certificates_to_pem
+from shared.pki.identity import SpiffeId
+from shared.pki.jointoken import JoinKind, JoinToken
+from shared.store.contract import AuditRecord, Draft, Selection, Store, Transaction
+
+_RULES: Final = Selection(kinds=frozenset({"AdmissionRule"}))
+
+
+@dataclass(frozen=True, slots=True)
+class GivenToken:
+    """A join token's text, to be shown once, and when it expires (RFC 3339)."""
+
+    token: str
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A node's certificate chain and the roots it is to trust, as PEM."""
+
+    node: str
+    chain: str
+    roots: str
+    admission: str
+
+
+class NodeEnrolment:
+    """Gives out tokens, takes them back for certificates, and renews those."""
+
+    def __init__(self, store: Store, *, site: str, authority: Authority, clock: Clock) -> None:
+        self._store = store
+        self._site = site
+        self.authority = authority
+        self._clock = clock
+
+    async def give_token(self, node: str, *, replace: bool, audit: AuditRecord) -> GivenToken:
+        """Return a token with which `node` may join within the hour.
+
+        Invalid if that is no node's name; Conflict (`certificate_exists`) as add_token() has it.
+        """
+        parse_dns_label(node)
+        root = self.authority.credentials.roots[0]
+        token = JoinToken.create(JoinKind.NODE, site=self._site, name=node, root=root)
+        identity = str(self._identity(node))
+
+        async def work(transaction: Transaction) -> str:
+            expires_at = await add_token(
+                transaction,
+                token,
+                identity=identity,
+                scope=SITE,
+                now=self._clock.now(),
+                replace=replace,
+            )
+            await transaction.audit(audit)
+            return expires_at.isoformat()
+
+        return GivenToken(str(token), (await self._store.transact(work)).result)
+
+    async def join(self, text: str, csr: str, *, audit: AuditRecord) -> Enrolled:
+        """Trade a token and a signing request (PEM) for a certificate.
+
+        Raises as spend_token() and Authority.issue_leaf() do.
+        """
+
+        async def work(transaction: Transaction) -> Enrolled:
+            now = self._clock.now()
+            token, replaces = await spend_token(
+                transaction, text, kind=JoinKind.NODE, site=self._site, scope=SITE, now=now
+            )
+            identity = self._identity(token.name)
+            if replaces:
+                await revoke(
+                    transaction, await live_certificates(transaction, str(identity), now=now)
+                )
+            chain = self.authority.issue_leaf(csr, identity)
+            await record_certificate(transaction, chain[0], identity=str(identity))
+            admission = await _declare(transaction, token.name)
+            await transaction.audit(audit)
+            return self._enrolled(token.name, chain, admission)
+
+        return (await self._store.transact(work)).result
+
+    async def renew(self, node: str, csr: str, *, audit: AuditRecord) -> Enrolled:
+        """Return a new certificate for a node that has proved itself with its old one."""
+        identity = self._identity(node)
+        chain = self.authority.issue_leaf(csr, identity)
+
+        async def work(transaction: Transaction) -> Enrolled:
+            await record_certificate(transaction, chain[0], identity=str(identity))
+            await transaction.audit(audit)
+            stored = await transaction.get(node_key(node))
+            admission = stored.spec.get("admission", "admitted") if stored else "pending"
+            return self._enrolled(node, chain, admission)
+
+        return (await self._store.transact(work)).result
+
+    def _identity(self, node: str) -> SpiffeId:
+        return SpiffeId.of_node(self.authority.trust_domain, self._site, node)
+
+    def _enrolled(self, node: str, chain: tuple[Certificate, ...], admission: str) -> Enrolled:
+        return Enrolled(
+            node=node,
+            chain=certificates_to_pem(chain),
+            roots=certificates_to_pem(self.authority.credentials.roots),
+            admission=admission,
+        )
+
+
+async def _declare(transaction: Transaction, node: str) -> str:
+    """Make sure that there is a Node object; return its admission.
+
+    What a person has declared stays as it is; else a matching AdmissionRule admits it.
+    """
+    stored = await transaction.get(node_key(node))
+    if stored is not None:
+        admission: str = stored.spec.get("admission", "admitted")
+        return admission
+    groups: tuple[str, ...] = ()
+    admission = "pending"
+    for each in await transaction.list(_RULES):
+        rule = AdmissionRule.model_validate(each.spec)
+        # A node that has just joined has no labels: they are given by people, not by nodes.
+        if (not rule.names or node in rule.names) and rule.nodes.matches({}):
+            admission, groups = "admitted", rule.groups
+            break
+    spec: dict[str, object] = {"admission": admission} if admission != "admitted" else {}
+    if groups:
+        spec["groups"] = list(groups)
+    await transaction.put(Draft(key=node_key(node), spec=spec, origin="local"))
+    return admission
