@@ -7,14 +7,12 @@ the planner.  A change makes a new value that shares what it can with the old on
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Final
 
 from shared.ids import FEDERATION, Key
 from shared.model.base import Spec
 
 LOCAL: Final = "local"
-_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def origin_of(scope: str) -> str:
@@ -37,7 +35,7 @@ class Document:
 
     key: Key
     spec: Spec = field(hash=False)
-    labels: Mapping[str, str] = field(default=_NONE, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     revision: int | None = None
     file: str | None = None
     line: int | None = None

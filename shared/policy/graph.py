@@ -1,0 +1,28 @@
+"""Trees given as parent links: where they go round in circles."""
+
+from collections.abc import Mapping, Sequence
+
+import networkx as nx
+
+
+def cycles(parents: Mapping[str, str | None]) -> Sequence[Sequence[str]]:
+    """Return the cycles among `parents` (name to parent's name), each in order from its least.
+
+    Links to names that aren't keys are no part of a cycle.
+    """
+    graph = nx.DiGraph((name, parent) for name, parent in parents.items() if parent is not None)
+    found = []
+    for cycle in nx.simple_cycles(graph):
+        least = cycle.index(min(cycle))
+        found.append(cycle[least:] + cycle[:least])
+    return sorted(found)
+
+
+def ancestors(name: str, parents: Mapping[str, str | None]) -> Sequence[str]:
+    """Return `name` and what is around it, outwards; a cycle is gone round once."""
+    path: list[str] = []
+    step: str | None = name
+    while step is not None and step in parents and step not in path:
+        path.append(step)
+        step = parents[step]
+    return path
