@@ -63,7 +63,7 @@ class _Step:
 
 
 class Inbound:
-    """The site's copy of what it inherits."""
+    """The site's copy of what it inherits: a shared.feed.follow.Copy."""
 
     def __init__(
         self, store: Store, *, site: str, clock: Clock, enforced_rules: EnforcedRules
@@ -79,7 +79,7 @@ class Inbound:
             record = await snapshot.record(FEED, POSITION)
         return parse_position(record) if record else None
 
-    async def apply_snapshot(self, snapshot: Snapshot) -> list[Refusal]:
+    async def replace(self, snapshot: Snapshot) -> list[Refusal]:
         """Take over a complete snapshot; return what was refused.
 
         What it neither contains nor buries is held.
@@ -109,7 +109,7 @@ class Inbound:
 
         return (await self._store.transact(work)).result.refused
 
-    async def apply_changes(self, changes: Changes) -> list[Refusal]:
+    async def apply(self, changes: Changes) -> list[Refusal]:
         """Take over one line of changes; return what was refused."""
 
         async def work(transaction: Transaction) -> _Step:
@@ -123,7 +123,7 @@ class Inbound:
 
         return (await self._store.transact(work)).result.refused
 
-    async def move_to(self, position: Position) -> None:
+    async def advance(self, position: Position) -> None:
         """Record that nothing changed up to a position."""
 
         async def work(transaction: Transaction) -> None:
