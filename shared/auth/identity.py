@@ -10,21 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from shared.pki.identity import SpiffeId
+from shared.pki.peer import PeerIdentity
 
 
 class CallerKind(StrEnum):
     PERSON = "person"
     SERVICE_ACCOUNT = "serviceAccount"
     COMPONENT = "component"
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A component, as its verified certificate names it; `serial` is in lower-case hex."""
-
-    id: SpiffeId
-    serial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +34,9 @@ class Caller:
     """One authenticated identity, for the time of one request or one stream.
 
     `identity` is unique and stable (`user:admin`, `spiffe://…`) and is what the audit trail keeps;
-    `expires_at` ends open streams; `address` is the source address without a port.
+    `peer` is the component whose certificate the connection shows: the caller itself, or the one
+    that passes a person's token on.  `expires_at` ends open streams; `address` is the source
+    address without a port.
     """
 
     kind: CallerKind
@@ -50,7 +44,7 @@ class Caller:
     display_name: str
     address: str | None = None
     grants: tuple[Grant, ...] = ()
-    peer: Peer | None = None
+    peer: PeerIdentity | None = None
     expires_at: datetime | None = None
 
     @property
@@ -73,7 +67,7 @@ def union_of(sets: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
     return united
 
 
-def component_caller(peer: Peer, *, address: str | None = None) -> Caller:
+def component_caller(peer: PeerIdentity, *, address: str | None = None) -> Caller:
     """Return the caller that a verified certificate stands for; it holds no grants."""
     names = (peer.id.role.value, peer.id.site, peer.id.node)
     return Caller(
@@ -82,4 +76,5 @@ def component_caller(peer: Peer, *, address: str | None = None) -> Caller:
         display_name=" ".join(name for name in names if name),
         address=address,
         peer=peer,
+        expires_at=peer.expires_at,
     )

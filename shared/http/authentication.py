@@ -8,18 +8,15 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
-from shared.auth.identity import Caller, Peer, component_caller
+from shared.auth.identity import Caller, component_caller
 from shared.clock import Clock
 from shared.errors import Unauthenticated
-
-PeerVerifier = Callable[[ssl.SSLObject], Peer | None]
-"""Returns the component at the other end of a connection; None if it showed no certificate.
-
-Raises Unauthenticated or Forbidden for a certificate that may not be used.
-"""
+from shared.pki.identity import TrustDomain
+from shared.pki.peer import PeerIdentity, Revoked, has_certificate, peer_identity
 
 BearerVerifier = Callable[[str], Awaitable[Caller]]
 """Returns the caller that a token stands for; raises Unauthenticated."""
@@ -28,19 +25,26 @@ BearerVerifier = Callable[[str], Awaitable[Caller]]
 _LONGEST: Final = 8 * 1024
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 class Authenticator:
     def __init__(
         self,
         *,
         clock: Clock,
         bearer: BearerVerifier | None = None,
-        peers: PeerVerifier | None = None,
-        is_revoked: Callable[[Caller], bool] = lambda _: False,
+        trust_domain: TrustDomain | None = None,
+        revoked: Revoked = _never,
     ) -> None:
+        """Without `trust_domain` client certificates mean nothing, without `bearer` tokens."""
         self._clock = clock
         self._bearer = bearer
-        self._peers = peers
-        self._is_revoked = is_revoked
+        self._trust_domain = trust_domain
+        self._revoked = revoked
+        # A chain is judged once per connection and rechecked with each request.
+        self._judged: WeakKeyDictionary[ssl.SSLObject, PeerIdentity] = WeakKeyDictionary()
 
     async def caller(self, request: web.Request) -> Caller | None:
         """Return who calls; None if the request doesn't say.  Raises Unauthenticated, Forbidden."""
@@ -51,21 +55,30 @@ class Authenticator:
             caller = component_caller(peer, address=address) if peer else None
         else:
             caller = replace(await self._from(header), address=address, peer=peer)
-        if caller and not self.is_current(caller):
-            raise Unauthenticated("this identity has been revoked", code="revoked")
+        if caller:
+            self.recheck(caller)
         return caller
 
-    def is_current(self, caller: Caller) -> bool:
-        """Return whether a caller may go on with what it has begun."""
-        if caller.expires_at and self._clock.now() >= caller.expires_at:
-            return False
-        return not self._is_revoked(caller)
+    def recheck(self, caller: Caller) -> None:
+        """Raise Unauthenticated if the caller may not go on with what it has begun.
 
-    def _peer(self, request: web.Request) -> Peer | None:
+        Codes: `token_expired`, `certificate_expired`, `certificate_revoked`.
+        """
+        now = self._clock.now()
+        if caller.peer:
+            caller.peer.recheck(revoked=self._revoked, now=now)
+        if caller.expires_at and now >= caller.expires_at:
+            raise Unauthenticated("the token has expired; log in again", code="token_expired")
+
+    def _peer(self, request: web.Request) -> PeerIdentity | None:
         connection = request.get_extra_info("ssl_object")
-        if self._peers is None or connection is None:
+        if self._trust_domain is None or connection is None or not has_certificate(connection):
             return None
-        return self._peers(connection)
+        if connection not in self._judged:
+            self._judged[connection] = peer_identity(
+                connection, trust_domain=self._trust_domain, revoked=self._revoked
+            )
+        return self._judged[connection]
 
     async def _from(self, header: str) -> Caller:
         scheme, _, token = header.partition(" ")

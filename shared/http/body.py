@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.errors import FieldError, Invalid, Malformed, TooLarge
 from shared.http.routes import BODY_LIMIT
-
-DEPTH: Final = 32
-_LARGEST: Final = 2**63 - 1
+from shared.model.source import CONTROL, MAX_DEPTH, MAX_INTEGER, path_text
+from shared.model.validation import findings
 
 # A body may take this long, and after that must average this many bytes a second: enough for
 # a bad mobile link, too fast for a client that only wants to hold the connection.
@@ -43,7 +42,8 @@ async def read_body(request: web.Request, model: type[BodyT], *, limit: int = BO
     try:
         return model.model_validate(document)
     except ValidationError as exc:
-        raise Invalid("the request's body is not valid", fields=field_errors(exc)) from exc
+        fields = field_errors(exc, model=model, data=document)
+        raise Invalid("the request's body is not valid", fields=fields) from exc
 
 
 async def read_json(
@@ -98,32 +98,14 @@ def parse_json(data: bytes) -> Any:
     return document
 
 
-def field_errors(exc: ValidationError, *, prefix: str = "") -> tuple[FieldError, ...]:
-    """Return pydantic's findings with our paths (`rules[2].from`) and codes."""
+def field_errors(
+    exc: ValidationError, *, model: type[BaseModel], data: Any
+) -> tuple[FieldError, ...]:
+    """Return what `model` found wrong with `data`, with our paths and codes."""
     return tuple(
-        FieldError(
-            path=path_of(error["loc"], prefix=prefix),
-            code="unknown_field" if error["type"] == "extra_forbidden" else error["type"],
-            message=_sentence(error["type"], error["msg"]),
-        )
-        for error in exc.errors(include_url=False, include_context=False, include_input=False)
+        FieldError(path_text(found.path), found.code, found.message)
+        for found in findings(exc, model=model, data=data)
     )
-
-
-def path_of(location: Iterable[str | int], *, prefix: str = "") -> str:
-    path = prefix
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{part}" if path else str(part)
-    return path
-
-
-def _sentence(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "there is no such field"
-    return message.removeprefix("Value error, ")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -140,7 +122,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check(document: Any) -> None:
     """Refuse depth, integers and characters that a database or another reader can't take."""
     level = [document]
-    for _ in range(DEPTH):
+    for _ in range(MAX_DEPTH):
         deeper: list[Any] = []
         for value in level:
             if isinstance(value, dict):
@@ -150,7 +132,7 @@ def _check(document: Any) -> None:
                 deeper.extend(value)
             elif isinstance(value, str):
                 _check_texts((value,))
-            elif isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+            elif isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
                 raise Malformed("a number in the body is too large")
         if not deeper:
             return
@@ -161,9 +143,9 @@ def _check(document: Any) -> None:
 
 def _check_texts(texts: Iterable[str]) -> None:
     for text in texts:
-        if "\x00" in text:
-            raise Malformed("a text in the body has a NUL character")
+        if found := CONTROL.search(text):
+            raise Malformed(f"a text in the body has the character U+{ord(found[0]):04X}")
 
 
 def _too_deep() -> Malformed:
-    return Malformed(f"the body is nested deeper than {DEPTH} levels", code="too_deep")
+    return Malformed(f"the body is nested deeper than {MAX_DEPTH} levels", code="too_deep")

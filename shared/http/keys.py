@@ -3,13 +3,14 @@
 A key may name a protocol, so the types stand as annotations, not as arguments.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from shared.auth.identity import Caller
 from shared.clock import Clock
+from shared.errors import HanseError
 from shared.metrics.names import Metrics
 
 if TYPE_CHECKING:
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
     from shared.http.ndjson import Streams
     from shared.http.routes import Route
 
+OnRefused = Callable[[web.Request, Caller | None, HanseError], Awaitable[None]]
+"""Told of each request that a route's permission refused."""
+
 AUTHENTICATOR: web.AppKey["Authenticator"] = web.AppKey("authenticator")
 CHECKS: web.AppKey[Mapping[str, "Check"]] = web.AppKey("checks")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
+ON_REFUSED: web.AppKey[OnRefused] = web.AppKey("on_refused")
 ROUTE_TABLE: web.AppKey[dict[web.AbstractRoute, "Route"]] = web.AppKey("route_table")
 STREAMS: web.AppKey["Streams"] = web.AppKey("streams")
 

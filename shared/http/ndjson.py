@@ -26,13 +26,6 @@ NDJSON: Final = "application/x-ndjson"
 # A reader that can't take a single line in this time has no use for the next thousand.
 PATIENCE: Final = 10.0
 
-_EXPIRED: Final = {
-    "type": "error",
-    "status": 401,
-    "code": "no_longer_authenticated",
-    "title": "the token has expired or was revoked; log in again and resume",
-}
-
 
 class Streams:
     """The open streams of one server, so that they end when it stops."""
@@ -101,9 +94,7 @@ async def _write_all(
     authenticator = request.app[AUTHENTICATOR]
     try:
         async for each in lines:
-            if not authenticator.is_current(caller):
-                await _write(request, response, line(_EXPIRED), patience=patience)
-                break
+            authenticator.recheck(caller)
             if not await _write(request, response, each, patience=patience):
                 return
     except HanseError as exc:

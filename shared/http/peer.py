@@ -9,7 +9,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -19,12 +19,9 @@ from yarl import URL
 from shared.errors import HanseError, Malformed, TooLarge, Unreachable
 from shared.http.statuses import error_of
 from shared.http.trace import outgoing_headers
+from shared.pki.tls import refusal
 
 MIB: Final = 1024 * 1024
-
-TLSContext = Callable[[], ssl.SSLContext]
-"""Returns the context of now: certificates are renewed while the client lives."""
-
 
 Params = Mapping[str, str] | None
 Headers = Mapping[str, str] | None
@@ -57,14 +54,6 @@ class Answer:
         return _json(self.body)
 
 
-@dataclass(slots=True)
-class _Connection:
-    context: ssl.SSLContext | None
-    session: aiohttp.ClientSession
-    users: int = 0
-    retired: bool = field(default=False)
-
-
 class PeerClient:
     """Calls another component at one of several endpoints (`https://host:port`).
 
@@ -77,12 +66,12 @@ class PeerClient:
         self,
         endpoints: Sequence[str],
         *,
-        tls: TLSContext | None,
+        tls: ssl.SSLContext | None,
         token: Callable[[], str | None] | None = None,
         limits: PeerLimits | None = None,
     ) -> None:
-        """`tls` is None only towards a plain-text server on loopback; `token` gives a bearer
-        token for people's clients.
+        """`tls` is a context of shared.pki.tls, None only towards plain text on loopback; `token`
+        gives a bearer token, for people's clients.
         """
         if not endpoints:
             raise ValueError("give at least one endpoint")
@@ -90,7 +79,7 @@ class PeerClient:
         self._tls = tls
         self._token = token
         self._limits = limits or PeerLimits()
-        self._connection: _Connection | None = None
+        self._session: aiohttp.ClientSession | None = None
 
     @property
     def endpoint(self) -> str:
@@ -98,9 +87,9 @@ class PeerClient:
         return str(self._endpoints[0])
 
     async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection:
-            await connection.session.close()
+        session, self._session = self._session, None
+        if session:
+            await session.close()
 
     async def get(self, path: str, *, params: Params = None, headers: Headers = None) -> Answer:
         return await self.request("GET", path, params=params, headers=headers)
@@ -159,28 +148,23 @@ class PeerClient:
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, URL]]:
         """Send a request and yield a good answer; `total` also bounds the block's reading."""
         endpoint = self._endpoints[0]
-        connection = await self._connect()
-        connection.users += 1
         timeout = aiohttp.ClientTimeout(
             total=total, connect=self._limits.connect, sock_read=self._limits.silence
         )
-        try:
-            with self._translating(endpoint):
-                response = await connection.session.request(
-                    method,
-                    endpoint.joinpath(path.lstrip("/"), encoded=True),
-                    params=params,
-                    data=_bytes(body),
-                    headers=self._headers(body, headers),
-                    allow_redirects=False,
-                    timeout=timeout,
-                )
-            async with response:
-                if not 200 <= response.status < 300:
-                    raise await self._error(response, endpoint)
-                yield response, endpoint
-        finally:
-            await self._leave(connection)
+        with self._translating(endpoint):
+            response = await self._open().request(
+                method,
+                endpoint.joinpath(path.lstrip("/"), encoded=True),
+                params=params,
+                data=_bytes(body),
+                headers=self._headers(body, headers),
+                allow_redirects=False,
+                timeout=timeout,
+            )
+        async with response:
+            if not 200 <= response.status < 300:
+                raise await self._error(response, endpoint)
+            yield response, endpoint
 
     @contextmanager
     def _translating(self, endpoint: URL) -> Iterator[None]:
@@ -190,37 +174,20 @@ class PeerClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             if self._endpoints[0] is endpoint:
                 self._endpoints.append(self._endpoints.pop(0))
-            raise Unreachable(
-                f"{endpoint.host}:{endpoint.port} does not answer: {_reason(exc)}",
-                detail=repr(exc),
-            ) from exc
+            raise _unreachable(endpoint, exc) from exc
 
-    async def _connect(self) -> _Connection:
-        """Return the connections that use the present certificate."""
-        context = self._tls() if self._tls else None
-        current = self._connection
-        if current and current.context is context:
-            return current
-        connector = aiohttp.TCPConnector(ssl=context or False, limit=16)
-        session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            # Never through a proxy that the environment names.
-            trust_env=False,
-            read_bufsize=256 * 1024,
-        )
-        self._connection = _Connection(context, session)
-        if current:
-            current.retired = True
-            current.users += 1
-            await self._leave(current)
-        return self._connection
-
-    async def _leave(self, connection: _Connection) -> None:
-        connection.users -= 1
-        if connection.retired and not connection.users:
-            await connection.session.close()
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # A renewed certificate is shown on new connections: idle ones live for 15 seconds.
+            connector = aiohttp.TCPConnector(ssl=self._tls or True, limit=16)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,  # never through a proxy that the environment names
+                read_bufsize=256 * 1024,
+            )
+        return self._session
 
     def _headers(self, body: Any, more: Headers) -> dict[str, str]:
         headers = outgoing_headers() | {"Accept-Encoding": "identity"}
@@ -292,14 +259,16 @@ def _json(data: bytes) -> Any:
         raise Malformed(f"the peer's answer is not JSON: {exc}") from exc
 
 
-def _reason(exc: Exception) -> str:
-    """Say what happened in words, without the library's own."""
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not accepted ({exc.certificate_error})"
-    if isinstance(exc, aiohttp.ClientSSLError):
-        return "no TLS connection could be made"
-    if isinstance(exc, TimeoutError):
-        return "it took too long"
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        return exc.os_error.strerror or "no connection"
-    return "the connection broke off"
+def _unreachable(endpoint: URL, exc: Exception) -> Unreachable:
+    """Say what happened in words, with the code of a refused certificate."""
+    code = None
+    if refused := refusal(exc):
+        reason, code = refused.message, refused.code
+    elif isinstance(exc, TimeoutError):
+        reason = "it took too long"
+    elif isinstance(exc, aiohttp.ClientConnectorError):
+        reason = exc.os_error.strerror or "no connection"
+    else:
+        reason = "the connection broke off"
+    where = f"{endpoint.host}:{endpoint.port}"
+    return Unreachable(f"{where} does not answer: {reason}", code=code, detail=repr(exc))

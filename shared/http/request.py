@@ -4,10 +4,11 @@ from typing import Final
 
 from aiohttp import web
 
-from shared.auth.identity import Caller, Peer
+from shared.auth.identity import Caller
 from shared.errors import Forbidden, Malformed, Unauthenticated
 from shared.http.keys import CALLER, REQUEST_ID, TRACE_ID
 from shared.ids import Revision
+from shared.pki.peer import PeerIdentity
 from shared.store.contract import ABSENT
 
 _TRUTH: Final = {"": True, "true": True, "1": True, "false": False, "0": False}
@@ -21,7 +22,7 @@ def caller_of(request: web.Request) -> Caller:
     return caller
 
 
-def peer_of(request: web.Request) -> Peer:
+def peer_of(request: web.Request) -> PeerIdentity:
     """Return the calling component; Forbidden if it is a person."""
     peer = caller_of(request).peer
     if peer is None:

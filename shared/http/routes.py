@@ -5,7 +5,7 @@ permission an object needs in its own tenant and scope is the service's business
 refused to those who hold the permission nowhere.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -65,11 +65,13 @@ class Route:
     description: str = ""
     tag: str = "general"
     body: type[BaseModel] | None = None
+    body_type: str = "application/json"
     answer: type[BaseModel] | None = None
     parameters: tuple[Parameter, ...] = ()
     status: int = 200
     media_type: str = "application/json"
-    body_limit: int = BODY_LIMIT
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    """Further responses by status, as OpenAPI has them."""
 
     def __post_init__(self) -> None:
         if (self.permission is PEER) != bool(self.peers):

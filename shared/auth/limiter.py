@@ -1,0 +1,108 @@
+"""How often something may be tried: moving windows, by the clock that is handed in.
+
+The counting is that of the library `limits`; its own store in memory reads the wall clock and
+starts threads, so this one takes its place.  It forgets whoever hasn't tried for a window's
+length, and holds a bounded number of names, however many are made up.
+"""
+
+from collections import OrderedDict, deque
+from typing import ClassVar, Final
+
+from limits import RateLimitItem, parse
+from limits.storage import MovingWindowSupport, Storage
+from limits.strategies import MovingWindowRateLimiter
+
+from shared.clock import Clock
+from shared.errors import TooManyRequests
+
+# Some 10 MiB at worst.
+_NAMES: Final = 50_000
+
+
+class Limiter:
+    """Refuses an attempt when any of its names has had too many."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._storage = _Memory(clock)
+        self._limiter = MovingWindowRateLimiter(self._storage)
+
+    def check(self, *attempts: tuple[str, str]) -> None:
+        """Count one attempt for each (limit, name); TooManyRequests if one has had too many.
+
+        A limit is written as `limits` does: `10 per minute`.  A refused attempt isn't counted.
+        """
+        items = [(parse(limit), name) for limit, name in attempts]
+        for item, name in items:
+            if not self._limiter.test(item, name):
+                raise TooManyRequests(
+                    "too many attempts; wait before the next one",
+                    retry_after=self._wait(item, name),
+                )
+        for item, name in items:
+            self._limiter.hit(item, name)
+
+    def forget(self, limit: str, name: str) -> None:
+        """Forget a name's attempts, as after one that was right."""
+        self._limiter.clear(parse(limit), name)
+
+    def _wait(self, item: RateLimitItem, name: str) -> float:
+        reset_at = self._limiter.get_window_stats(item, name).reset_time
+        return max(1.0, reset_at - self._clock.monotonic())
+
+
+class _Memory(Storage, MovingWindowSupport):
+    """Keeps the times of the latest attempts of each name, oldest first."""
+
+    STORAGE_SCHEME: ClassVar[list[str] | None] = ["hanse-memory"]
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        times = self._within(key, expiry)
+        if len(times) + amount > limit:
+            return False
+        times.extend([self._clock.monotonic()] * amount)
+        self._attempts[key] = times
+        self._attempts.move_to_end(key)
+        if len(self._attempts) > _NAMES:
+            self._attempts.popitem(last=False)
+        return True
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:  # noqa: ARG002 - the library's signature
+        times = self._within(key, expiry)
+        return (times[0] if times else self._clock.monotonic()), len(times)
+
+    def _within(self, key: str, expiry: int) -> deque[float]:
+        times = self._attempts.get(key, deque())
+        horizon = self._clock.monotonic() - expiry
+        while times and times[0] <= horizon:
+            times.popleft()
+        return times
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        return ValueError
+
+    def check(self) -> bool:
+        return True
+
+    def clear(self, key: str) -> None:
+        self._attempts.pop(key, None)
+
+    def reset(self) -> int:
+        count = len(self._attempts)
+        self._attempts.clear()
+        return count
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        raise NotImplementedError("fixed windows are not used here")
+
+    def get(self, key: str) -> int:
+        raise NotImplementedError("fixed windows are not used here")
+
+    def get_expiry(self, key: str) -> float:
+        raise NotImplementedError("fixed windows are not used here")

@@ -1,0 +1,66 @@
+"""One aiohttp application from a component's routes and collaborators."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from shared.auth.identity import Caller
+from shared.clock import Clock
+from shared.errors import HanseError
+from shared.http import docs, health, openapi
+from shared.http.authentication import Authenticator
+from shared.http.health import Check
+from shared.http.keys import (
+    AUTHENTICATOR,
+    CHECKS,
+    CLOCK,
+    METRICS,
+    ON_REFUSED,
+    ROUTE_TABLE,
+    STREAMS,
+    OnRefused,
+)
+from shared.http.middleware import admit, decorate, observe
+from shared.http.ndjson import Streams
+from shared.http.problems import problems
+from shared.http.routes import TRANSACTION_LIMIT, Routes
+from shared.metrics.names import Metrics
+
+
+async def _ignore(request: web.Request, caller: Caller | None, exc: HanseError) -> None:
+    """Nobody wants to be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collaborators:
+    """What every application needs."""
+
+    clock: Clock
+    metrics: Metrics
+    authenticator: Authenticator
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    on_refused: OnRefused = _ignore
+    title: str = "Hanse"
+
+
+def create_application(routes: Iterable[Routes], collaborators: Collaborators) -> web.Application:
+    """Return an application with `routes`, health, /openapi.json and /docs."""
+    app = web.Application(middlewares=[observe, problems, admit], client_max_size=TRANSACTION_LIMIT)
+    app[CLOCK] = collaborators.clock
+    app[METRICS] = collaborators.metrics
+    app[AUTHENTICATOR] = collaborators.authenticator
+    app[CHECKS] = collaborators.checks
+    app[ON_REFUSED] = collaborators.on_refused
+    app[STREAMS] = Streams()
+    app[ROUTE_TABLE] = {}
+    for each in (health.routes, openapi.routes, docs.routes, *routes):
+        each.add_to(app)
+    app[openapi.DOCUMENT] = openapi.describe(app[ROUTE_TABLE].values(), title=collaborators.title)
+    app.on_response_prepare.append(decorate)
+    app.on_shutdown.append(_end_streams)
+    return app
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[STREAMS].stop()

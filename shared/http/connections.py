@@ -1,0 +1,153 @@
+"""What one connection may cost: aiohttp's protocol behind one that counts and keeps time.
+
+aiohttp bounds a header's size, not the time that it takes, and lets one address hold every
+connection there is.  This protocol closes a connection whose header isn't complete in time, and
+refuses an address that has too many.  The middleware tells it when a request begins and ends, so
+that it needn't parse anything.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from shared.metrics.names import HTTP_CONNECTIONS, HTTP_REFUSED_CONNECTIONS, Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Seconds and counts.
+
+    `stalled` is how long the other end may leave an answer unread.
+    `per_address` is generous, since a site's people may come from behind one address; a node
+    and an SDSP need two each.
+    """
+
+    header: float = 10.0
+    stalled: float = 30.0
+    keepalive: float = 75.0
+    per_address: int = 512
+    total: int = 8192
+
+
+class Connections:
+    """All open connections of one server."""
+
+    def __init__(self, *, limits: ConnectionLimits, metrics: Metrics) -> None:
+        self.limits = limits
+        self._metrics = metrics
+        self._by_address: Counter[str] = Counter()
+
+    def enter(self, address: str) -> str | None:
+        """Count a new connection; return the limit that it breaks, if any."""
+        self._by_address[address] += 1
+        self._metrics.gauge(HTTP_CONNECTIONS).inc()
+        if self._by_address[address] > self.limits.per_address:
+            return "per_address"
+        return "total" if self._by_address.total() > self.limits.total else None
+
+    def leave(self, address: str) -> None:
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        self._metrics.gauge(HTTP_CONNECTIONS).dec()
+
+    def refused(self, limit: str) -> None:
+        self._metrics.counter(HTTP_REFUSED_CONNECTIONS).labels(limit).inc()
+
+
+class Connection(asyncio.Protocol):
+    """Stands between the transport and aiohttp's protocol."""
+
+    def __init__(self, inner: asyncio.Protocol, *, connections: Connections) -> None:
+        self._inner = inner
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._address: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._busy = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peername = transport.get_extra_info("peername")
+        self._address = str(peername[0]) if isinstance(peername, tuple) and peername else "local"
+        self._inner.connection_made(transport)
+        broken = self._connections.enter(self._address)
+        if broken:
+            self._refuse(broken)
+            return
+        self._arm(self._connections.limits.header)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        self._cancel_stalled()
+        if self._address is not None:
+            self._connections.leave(self._address)
+            self._address = None
+        self._inner.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._busy and self._timer is None:
+            self._arm(self._connections.limits.header)
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        limit = self._connections.limits.stalled
+        self._stalled = self._loop.call_later(limit, self._refuse, "stalled")
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._cancel_stalled()
+        self._inner.resume_writing()
+
+    def begin(self) -> None:
+        """A request's header is complete."""
+        self._busy = True
+        self._disarm()
+
+    def end(self) -> None:
+        """It has been answered; the connection may wait for another."""
+        self._busy = False
+
+    def _arm(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._refuse, "header")
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _cancel_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _refuse(self, limit: str) -> None:
+        self._connections.refused(limit)
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _NoConnection:
+    """Of a request that came through another server, such as aiohttp's own in a test."""
+
+    def begin(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
+_NONE: Final = _NoConnection()
+
+
+def connection_of(request: web.Request) -> Connection | _NoConnection:
+    transport = request.transport
+    protocol = transport.get_protocol() if transport is not None else None
+    return protocol if isinstance(protocol, Connection) else _NONE

@@ -1,0 +1,164 @@
+"""What happens around every handler, outermost first.
+
+1. `observe`: the request id and the trace, in and out; one line in the log; the metrics.
+2. `problems` (shared.http.problems): errors become answers.
+3. `admit`: who calls, and may they use this route at all.
+"""
+
+import logging
+from typing import Final
+
+from aiohttp import web
+
+from shared.access.authorize import authorize
+from shared.access.permissions import Permission
+from shared.auth.identity import Caller, CallerKind
+from shared.errors import Forbidden, HanseError, Malformed, Unauthenticated
+from shared.http.authentication import address_of
+from shared.http.connections import connection_of
+from shared.http.keys import (
+    AUTHENTICATOR,
+    CALLER,
+    CLOCK,
+    METRICS,
+    ON_REFUSED,
+    REPEATABLE,
+    REQUEST_ID,
+    ROUTE_TABLE,
+    TRACE_ID,
+)
+from shared.http.ndjson import NDJSON
+from shared.http.routes import Access, Handler, Route
+from shared.http.trace import (
+    REQUEST_ID as REQUEST_ID_HEADER,
+)
+from shared.http.trace import (
+    TRACEPARENT,
+    Trace,
+    current_request_id,
+    current_trace,
+    new_request_id,
+    parse_request_id,
+    parse_traceparent,
+)
+from shared.metrics.names import HTTP_REQUESTS, HTTP_SECONDS
+
+log = logging.getLogger("hanse.access")
+
+_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
+
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    clock = request.app[CLOCK]
+    given = parse_request_id(request.headers.get(REQUEST_ID_HEADER))
+    received = parse_traceparent(request.headers.get(TRACEPARENT))
+    trace = received.child() if received else Trace.new()
+    request[REQUEST_ID] = given or new_request_id()
+    request[REPEATABLE] = given is not None
+    request[TRACE_ID] = trace.trace_id
+    # Each request has a task, and so a context, of its own: nothing needs to be set back.
+    current_request_id.set(request[REQUEST_ID])
+    current_trace.set(trace)
+    connection = connection_of(request)
+    connection.begin()
+    start, status, streamed = clock.monotonic(), 499, False  # nginx's number for "client left"
+    try:
+        response = await handler(request)
+        status, streamed = response.status, response.content_type == NDJSON
+        return response
+    finally:
+        connection.end()
+        seconds = clock.monotonic() - start
+        _count(request, status, None if streamed else seconds)
+        _log(request, status, seconds)
+
+
+async def decorate(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the headers that every answer has; runs just before the header is sent."""
+    response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
+    if trace := current_trace.get():
+        response.headers[TRACEPARENT] = str(trace)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+@web.middleware
+async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if "Content-Encoding" in request.headers:
+        # A small body could become a huge one; nothing sent here needs it.
+        raise Malformed("compressed bodies are not taken", code="compressed_body")
+    if request.match_info.http_exception is not None:
+        return await handler(request)
+    route = request.app[ROUTE_TABLE].get(request.match_info.route)
+    if route is None:
+        raise Forbidden("nobody may use this route: it declares no permission")
+    if route.permission is Access.PUBLIC:
+        return await handler(request)
+    caller = await request.app[AUTHENTICATOR].caller(request)
+    if caller is not None:
+        request[CALLER] = caller
+    try:
+        check_route(route, caller)
+    except HanseError as exc:
+        await request.app[ON_REFUSED](request, caller, exc)
+        raise
+    return await handler(request)
+
+
+def check_route(route: Route, caller: Caller | None) -> None:
+    """Raise Unauthenticated or Forbidden unless `caller` may use a route that is not public."""
+    if caller is None:
+        raise Unauthenticated("say who you are: send a bearer token or a client certificate")
+    if route.permission is Access.AUTHENTICATED:
+        return
+    if route.permission is Access.PEER:
+        if caller.kind is not CallerKind.COMPONENT or caller.peer is None:
+            raise Forbidden("only a component with a certificate may call this")
+        if caller.peer.id.role not in route.peers:
+            expected = " or ".join(sorted(route.peers))
+            raise Forbidden(
+                f"{expected} is expected here, not {caller.peer.id}", code="wrong_identity"
+            )
+        return
+    if isinstance(route.permission, Permission):
+        decision = authorize(caller, route.permission)
+        if not decision.allowed:
+            raise Forbidden(decision.reason)
+
+
+def _count(request: web.Request, status: int, seconds: float | None) -> None:
+    method = request.method if request.method in _METHODS else "other"
+    path, metrics = _path_of(request), request.app[METRICS]
+    metrics.counter(HTTP_REQUESTS).labels(method, path, str(status)).inc()
+    if seconds is not None:
+        metrics.histogram(HTTP_SECONDS).labels(method, path).observe(seconds)
+
+
+def _log(request: web.Request, status: int, seconds: float) -> None:
+    caller: Caller | None = request.get(CALLER)
+    fields = {
+        "method": request.method,
+        "path": request.path,
+        "route": _path_of(request),
+        "status": status,
+        "seconds": round(seconds, 4),
+        "address": address_of(request),
+        "identity": caller.identity if caller else None,
+        "request_id": request[REQUEST_ID],
+        "trace_id": request[TRACE_ID],
+    }
+    log.info("request", extra=fields)
+
+
+def _path_of(request: web.Request) -> str:
+    """Return the route's pattern: few values, whatever clients ask for."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "unknown"

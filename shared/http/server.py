@@ -1,0 +1,110 @@
+"""One TCP port for people, scripts and components: bearer token or client certificate.
+
+aiohttp's defaults suit a server behind a proxy; this one faces the network.  The limits are in
+shared.http.connections; here they are put together with the listening socket and its TLS.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from shared.errors import Unavailable
+from shared.http.connections import Connection, ConnectionLimits, Connections
+from shared.http.keys import METRICS
+from shared.pki.tls import limit_tls_buffers
+
+# How long requests in progress may take to end once the server stops.
+GRACE: Final = 10.0
+
+
+class Server:
+    """A running server; `port` is the real one if it was asked for any (0)."""
+
+    def __init__(self, *, host: str, port: int, secure: bool) -> None:
+        self.host = host
+        self.port = port
+        self.secure = secure
+
+    @property
+    def url(self) -> str:
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.secure else 'http'}://{name}:{self.port}"
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application,
+    *,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    limits: ConnectionLimits | None = None,
+    grace: float = GRACE,
+) -> AsyncIterator[Server]:
+    """Serve `app` while the block runs, then stop: streams end at once, requests within `grace`.
+
+    `tls` is None only for plain text on loopback.  Unavailable (`address_in_use`) if the address
+    can't be listened at.
+    """
+    limits = limits or ConnectionLimits()
+    connections = Connections(limits=limits, metrics=app[METRICS])
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=limits.keepalive,
+        # Bodies are refused if compressed; never inflate one while refusing it.
+        auto_decompress=False,
+        shutdown_timeout=grace,
+    )
+    limit_tls_buffers()
+    sock = _listen(host, port)
+    try:
+        await runner.setup()
+        inner = runner.server
+        assert inner is not None, "setup() makes it"
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: Connection(inner(), connections=connections),
+            sock=sock,
+            ssl=tls,
+            ssl_handshake_timeout=limits.header if tls else None,
+            backlog=1024,
+        )
+    except BaseException:
+        sock.close()
+        await runner.cleanup()
+        raise
+    try:
+        yield Server(host=host, port=sock.getsockname()[1], secure=tls is not None)
+    finally:
+        listener.close()
+        await runner.cleanup()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+        )[0]
+    except OSError as exc:
+        raise Unavailable(
+            f"{host!r} is no address to listen at; give an IP address such as 0.0.0.0 or ::",
+            code="invalid_address",
+        ) from exc
+    sock = socket.socket(family, kind, number)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(address)
+    except OSError as exc:
+        sock.close()
+        raise Unavailable(
+            f"can't listen at {host} port {port}: {exc.strerror}", code="address_in_use"
+        ) from exc
+    sock.setblocking(False)
+    return sock
