@@ -79,34 +79,19 @@ class CredentialsDirectory:
     def load(self) -> Credentials:
         """Return the current version.
 
-        Raises NotFound (`no_credentials`), Unavailable (`credentials_unreadable`), and Invalid:
-        `key_exposed` if others may read the key, `credentials_mismatch`, `invalid_key` or
-        `invalid_certificate` if a file was tampered with.
+        Raises NotFound (`no_credentials`), Unavailable (`credentials_unreadable`, as when the key
+        is offline), and Invalid: `key_exposed` if others may read the key, `credentials_mismatch`,
+        `invalid_key` or `invalid_certificate` if a file was tampered with.
         """
-        version = self._current()
-        if version is None:
-            raise NotFound(f"there are no credentials in {self.path}", code="no_credentials")
-        # The link is resolved once: all three files are of one version.
-        folder = self.path / version
-        try:
-            exposed = (folder / KEY_FILE).stat().st_mode & 0o077
-            key, chain, roots = (
-                (folder / name).read_text("ascii", errors="replace")
-                for name in (KEY_FILE, CHAIN_FILE, ROOTS_FILE)
-            )
-        except OSError as exc:
-            raise Unavailable(
-                f"read the credentials in {folder}: {exc.strerror}", code="credentials_unreadable"
-            ) from exc
-        if exposed:
-            raise Invalid(
-                f"others may read {folder / KEY_FILE}; if nobody has, run: "
-                f"chmod 600 {folder / KEY_FILE}",
-                code="key_exposed",
-            )
+        key, chain, roots = self._read(KEY_FILE, CHAIN_FILE, ROOTS_FILE)
         return Credentials(
             key_from_pem(key), certificates_from_pem(chain), certificates_from_pem(roots)
         )
+
+    def load_public(self) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...]]:
+        """Return chain and roots; the key may be offline.  Raises as load()."""
+        chain, roots = self._read(CHAIN_FILE, ROOTS_FILE)
+        return certificates_from_pem(chain), certificates_from_pem(roots)
 
     def write(self, credentials: Credentials) -> None:
         """Make `credentials` the current version, durably; the one before is removed.
@@ -125,38 +110,42 @@ class CredentialsDirectory:
 
     def delete_key(self) -> None:
         """Remove the private key for good, as when a root's key is taken offline."""
-        version = self._current()
-        if version is None:
-            raise NotFound(f"there are no credentials in {self.path}", code="no_credentials")
-        (self.path / version / KEY_FILE).unlink(missing_ok=True)
-        _sync(self.path / version)
+        folder = self.path / self._current()
+        (folder / KEY_FILE).unlink(missing_ok=True)
+        _sync(folder)
 
-    def load_public(self) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...]]:
-        """Return chain and roots; the key may be offline.  Raises as load()."""
+    def _read(self, *names: str) -> list[str]:
+        """Return the files' texts, all of one version."""
         version = self._current()
-        if version is None:
-            raise NotFound(f"there are no credentials in {self.path}", code="no_credentials")
         folder = self.path / version
         try:
-            chain = (folder / CHAIN_FILE).read_text("ascii", errors="replace")
-            roots = (folder / ROOTS_FILE).read_text("ascii", errors="replace")
+            if KEY_FILE in names:
+                _check_private(folder / KEY_FILE)
+            return [(folder / name).read_text("ascii", errors="replace") for name in names]
         except OSError as exc:
+            # The writer removes the version before when it has written a new one.
+            if self._current() != version:
+                return self._read(*names)
             raise Unavailable(
-                f"read the certificates in {folder}: {exc.strerror}", code="credentials_unreadable"
+                f"read the credentials in {folder}: {exc.filename}: {exc.strerror}",
+                code="credentials_unreadable",
             ) from exc
-        return certificates_from_pem(chain), certificates_from_pem(roots)
 
-    def _current(self) -> str | None:
+    def _current(self) -> str:
         try:
-            return os.readlink(self.path / CURRENT)  # noqa: PTH115 - as text, not as a path
-        except FileNotFoundError:
-            return None
+            return (self.path / CURRENT).readlink().name
+        except FileNotFoundError as exc:
+            raise NotFound(
+                f"there are no credentials in {self.path}", code="no_credentials"
+            ) from exc
 
     def _write(self, credentials: Credentials) -> None:
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        before = self._current()
+        if not self.path.is_dir():
+            self.path.mkdir(mode=0o700, parents=True)
+            _sync(self.path.parent)
+        before = self._current() if (self.path / CURRENT).is_symlink() else "0"
         self._sweep(keep=before)
-        version = f"{int(before or 0) + 1:06}"
+        version = f"{int(before) + 1:06}"
         folder = self.path / version
         folder.mkdir(mode=0o700)
         _create(folder / KEY_FILE, key_to_pem(credentials.key), mode=0o600)
@@ -170,7 +159,7 @@ class CredentialsDirectory:
         _sync(self.path)
         self._sweep(keep=version)
 
-    def _sweep(self, *, keep: str | None) -> None:
+    def _sweep(self, *, keep: str) -> None:
         """Remove every version but one, and what a killed writer left behind."""
         for entry in self.path.iterdir():
             if entry.name == f".{CURRENT}":
@@ -186,6 +175,13 @@ def _create(path: Path, text: str, *, mode: int) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _check_private(path: Path) -> None:
+    if path.stat().st_mode & 0o077:
+        raise Invalid(
+            f"others may read {path}; if nobody has, run: chmod 600 {path}", code="key_exposed"
+        )
 
 
 def _sync(folder: Path) -> None:
