@@ -44,7 +44,11 @@ class ExpireOverrides:
 
 def _is_due(stored: Stored, now: datetime) -> bool:
     expires_at = Override.model_validate(stored.spec).expires_at
-    return expires_at is not None and expires_at <= now and EXPIRED not in stored.annotations
+    if expires_at is None or expires_at > now:
+        return False
+    # A mark from before the override was given a later end says nothing of this one.
+    mark = stored.annotations.get(EXPIRED)
+    return mark is None or datetime.fromisoformat(mark) < expires_at
 
 
 def _marked(stored: Stored, now: datetime) -> Draft:
