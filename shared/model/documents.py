@@ -60,13 +60,29 @@ class Parsed:
         """Return the line of a field (`spec.rules[2].from[0].network`), or of what is around it."""
         return self.source.place().at(parse_path(path)).line
 
+    def value_of(self, path: str) -> Any:
+        """Return what is written at a field; None if nothing is."""
+        value = self.source.data
+        for part in parse_path(path):
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a text holds: its sound documents, in order, and all that is wrong with the others."""
+    """What a text holds: its sound documents, in order, and all that is wrong with the others.
+
+    `refused` are the others' data, as far as they could be read; `is_complete` says that nothing
+    of the text remained unread.
+    """
 
     documents: tuple[Parsed, ...]
     faults: tuple[FieldError, ...]
+    refused: tuple[Any, ...] = ()
+    is_complete: bool = True
 
 
 def parse_documents(
@@ -82,14 +98,20 @@ def parse_documents(
     """
     faults = Faults(file)
     documents: list[Parsed] = []
+    refused: list[Any] = []
+    sound = 0
     with suppress(GiveUp):  # the faults say why
-        before = 0
         for source in _READERS[format](decode(data, limit=limit, faults=faults), faults):
             envelope = _envelope_of(source, faults)
-            if envelope is not None and len(faults.found) == before:
+            if envelope is not None and len(faults.found) == sound:
                 documents.append(Parsed(envelope, KINDS[envelope.kind], file, source))
-            before = len(faults.found)
-    return Reading(tuple(documents), tuple(faults.found))
+            else:
+                refused.append(source.data)
+            sound = len(faults.found)
+        return Reading(
+            tuple(documents), tuple(faults.found), tuple(refused), len(faults.found) == sound
+        )
+    return Reading(tuple(documents), tuple(faults.found), tuple(refused), is_complete=False)
 
 
 def parse_value(

@@ -21,6 +21,7 @@ from shared.model.source import (
     Path,
     Place,
     Source,
+    check_size,
     check_text,
 )
 
@@ -34,7 +35,8 @@ def read_json(text: str, faults: Faults) -> Iterator[Source]:
     decoder = json.JSONDecoder(object_pairs_hook=hook, parse_constant=_no_constant)
     position = _skip_space(text, 0)
     while position < len(text):
-        scan = _Scan(text, position)
+        start = position
+        scan = _Scan(text, start)
         try:
             data, position = decoder.raw_decode(text, position)
         except RecursionError:
@@ -48,6 +50,7 @@ def read_json(text: str, faults: Faults) -> Iterator[Source]:
             line = text.count("\n", 0, position) + 1
             faults.add("malformed", f"this is not JSON: {exc}", line=line)
             return
+        check_size(position - start, text, start, faults)
         refused: frozenset[Path] = frozenset()
         if hook.duplicates or not _is_sound(data):
             refused = scan.report(faults)

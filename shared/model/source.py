@@ -150,6 +150,14 @@ def decode(data: bytes, *, limit: int, faults: Faults) -> str:
     return text
 
 
+def check_size(size: int, text: str, start: int, faults: Faults) -> None:
+    """GiveUp if the document that begins at `start` is too large; `size` is in bytes."""
+    if size > MAX_DOCUMENT_BYTES:
+        sentence = f"this document has {size} bytes; at most {MAX_DOCUMENT_BYTES} are read"
+        faults.add("too_large", sentence, line=text.count("\n", 0, start) + 1)
+        raise GiveUp
+
+
 def check_text(value: str, path: Path, line: int | None, faults: Faults) -> bool:
     """Report a control character that came in by an escape; say whether there was none."""
     found = CONTROL.search(value)

@@ -10,6 +10,7 @@ composer, lets the reader stop at the first level that is too deep.
 import math
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, Final
 
 import yaml
@@ -17,12 +18,14 @@ from yaml._yaml import CParser
 
 from shared.model.source import (
     MAX_DEPTH,
+    MAX_DOCUMENT_BYTES,
     MAX_INTEGER,
     Faults,
     GiveUp,
     Path,
     Place,
     Source,
+    check_size,
     check_text,
 )
 
@@ -37,6 +40,7 @@ _FLOAT: Final = re.compile(
 )
 # Python refuses to read integers of thousands of digits; none of ours has more than 19.
 _MAX_DIGITS: Final = 100
+_MARKER: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 
 Scalar = str | int | float | bool | None
 
@@ -68,6 +72,7 @@ def read_yaml(text: str, faults: Faults) -> Iterator[Source]:
     What is wrong goes to `faults`.  A mistake in the syntax, or too deep a document, hides what
     comes after it.
     """
+    _check_sizes(text, faults)
     parser = CParser(text)
     try:
         yield from _Reader(parser, faults).documents()
@@ -79,6 +84,16 @@ def read_yaml(text: str, faults: Faults) -> Iterator[Source]:
         )
     except yaml.YAMLError as exc:
         faults.add("malformed", f"this is not YAML: {str(exc).splitlines()[0]}")
+
+
+def _check_sizes(text: str, faults: Faults) -> None:
+    """GiveUp if one of the documents is too large, before any is read."""
+    if len(text) * 4 <= MAX_DOCUMENT_BYTES:
+        return
+    # Three dashes at the beginning of a line can't be anything else, even in a block of text.
+    starts = [0, *(found.start() for found in _MARKER.finditer(text)), len(text)]
+    for start, end in pairwise(starts):
+        check_size(len(text[start:end].encode()), text, start, faults)
 
 
 class _Reader:
