@@ -81,6 +81,10 @@ class FeedObject:
 class Put:
     object: FeedObject
 
+    @property
+    def key(self) -> Key:
+        return self.object.key
+
 
 @dataclass(frozen=True, slots=True)
 class Remove:

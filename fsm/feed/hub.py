@@ -1,0 +1,296 @@
+"""Streams every change to the sites that it concerns, as one revision's frame.
+
+The hub keeps the world of now in memory and follows the store.  For each commit it works out, per
+watching site, what the commit means there: for a site that takes all it may have, from the changed
+objects alone; for one with a narrowed subscription, by selecting anew.  An object is serialised
+once, whatever the number of sites.  A site whose view changes is sent away at once, to list again.
+
+Only the event loop's one thread touches the world, and between two awaits: joining the stream and
+taking a commit can't interleave, so a watcher misses nothing and gets nothing twice.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NoReturn, Protocol
+
+from fsm.feed.item import Item
+from fsm.feed.select import (
+    Delta,
+    Selected,
+    View,
+    change_of,
+    decides_view,
+    difference,
+    select,
+    view_of,
+)
+from fsm.feed.worlds import FOLLOWED_OBJECTS, SnapshotSource, Worlds
+from shared.backoff import Backoff
+from shared.clock import Clock
+from shared.errors import Gone, HanseError, Invalid, NotFound, RevisionCompacted, Unavailable
+from shared.feed import wire
+from shared.feed.serve import Outbox, serve_lines
+from shared.ids import Key, Revision
+from shared.store.contract import (
+    EVERYTHING,
+    Bookmark,
+    Change,
+    Commit,
+    Position,
+    Selection,
+)
+
+log = logging.getLogger(__name__)
+
+VIEW_CHANGED: Final = "view_changed"
+COMPACTED: Final = "revision_compacted"
+STOPPING: Final = "stopping"
+
+# Beyond it a follower lists again, in pages, instead of taking one line (it takes 16 MiB).
+LONGEST_LINE: Final = 8 * 1024 * 1024
+
+# How long a site that is ahead of this process, for another one served it, waits for it.
+_CATCH_UP: Final = 5.0
+
+
+class Source(SnapshotSource, Protocol):
+    """What is read of a Store."""
+
+    def watch(
+        self, after: Revision, *, selection: Selection = EVERYTHING
+    ) -> AsyncIterator[Commit | Bookmark]: ...
+
+
+class Watcher:
+    """One site's open stream: what it was sent last, and what waits for it."""
+
+    def __init__(self, view: View, *, after: Revision, selected: Selected | None) -> None:
+        self.view = view
+        self.after = after
+        self.selected = selected
+        """What a narrowed site has; None for one that isn't narrowed."""
+        self.outbox = Outbox()
+
+    @property
+    def site(self) -> str:
+        return self.view.site
+
+
+class Hub:
+    def __init__(self, store: Source, *, clock: Clock, backoff: Backoff) -> None:
+        self._store = store
+        self._worlds = Worlds(store)
+        self._clock = clock
+        self._backoff = backoff
+        self._world: dict[Key, Item] = {}
+        self._position: Position | None = None
+        self._watchers: set[Watcher] = set()
+        self._moved = asyncio.Event()
+
+    @property
+    def world(self) -> dict[Key, Item]:
+        """The world of now; read it between two awaits, and don't change it."""
+        return self._world
+
+    @property
+    def position(self) -> Position:
+        """Where the hub stands; Unavailable before it has read the store."""
+        if self._position is None:
+            raise Unavailable("the FSM is starting and hasn't read its store yet")
+        return self._position
+
+    @property
+    def watched_sites(self) -> frozenset[str]:
+        return frozenset(watcher.site for watcher in self._watchers)
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the hub is ready to serve."""
+        _ = self.position
+
+    async def run(self) -> NoReturn:
+        """Follow the store until cancelled; while it is out, try again."""
+        while True:
+            try:
+                await self._follow()
+            except RevisionCompacted:
+                # So far behind that the log is gone: begin anew, and so do those who watch.
+                self._restart()
+            except HanseError as exc:
+                log.warning("feed can't follow the store, will retry", extra={"code": exc.code})
+            await self._clock.sleep(self._backoff.next())
+
+    def view(self, site: str) -> View:
+        """Return a site's view of now; NotFound if there is no such Site."""
+        _ = self.position
+        view = view_of(self._world, site)
+        if view is None:
+            raise NotFound(f"the FSM has no Site {site}; create it", code="unknown_site")
+        return view
+
+    async def selected_at(self, revision: int, site: str) -> tuple[wire.Position, Selected, View]:
+        """Return what a site had at a revision; RevisionCompacted, NotFound, Invalid."""
+        loaded = await self._worlds.at(Revision(revision), like=self._world)
+        view = view_of(loaded.items, site)
+        if view is None:
+            raise NotFound(f"site {site} was not there at revision {revision}", code="unknown_site")
+        return feed_position(loaded.position, view), select(loaded.items, view), view
+
+    @asynccontextmanager
+    async def watching(self, site: str, at: wire.Position) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Resume a site's stream at a position, for the length of a block, and give its lines.
+
+        Gone, with a code that means to list again, if it can't be; NotFound; Unavailable.
+        """
+        watcher = await self._join(site, at)
+        try:
+            yield self._lines(watcher)
+        finally:
+            self._watchers.discard(watcher)
+
+    async def _join(self, site: str, at: wire.Position) -> Watcher:
+        await self._await_revision(at)
+        view = self.view(site)
+        if at.view != view.digest:
+            raise Gone("what decides the site's content has changed; list again", code=VIEW_CHANGED)
+        before = await self._selected_before(site, at)
+        # From here to the end nothing waits: the world can't move on.
+        view, now = self.view(site), self.position
+        if at.view != view.digest:
+            raise Gone("what decides the site's content has changed; list again", code=VIEW_CHANGED)
+        needed = before is not None or view.is_narrowed
+        selected = select(self._world, view) if needed else None
+        watcher = Watcher(
+            view,
+            after=Revision(at.revision),
+            selected=selected if view.is_narrowed else None,
+        )
+        if before is not None and selected is not None:
+            delta = difference(before, selected, world=self._world, view=view)
+            if not self._send(watcher, delta, now):
+                raise Gone("too much has changed since; list again", code=COMPACTED)
+        self._watchers.add(watcher)
+        return watcher
+
+    async def _selected_before(self, site: str, at: wire.Position) -> Selected | None:
+        """Return what a copy at a position holds, if it isn't what the hub has; Gone."""
+        now = self.position
+        if at.incarnation != now.incarnation:
+            raise _diverged("the store was created anew or restored since")
+        if at.revision == now.revision:
+            if at.digest != now.digest:
+                raise _diverged("its history is another one")
+            return None
+        try:
+            position, selected, _ = await self.selected_at(at.revision, site)
+        except Invalid as exc:
+            raise _diverged(f"the store has not reached revision {at.revision}") from exc
+        if at.revision > self.position.revision:
+            raise Unavailable("this FSM process is behind the store; try again")
+        if position.digest != at.digest:
+            raise _diverged("its history is another one")
+        if position.view != at.view:
+            raise Gone("the copy was made under another view; list again", code=VIEW_CHANGED)
+        return selected
+
+    async def _await_revision(self, at: wire.Position) -> None:
+        """Wait a while for a revision that another process may have committed and served."""
+        deadline = self._clock.monotonic() + _CATCH_UP
+        while at.incarnation == self.position.incarnation and at.revision > self.position.revision:
+            left = deadline - self._clock.monotonic()
+            self._moved.clear()
+            if left <= 0 or not await self._clock.wait(self._moved, left):
+                return
+
+    def _lines(self, watcher: Watcher) -> AsyncIterator[bytes]:
+        def bookmark() -> bytes:
+            position = self.position
+            after, watcher.after = watcher.after, position.revision
+            return wire.encode_bookmark(after, feed_position(position, watcher.view))
+
+        return serve_lines(watcher.outbox, bookmark=bookmark, clock=self._clock)
+
+    async def _follow(self) -> None:
+        if self._position is None:
+            loaded = await self._worlds.latest()
+            self._world, self._position = loaded.items, loaded.position
+            self._moved.set()
+        async for seen in self._store.watch(self._position.revision, selection=FOLLOWED_OBJECTS):
+            self._backoff.reset()
+            if isinstance(seen, Commit):
+                self._take(seen)
+            self._position = Position(self._position.incarnation, seen.revision, seen.digest)
+            self._moved.set()
+
+    def _take(self, commit: Commit) -> None:
+        """Bring the world up to a commit and tell each watcher what it means to it."""
+        before = [(change, self._world.get(change.key)) for change in commit.changes]
+        for change, _ in before:
+            if change.after is None:
+                self._world.pop(change.key, None)
+            else:
+                self._world[change.key] = Item(change.after)
+        position = Position(self.position.incarnation, commit.revision, commit.digest)
+        for watcher in tuple(self._watchers):
+            self._tell(watcher, before, position)
+
+    def _tell(
+        self, watcher: Watcher, changes: Sequence[tuple[Change, Item | None]], position: Position
+    ) -> None:
+        if any(decides_view(change.key, watcher.site) for change, _ in changes):
+            view = view_of(self._world, watcher.site)
+            if view is None or view.digest != watcher.view.digest:
+                self._close(watcher, VIEW_CHANGED)
+                return
+        if not self._send(watcher, self._delta(watcher, changes), position):
+            self._close(watcher, COMPACTED)
+        elif watcher.outbox.is_closed:
+            log.info("slow site cut off", extra={"site": watcher.site})
+            self._watchers.discard(watcher)
+
+    def _delta(self, watcher: Watcher, changes: Sequence[tuple[Change, Item | None]]) -> Delta:
+        if watcher.selected is not None:
+            now = select(self._world, watcher.view)
+            delta = difference(watcher.selected, now, world=self._world, view=watcher.view)
+            watcher.selected = now
+            return delta
+        parts = [
+            change_of(watcher.view, before, self._world.get(change.key))
+            for change, before in changes
+        ]
+        return Delta(
+            tuple(put for part in parts for put in part.puts),
+            tuple(removal for part in parts for removal in part.removals),
+        )
+
+    def _send(self, watcher: Watcher, delta: Delta, position: Position) -> bool:
+        """Put a frame into the outbox, if there is anything to say; False if it is too long."""
+        if not delta:
+            return True
+        encoded = [item.put for item in delta.puts]
+        encoded += [wire.encode_remove(key, reason) for key, reason in delta.removals]
+        if sum(map(len, encoded)) > LONGEST_LINE:
+            return False
+        line = wire.encode_changes(watcher.after, feed_position(position, watcher.view), encoded)
+        watcher.after = position.revision
+        watcher.outbox.offer(line)
+        return True
+
+    def _close(self, watcher: Watcher, reason: str) -> None:
+        watcher.outbox.close(reason)
+        self._watchers.discard(watcher)
+
+    def _restart(self) -> None:
+        for watcher in tuple(self._watchers):
+            self._close(watcher, STOPPING)
+        self._worlds.forget()
+        self._position = None
+
+
+def feed_position(position: Position, view: View) -> wire.Position:
+    return wire.Position(position.incarnation, position.revision, position.digest, view.digest)
+
+
+def _diverged(why: str) -> Gone:
+    return Gone(f"the position can't be resumed: {why}; list again", code="history_diverged")
