@@ -160,6 +160,12 @@ class Snapshot(Protocol):
     ) -> Sequence[Stored]:
         """Return objects in key order, from the one behind `after`, at most `limit`."""
 
+    async def deleted(self, since: Revision, selection: Selection = EVERYTHING) -> Sequence[Change]:
+        """Return the deletions after `since` of objects that are gone here, in order.
+
+        Of each object, the last one.  They are there however old: compaction leaves them.
+        """
+
     async def records(self, space: str) -> Mapping[str, JSON]:
         """Return the component's own records of a space by name; see Transaction.put_record.
 

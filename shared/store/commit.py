@@ -1,0 +1,221 @@
+"""Group commit: writers of one process that wait at the same time share one commit.
+
+Whoever comes while nobody leads, leads: it opens the database transaction, runs its own unit and
+all that wait, writes everything out and commits.  Meanwhile the next group gathers.  Each unit
+has its own revision and its own outcome.
+"""
+
+import asyncio
+import random
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.backoff import Backoff
+from shared.clock import Clock
+from shared.errors import HanseError, Unavailable
+from shared.ids import Revision
+from shared.store import reading
+from shared.store.contract import EVERYTHING, Commit, Committed, Position, Selection
+from shared.store.engine import Database
+from shared.store.faults import SerializationFailure, translated
+from shared.store.flush import REQUEST_LIFE, Flush, committed_requests, forget_requests
+from shared.store.mapping import microseconds
+from shared.store.transaction import Batch, SqlTransaction
+
+Result = TypeVar("Result")
+
+GROUP: Final = 256
+"""Units that may share a commit; bounds how long the lock is held at once."""
+ATTEMPTS: Final = 10
+"""Runs of a group that the database keeps putting off with 40001; cockroach-go allows 50, but
+here writers queue and hardly ever meet."""
+FORGET_PERIOD: Final = 600.0
+"""Seconds between two removals of request ids that are too old."""
+
+
+class Unit(Generic[Result]):
+    """A unit of work on its way; `outcome` is there once it is settled."""
+
+    def __init__(
+        self,
+        work: Callable[[SqlTransaction], Awaitable[Result]],
+        *,
+        request_id: str | None = None,
+        validated_at: Revision | None = None,
+        depends_on: Selection | None = None,
+    ) -> None:
+        self.request_id = request_id
+        self.outcome: Committed[Any] | BaseException | None = None
+        self._work = work
+        self._validated_at = validated_at
+        self._depends_on = depends_on
+
+    async def run(self, transaction: SqlTransaction) -> Result:
+        if self._validated_at is not None:
+            await transaction.check(self._validated_at, self._depends_on or EVERYTHING)
+        return await self._work(transaction)
+
+
+class GroupCommit:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        published: Callable[[Position, list[Commit], int], None],
+        clock: Clock,
+        source: random.Random,
+    ) -> None:
+        """`published` is told of each commit: position before it, commits, status sequence."""
+        self._database = database
+        self._published = published
+        self._clock = clock
+        self._source = source
+        self._flush = Flush(database.dialect)
+        self._waiting: deque[Unit[Any]] = deque()
+        self._lead = asyncio.Lock()
+        self._forget_at = 0.0
+
+    async def run(self, unit: Unit[Result]) -> Committed[Result]:
+        """Commit a unit with whatever others wait; raise what its work raised."""
+        self._waiting.append(unit)
+        try:
+            async with self._lead:
+                if unit.outcome is None:
+                    await to_its_end(self._lead_group())
+        finally:
+            # If cancelled before anybody took it, nobody shall.
+            with suppress(ValueError):
+                self._waiting.remove(unit)
+        assert unit.outcome is not None
+        if isinstance(unit.outcome, BaseException):
+            raise unit.outcome
+        return unit.outcome
+
+    async def _lead_group(self) -> None:
+        units = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+        try:
+            await self._commit_or_settle(units)
+        finally:
+            # Only a mistake in here leaves one without an outcome; nobody shall wait for it.
+            for unit in units:
+                if unit.outcome is None:
+                    unit.outcome = HanseError("the store made a mistake; it has been logged")
+
+    async def _commit_or_settle(self, units: list[Unit[Any]]) -> None:
+        backoff = Backoff(first=0.01, longest=1.0, source=self._source)
+        for _ in range(ATTEMPTS):
+            try:
+                outcomes = await self._commit(units)
+            except SerializationFailure as exc:
+                error: HanseError = exc
+                await self._clock.sleep(backoff.next())
+            except Unavailable as exc:
+                error = exc
+                break
+            except HanseError as exc:
+                # The database refused something of one unit; which, each alone will show.
+                if len(units) > 1:
+                    for unit in units:
+                        await self._commit_or_settle([unit])
+                    return
+                error = exc
+                break
+            else:
+                for unit, outcome in zip(units, outcomes, strict=True):
+                    unit.outcome = outcome
+                return
+        for unit in units:
+            unit.outcome = error
+
+    async def _commit(self, units: list[Unit[Any]]) -> list[Committed[Any] | BaseException]:
+        """Run units in one database transaction; return their outcomes once it is committed."""
+        async with self._database.write() as connection:
+            row = await reading.counters(connection, self._database.counter_for_update())
+            batch = Batch(
+                connection=connection,
+                position=reading.position_in(row),
+                now=self._clock.now(),
+                status_sequence=row["status_sequence"],
+                audit_number=row["audit_number"],
+            )
+            base = batch.position
+            known = await self._known_requests(batch, units)
+            outcomes = [await self._run(unit, batch, known) for unit in units]
+            if batch.has_writes:
+                await self._flush.write(batch)
+                await _commit(connection)
+            else:
+                await connection.rollback()
+        self._published(base, batch.commits, batch.status_sequence)
+        return outcomes
+
+    async def _known_requests(self, batch: Batch, units: list[Unit[Any]]) -> dict[str, Position]:
+        ids = [unit.request_id for unit in units if unit.request_id]
+        if not ids:
+            return {}
+        since = microseconds(batch.now - REQUEST_LIFE)
+        if self._clock.monotonic() >= self._forget_at:
+            self._forget_at = self._clock.monotonic() + FORGET_PERIOD
+            await forget_requests(batch.connection, before=since)
+        return await committed_requests(
+            batch.connection, ids, since=since, incarnation=batch.position.incarnation
+        )
+
+    async def _run(
+        self, unit: Unit[Any], batch: Batch, known: dict[str, Position]
+    ) -> Committed[Any] | BaseException:
+        request_id = unit.request_id
+        if request_id and (position := known.get(request_id) or batch.requests.get(request_id)):
+            return Committed(None, position, replayed=True)
+        new_uid = uuid.UUID(int=self._source.getrandbits(128), version=4)
+        transaction = SqlTransaction(batch, new_uid=new_uid)
+        # As a task of its own, whose exception is a value: it is its caller's, not ours.
+        results = await asyncio.gather(unit.run(transaction), return_exceptions=True)
+        result: Any = results[0]
+        if batch.failure:
+            raise batch.failure
+        if isinstance(result, BaseException):
+            return result
+        position = transaction.finish()
+        if request_id:
+            batch.requests[request_id] = position
+        return Committed(result, position)
+
+
+async def _commit(connection: AsyncConnection) -> None:
+    try:
+        with translated("commit to the store"):
+            await connection.commit()
+    except Unavailable as exc:
+        if exc.code != "database_unavailable":
+            raise
+        raise Unavailable(
+            "the database went away during the commit: it may have been done or not; "
+            "send the same request id again to find out",
+            code="commit_unknown",
+            detail=exc.detail,
+        ) from exc
+
+
+async def to_its_end(work: Awaitable[Result]) -> Result:
+    """Await `work` and return its result, even if cancelled meanwhile; then be cancelled.
+
+    A group's commit is not its leader's alone, so the leader's cancellation must not end it.
+    """
+    whole = asyncio.gather(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not whole.done():
+        try:
+            await asyncio.shield(whole)
+        except asyncio.CancelledError as exc:
+            if whole.cancelled():
+                raise
+            cancelled = exc
+    if cancelled is not None:
+        raise cancelled
+    return whole.result()[0]
