@@ -14,6 +14,8 @@ from dsn.dataplane.contract import NoDataPlane, Refused
 _PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
 _DETAIL: Final = 2000
+_ABSENT: Final = "Error: No such file or directory"
+_NO_ACCESS: Final = ("Operation not permitted", "Cannot open network namespace")
 
 
 class Nft:
@@ -29,6 +31,8 @@ class Nft:
         status, _, errors = await self._run(
             "-f", "-", stdin=orjson.dumps({"nftables": list(commands)})
         )
+        if status != 0 and any(each in errors for each in _NO_ACCESS):
+            raise NoDataPlane("nft may not write rules here; run as root", detail=errors)
         if status != 0:
             raise Refused(
                 "nft did not take the rules; those before are still enforced", detail=errors
@@ -40,7 +44,7 @@ class Nft:
         if status == 0:
             objects: list[dict[str, Any]] = orjson.loads(output)["nftables"]
             return objects
-        if "No such file or directory" in errors:
+        if _ABSENT in errors:
             return None
         raise NoDataPlane("nft can't list what is enforced", detail=errors)
 
@@ -50,7 +54,7 @@ class Nft:
         if status == 0:
             objects: list[dict[str, Any]] = orjson.loads(output)["nftables"]
             return [each["counter"] for each in objects if "counter" in each]
-        if "No such file or directory" in errors:
+        if _ABSENT in errors:
             return []
         raise NoDataPlane("nft can't list the counters", detail=errors)
 
@@ -65,7 +69,7 @@ class Nft:
                 if "set" in each
                 for element in each["set"].get("elem", ())
             ]
-        if "No such file or directory" in errors:
+        if _ABSENT in errors:
             return []
         raise NoDataPlane("nft can't list what it remembers", detail=errors)
 

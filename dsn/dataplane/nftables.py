@@ -4,13 +4,13 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from dsn.dataplane import batch, netlink
 from dsn.dataplane.admissible import check
-from dsn.dataplane.contract import DEFAULT, ENDED, INVALID, Count, ReadBack, Refused
+from dsn.dataplane.contract import DEFAULT, ENDED, INVALID, Count, NoDataPlane, ReadBack, Refused
 from dsn.dataplane.ending import EndedKey, denied_entries, seen_by_rules
 from dsn.dataplane.listing import Listing, parse_listing, read_back
 from dsn.dataplane.netlink import Direction, Entry
@@ -187,7 +187,10 @@ class NftablesDataPlane:
 
     async def _in_thread(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function, *arguments)
+        try:
+            return await loop.run_in_executor(self._thread, function, *arguments)
+        except BrokenExecutor as exc:
+            raise NoDataPlane("the data plane's network namespace can't be entered") from exc
 
 
 def _is_allowed(judge: Judge, key: EndedKey) -> bool:

@@ -16,7 +16,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,7 @@ from typing import Protocol
 from dsn.dataplane.contract import DataPlane
 from dsn.dataplane.memory import MemoryDataPlane
 from dsn.dataplane.netlink import enter_namespace
+from dsn.dataplane.nft import Nft
 from dsn.dataplane.nftables import NftablesDataPlane
 from dsn.dataplane.ruleset import Layout
 from shared.policy.nodeconfig import (
@@ -34,7 +35,17 @@ from shared.policy.nodeconfig import (
     Verdict,
     rule_id,
 )
-from tests.contract.frames import TCP, UDP, Seen, frame, make_packet, read
+from tests.contract.frames import (
+    ICMP,
+    ICMPV6,
+    TCP,
+    UDP,
+    Seen,
+    datagram,
+    frame,
+    make_packet,
+    read,
+)
 from tests.servers import require
 
 PEER, PEER6 = "10.9.0.1", "fd09::1"
@@ -238,6 +249,9 @@ class KernelBench:
                     handle = line.rpartition(" ")[2]
                     self.nft("delete", "rule", "inet", "hanse", chain, "handle", handle)
 
+    async def nft_batch(self, commands: list[dict[str, object]]) -> None:
+        await Nft(namespace=self.names.node, timeout=30).load(commands)
+
     def nft(self, *arguments: str) -> str:
         return self.run("nft", *arguments)
 
@@ -377,6 +391,32 @@ def in_namespace(name: str, make: Callable[[], socket.socket]) -> Iterator[socke
         made = thread.submit(make).result()
     with made:
         yield made
+
+
+def ping(namespace: str, source: str, target: str) -> str:
+    """Ask for an echo; return `answered`, `prohibited` or `silent`."""
+    six = ":" in target
+    kind, protocol = (socket.AF_INET6, ICMPV6) if six else (socket.AF_INET, ICMP)
+    packet = make_packet(source, target, protocol)
+    body = datagram(packet, next(_numbers))[40 if six else 20 :]
+    with in_namespace(namespace, lambda: socket.socket(kind, socket.SOCK_RAW, protocol)) as raw:
+        raw.bind((source, 0))
+        # What is dropped on its way out is a local error.
+        with suppress(PermissionError):
+            raw.sendto(body, (target, 0))
+        deadline = time.monotonic() + ABSENT * 4
+        while (left := deadline - time.monotonic()) > 0:
+            raw.settimeout(left)
+            try:
+                data = raw.recv(2000)
+            except TimeoutError:
+                break
+            data = data if six else data[20:]
+            if data[0] == (129 if six else 0) and data[4:8] == body[4:8]:
+                return "answered"
+            if (data[0], data[1]) == ((1, 1) if six else (3, 13)):
+                return "prohibited"
+    return "silent"
 
 
 def _open_tap() -> socket.socket:
