@@ -17,13 +17,16 @@ from shared.enrolment.register import (
     revoke,
     spend_token,
 )
+from shared.errors import HanseError
 from shared.ids import SITE, parse_dns_label
 from shared.model.access import AdmissionRule
+from shared.objects.call import Call
+from shared.objects.trail import Trail
 from shared.pki.authority import Authority
 from shared.pki.certificates import Certificate, certificates_to_pem
 from shared.pki.identity import SpiffeId
 from shared.pki.jointoken import JoinKind, JoinToken
-from shared.store.contract import AuditRecord, Draft, Selection, Store, Transaction
+from shared.store.contract import Draft, Selection, Store, Transaction
 
 _RULES: Final = Selection(kinds=frozenset({"AdmissionRule"}))
 
@@ -49,13 +52,16 @@ class Enrolled:
 class NodeEnrolment:
     """Gives out tokens, takes them back for certificates, and renews those."""
 
-    def __init__(self, store: Store, *, site: str, authority: Authority, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, *, site: str, authority: Authority, trail: Trail, clock: Clock
+    ) -> None:
         self._store = store
         self._site = site
         self.authority = authority
+        self._trail = trail
         self._clock = clock
 
-    async def give_token(self, node: str, *, replace: bool, audit: AuditRecord) -> GivenToken:
+    async def give_token(self, call: Call, node: str, *, replace: bool) -> GivenToken:
         """Return a token with which `node` may join within the hour.
 
         Invalid if that is no node's name; Conflict (`certificate_exists`) as add_token() has it.
@@ -64,6 +70,7 @@ class NodeEnrolment:
         root = self.authority.credentials.roots[0]
         token = JoinToken.create(JoinKind.NODE, site=self._site, name=node, root=root)
         identity = str(self._identity(node))
+        audit = self._trail.record(call, "jointoken.create", reason=f"for node {node}")
 
         async def work(transaction: Transaction) -> str:
             expires_at = await add_token(
@@ -79,11 +86,19 @@ class NodeEnrolment:
 
         return GivenToken(str(token), (await self._store.transact(work)).result)
 
-    async def join(self, text: str, csr: str, *, audit: AuditRecord) -> Enrolled:
+    async def join(self, call: Call, text: str, csr: str) -> Enrolled:
         """Trade a token and a signing request (PEM) for a certificate.
 
-        Raises as spend_token() and Authority.issue_leaf() do.
+        Raises as spend_token() and Authority.issue_leaf() do; refusals are audited too.
         """
+        try:
+            return await self._join(call, text, csr)
+        except HanseError as exc:
+            await self._trail.refused(call, "node.join", exc)
+            raise
+
+    async def _join(self, call: Call, text: str, csr: str) -> Enrolled:
+        audit = self._trail.record(call, "node.join")
 
         async def work(transaction: Transaction) -> Enrolled:
             now = self._clock.now()
@@ -103,10 +118,11 @@ class NodeEnrolment:
 
         return (await self._store.transact(work)).result
 
-    async def renew(self, node: str, csr: str, *, audit: AuditRecord) -> Enrolled:
+    async def renew(self, call: Call, node: str, csr: str) -> Enrolled:
         """Return a new certificate for a node that has proved itself with its old one."""
         identity = self._identity(node)
         chain = self.authority.issue_leaf(csr, identity)
+        audit = self._trail.record(call, "node.renew")
 
         async def work(transaction: Transaction) -> Enrolled:
             await record_certificate(transaction, chain[0], identity=str(identity))
