@@ -222,17 +222,26 @@ async def test_the_link_to_the_sdsp_is_free_even_from_an_own_address() -> None:
 
 
 async def test_neighbours_are_found_whatever_the_rules_say(bench: KernelBench) -> None:
-    """The workloads' side asks for the node's address, and the node for a workload's, by ND."""
-    await bench.plane.apply(configuration(addresses=("::/0",)))
+    """Only port 53 is allowed, and its datagram arrives: so both ends found each other by ND."""
+    rule = make_rule("dns", "allow", services=make_service(UDP, 53))
+    await bench.plane.apply(configuration(rule, addresses=("::/0",)))
     far = ("ip", "-n", bench.names.workloads, "addr", "add", "fd77::2/64", "dev", "node", "nodad")
     await asyncio.to_thread(subprocess.run, far, check=True)
     bench.run("ip", "addr", "add", "fd77::1/64", "dev", "workloads", "nodad")
 
-    assert await asyncio.to_thread(ping, bench.names.node, "fd77::1", "fd77::2") == "silent"
+    def datagrams() -> socket.socket:
+        return socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 
-    neighbour = bench.run("ip", "-6", "neigh", "show", "fd77::2")
-    assert "lladdr" in neighbour
-    assert "FAILED" not in neighbour
+    with (
+        in_namespace(bench.names.workloads, datagrams) as server,
+        in_namespace(bench.names.node, datagrams) as client,
+    ):
+        server.bind(("fd77::2", 53))
+        client.bind(("fd77::1", 0))
+        client.sendto(b"?", ("fd77::2", 53))
+        server.settimeout(5)
+        assert await asyncio.to_thread(server.recv, 10) == b"?"
+    assert await asyncio.to_thread(ping, bench.names.node, "fd77::1", "fd77::2") == "silent"
 
 
 async def test_a_refused_ping_is_answered_with_why(bench: KernelBench) -> None:
