@@ -1,0 +1,109 @@
+"""The site's certificates: joining the federation, its own CA, its own leaf.
+
+The FSM signs one thing for a site: the site's CA, for a key that is made here and never leaves.
+With it the SDSP issues its own certificate and those of its nodes, so a site that is cut off goes
+on renewing both for as long as its CA lives.
+
+    DATA/pki/authority     the site's CA
+    DATA/pki/server        the SDSP's own certificate
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from shared.clock import Clock
+from shared.enrolment.joining import join
+from shared.errors import Conflict, Malformed
+from shared.http.peer import PeerClient
+from shared.pki.authority import Authority, registered_names
+from shared.pki.certificates import certificates_from_pem
+from shared.pki.credentials import Credentials, CredentialsDirectory
+from shared.pki.csr import create_csr
+from shared.pki.identity import SpiffeId
+from shared.pki.jointoken import JoinKind, JoinToken
+from shared.pki.keys import PrivateKey, generate_key
+
+JOIN: Final = "/enroll/v1/join"
+RENEW: Final = "/enroll/v1/renew"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteCredentials:
+    """Where a site's credentials lie."""
+
+    authority: CredentialsDirectory
+    server: CredentialsDirectory
+
+    @classmethod
+    def beneath(cls, data: Path) -> "SiteCredentials":
+        pki = data / "pki"
+        return cls(CredentialsDirectory(pki / "authority"), CredentialsDirectory(pki / "server"))
+
+
+async def join_federation(
+    credentials: SiteCredentials, server: str, token_text: str, *, clock: Clock
+) -> str:
+    """Trade a join token for the site's CA, issue the SDSP's certificate; return the site's name.
+
+    Conflict (`already_joined`) if there are credentials of another site; else raises as join()
+    does.  Nothing is written before the FSM has answered.
+    """
+    token = JoinToken.parse(token_text)
+    token.check_kind(JoinKind.SDSP)
+    _check_same_site(credentials, token.site, clock=clock)
+    key = generate_key()
+    joined = await join(server, token, path=JOIN, body={"csr": create_csr(key)})
+    authority = _authority_of(key, joined.answer)
+    credentials.authority.write(authority)
+    issue_own(credentials, clock=clock)
+    return token.site
+
+
+async def renew_authority(
+    credentials: SiteCredentials, upstream: PeerClient, *, clock: Clock
+) -> Authority:
+    """Have the FSM sign a new key for the site's CA, and issue the SDSP's certificate anew."""
+    key = generate_key()
+    answer = (await upstream.post(RENEW, {"csr": create_csr(key)})).json()
+    if not isinstance(answer, dict):
+        raise Malformed("the FSM's answer to the renewal is not a JSON object")
+    credentials.authority.write(_authority_of(key, answer))
+    issue_own(credentials, clock=clock)
+    return Authority(credentials.authority.load(), clock=clock)
+
+
+def issue_own(credentials: SiteCredentials, *, clock: Clock) -> Credentials:
+    """Issue the SDSP's own certificate from the site's CA, for all names the CA may vouch for."""
+    authority = Authority(credentials.authority.load(), clock=clock)
+    assert authority.site is not None, "the FSM signs sites' CAs only for sites"
+    names = registered_names(authority.credentials.certificate)
+    key = generate_key()
+    chain = authority.issue_leaf(
+        create_csr(key),
+        SpiffeId.sdsp(authority.trust_domain, authority.site),
+        dns_names=names.dns,
+        ip_addresses=[str(address) for address in names.addresses],
+    )
+    own = Credentials(key, chain, authority.credentials.roots)
+    credentials.server.write(own)
+    return own
+
+
+def _authority_of(key: PrivateKey, answer: Any) -> Credentials:
+    try:
+        chain, roots = str(answer["chain"]), str(answer["roots"])
+    except (KeyError, TypeError) as exc:
+        raise Malformed("the FSM's answer lacks the chain or the roots") from exc
+    return Credentials(key, certificates_from_pem(chain), certificates_from_pem(roots))
+
+
+def _check_same_site(credentials: SiteCredentials, site: str, *, clock: Clock) -> None:
+    if not credentials.authority.exists():
+        return
+    joined_as = Authority(credentials.authority.load(), clock=clock).site
+    if joined_as != site:
+        raise Conflict(
+            f"this SDSP is that of site {joined_as} already; give site {site} a folder of its own",
+            code="already_joined",
+        )
