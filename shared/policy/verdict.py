@@ -2,19 +2,17 @@
 
 The quick way packs the rules that match on each dimension of a packet (addresses, protocol,
 ports) into the bits of an integer, so that a verdict costs a few bisections and an AND whatever
-the number of rules (Lakshman and Stiliadis, SIGCOMM 1998).
+the number of rules.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from shared.algebra.cidrs import Family, format_address
-from shared.algebra.intervals import Intervals
+from shared.algebra.cidrs import format_address
+from shared.algebra.rows import AddressCollector, Collector
 from shared.policy.nodeconfig import Packet, Verdict
 from shared.policy.plan import TIERS, Plan, PlannedPolicy, PlannedRule
-from shared.policy.resolve import Addresses
 
 DecidedIn = Literal["mandatory", "local", "default", "site"]
 
@@ -25,24 +23,6 @@ class Decision(NamedTuple):
     verdict: Verdict
     tier: DecidedIn
     rule: PlannedRule | None
-
-
-class Field:
-    """Which rows match each value of one dimension of a packet."""
-
-    def __init__(self, always: int, sets: Iterable[tuple[Intervals, int]]) -> None:
-        """Rows are bits.  `always` match whatever the value; `sets` give a set's rows."""
-        changes: dict[int, int] = {}
-        for values, rows in sets:
-            for boundary in values:
-                changes[boundary] = changes.get(boundary, 0) ^ rows
-        self._boundaries: Final = sorted(changes)
-        self._rows: Final = [always]
-        for boundary in self._boundaries:
-            self._rows.append(self._rows[-1] ^ changes[boundary])
-
-    def rows(self, value: int) -> int:
-        return self._rows[bisect_right(self._boundaries, value)]
 
 
 class FlowJudge:
@@ -57,34 +37,26 @@ class FlowJudge:
             for match in (rule.services.matches if rule.services.matches is not None else (None,))
         ]
         self._rules: Final = [rule for rule, _ in rows]
-        self._ends = self._tier_ends()
-        sources, destinations, bounds, free = _Rows(), _Rows(), _Rows(), 0
-        protocols: dict[int, int] = {}
-        ports: dict[int, _Rows] = {}
-        source_ports: dict[int, _Rows] = {}
-        any_protocol = 0
+        self._ends: Final = self._tier_ends()
+        sources, destinations, bounds = AddressCollector(), AddressCollector(), AddressCollector()
+        ports: dict[int, Collector] = {}
+        source_ports: dict[int, Collector] = {}
+        self._any_protocol = 0
         for place, (rule, match) in enumerate(rows):
             bit = 1 << place
-            sources.add(rule.source, bit)
-            destinations.add(rule.destination, bit)
-            if rule.within is None:
-                free |= bit
-            else:
-                bounds.put(rule.within.v4, rule.within.v6, bit)
+            sources.put(None if rule.source is None else rule.source.addresses, bit)
+            destinations.put(None if rule.destination is None else rule.destination.addresses, bit)
+            bounds.put(rule.within, bit)
             if match is None:
-                any_protocol |= bit
-                continue
-            protocols[match.protocol] = protocols.get(match.protocol, 0) | bit
-            ports.setdefault(match.protocol, _Rows()).add_ports(match.ports, bit)
-            source_ports.setdefault(match.protocol, _Rows()).add_ports(match.source_ports, bit)
-        self._free = free
-        self._any_protocol = any_protocol
-        self._protocols = protocols
-        self._sources = sources.fields()
-        self._destinations = destinations.fields()
-        self._bounds = bounds.fields()
-        self._ports = {number: each.fields()[4] for number, each in ports.items()}
-        self._source_ports = {number: each.fields()[4] for number, each in source_ports.items()}
+                self._any_protocol |= bit
+            else:
+                ports.setdefault(match.protocol, Collector()).put(match.ports, bit)
+                source_ports.setdefault(match.protocol, Collector()).put(match.source_ports, bit)
+        self._sources = sources.rows()
+        self._destinations = destinations.rows()
+        self._bounds = bounds.rows()
+        self._ports = {number: each.rows() for number, each in ports.items()}
+        self._source_ports = {number: each.rows() for number, each in source_ports.items()}
 
     def judge(self, packet: Packet) -> Decision:
         rows = self._matching(packet)
@@ -100,15 +72,15 @@ class FlowJudge:
 
     def _matching(self, packet: Packet) -> int:
         family = packet.family
-        rows = self._sources[family].rows(packet.source)
-        rows &= self._destinations[family].rows(packet.destination)
+        rows = self._sources[family].of(packet.source)
+        rows &= self._destinations[family].of(packet.destination)
         bounds = self._bounds[family]
-        rows &= self._free | bounds.rows(packet.source) | bounds.rows(packet.destination)
-        if packet.protocol not in self._protocols:
+        rows &= bounds.of(packet.source) | bounds.of(packet.destination)
+        if packet.protocol not in self._ports:
             return rows & self._any_protocol
-        by_port = self._ports[packet.protocol].rows(packet.port)
-        by_port &= self._source_ports[packet.protocol].rows(packet.source_port)
-        return rows & (self._any_protocol | by_port)
+        matching = self._ports[packet.protocol].of(packet.port)
+        matching &= self._source_ports[packet.protocol].of(packet.source_port)
+        return rows & (self._any_protocol | matching)
 
     def _tier_ends(self) -> list[int]:
         ends = []
@@ -117,40 +89,6 @@ class FlowJudge:
             end += sum(1 for rule in self._rules if rule.tier == tier)
             ends.append(end)
         return ends
-
-
-class _Rows:
-    """Collects, for one dimension, the rows of each distinct set."""
-
-    def __init__(self) -> None:
-        self._always = 0
-        self._sets: dict[tuple[Family, Intervals], int] = {}
-
-    def add(self, side: Addresses | None, bit: int) -> None:
-        if side is None:
-            self._always |= bit
-        else:
-            self.put(side.addresses.v4, side.addresses.v6, bit)
-
-    def put(self, v4: Intervals, v6: Intervals, bit: int) -> None:
-        self._sets[4, v4] = self._sets.get((4, v4), 0) | bit
-        self._sets[6, v6] = self._sets.get((6, v6), 0) | bit
-
-    def add_ports(self, ports: Intervals | None, bit: int) -> None:
-        if ports is None:
-            self._always |= bit
-        else:
-            self._sets[4, ports] = self._sets.get((4, ports), 0) | bit
-
-    def fields(self) -> dict[Family, Field]:
-        families: tuple[Family, ...] = (4, 6)
-        return {
-            family: Field(
-                self._always,
-                ((values, rows) for (of, values), rows in self._sets.items() if of == family),
-            )
-            for family in families
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,9 @@ def would_unresolve(before: SitePlanner, after: SitePlanner) -> Iterator[Unresol
         if node in before.places.nodes:
             pairs.setdefault((_shared(before, node), _shared(after, node)), node)
     seen = set()
-    for node in pairs.values():
-        used = _used(before.plan(node))
-        for each in after.plan(node).unresolved:
+    for view in pairs.values():
+        used = _used(before.plan(view))
+        for each in after.plan(view).unresolved:
             place = (each.rule.tenant, each.rule.policy, each.missing.reference)
             if place in used and place not in seen:
                 seen.add(place)

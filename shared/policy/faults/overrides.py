@@ -3,13 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from pydantic import ValidationError
-
-from shared.model.base import Spec
 from shared.model.kinds import KINDS
 from shared.model.override import Override
 from shared.model.policy import SecurityPolicy
-from shared.policy.definitions import INHERITED_KINDS, Name, target_of
+from shared.policy.definitions import INHERITED_KINDS, Name, read_exemption, target_of
 from shared.policy.faults.fault import Fault
 from shared.policy.faults.references import reserved_priority, unknown_names
 from shared.policy.inherit import has_meaning, is_mandatory, is_sealed
@@ -17,7 +14,6 @@ from shared.policy.inputs import Document, Documents, SiteInputs
 from shared.policy.scopes import Chain
 
 ROOT: Final = "spec.spec"
-_TARGETS_ONLY: Final = ("enforcement", "sites")
 
 
 def override_faults(
@@ -29,7 +25,7 @@ def override_faults(
     for document in inputs.local.of_kind("Override"):
         terms = document.spec
         assert isinstance(terms, Override)
-        yield from inner_faults(document, terms, declared)
+        yield from inner_faults(document, declared)
         target = target_of(terms)
         other = first.setdefault((target, document.key.scope), document)
         if other is not document:
@@ -46,51 +42,20 @@ def override_faults(
             yield Fault(document, "spec.target", "override_exists", message)
 
 
-def inner_faults(
-    document: Document, terms: Override, declared: Callable[[str, str, str], bool]
-) -> Iterator[Fault]:
-    """Yield the faults of one Override's target and inner spec."""
-    kind = terms.target.kind
-    if kind not in INHERITED_KINDS:
-        message = (
-            f"a {kind} can't be overridden; choose one of {', '.join(sorted(INHERITED_KINDS))}"
-        )
-        yield Fault(document, "spec.target.kind", "invalid_target", message)
-        return
-    for name in _TARGETS_ONLY:
-        if name in terms.spec:
-            message = f"{name} stays the target's; leave it out of the override's spec"
-            yield Fault(document, f"{ROOT}.{name}", "not_overridable", message)
-    rest = {name: value for name, value in terms.spec.items() if name not in _TARGETS_ONLY}
-    try:
-        spec = KINDS[kind].spec.model_validate(rest)
-    except ValidationError as exc:
-        for error in exc.errors(include_url=False, include_input=False):
-            yield Fault(document, _path(error["loc"]), error["type"], error["msg"])
-        return
-    yield from _policy_faults(document, terms, spec, declared)
-
-
-def _policy_faults(
-    document: Document, terms: Override, spec: Spec, declared: Callable[[str, str, str], bool]
-) -> Iterator[Fault]:
-    if isinstance(spec, SecurityPolicy):
-        tenant = terms.target.tenant
-        yield from reserved_priority(document, spec, tenant, root=ROOT)
+def inner_faults(document: Document, declared: Callable[[str, str, str], bool]) -> Iterator[Fault]:
+    """Yield the faults of the policy that an Override holds; its form was checked on reading."""
+    exemption = read_exemption(document)
+    if exemption is not None and isinstance(exemption.spec, SecurityPolicy):
+        tenant = exemption.terms.target.tenant
+        yield from reserved_priority(document, exemption.spec, tenant, root=ROOT)
         yield from unknown_names(
-            document, spec, tenant, declared, root=ROOT, hint="at this site or upstream"
+            document,
+            exemption.spec,
+            tenant,
+            declared,
+            root=ROOT,
+            hint="at this site or upstream",
         )
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """Return a pydantic location as a path; what names a branch of a union is no field."""
-    path = ROOT
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part not in ("list", "any"):
-            path += f".{part}"
-    return path
 
 
 def _replaced(inputs: SiteInputs, upstream: Chain) -> dict[Name, Document]:
