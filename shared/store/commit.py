@@ -6,6 +6,7 @@ has its own revision and its own outcome.
 """
 
 import asyncio
+import logging
 import random
 import uuid
 from collections import deque
@@ -26,6 +27,8 @@ from shared.store.faults import SerializationFailure, translated
 from shared.store.flush import REQUEST_LIFE, Flush, committed_requests, forget_requests
 from shared.store.mapping import microseconds
 from shared.store.transaction import Batch, SqlTransaction
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -113,6 +116,7 @@ class GroupCommit:
                 outcomes = await self._commit(units)
             except SerializationFailure as exc:
                 error: HanseError = exc
+                log.info("a commit was put off, will run it again", extra={"detail": exc.detail})
                 await self._clock.sleep(backoff.next())
             except Unavailable as exc:
                 error = exc

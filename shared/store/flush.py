@@ -66,6 +66,8 @@ class Flush:
         self._delete_status = remove(status, KEY)
         self._put_record = upsert(records, ("space", "name"))
         self._delete_record = remove(records, ("space", "name"))
+        # One that is too old to be honoured may still be there.
+        self._put_request = upsert(requests, ("id",))
         self._put_words = insert_words(dialect)
         self._notify = (
             text("SELECT pg_notify(:channel, '')") if dialect is Dialect.POSTGRESQL else None
@@ -77,7 +79,7 @@ class Flush:
         return [
             *(self._put_object, self._delete_object, self._put_status, self._delete_status),
             *(self._put_record, self._delete_record, self._put_words),
-            *(versions.insert(), commits.insert(), requests.insert(), audit.insert()),
+            *(versions.insert(), commits.insert(), self._put_request, audit.insert()),
             *(_COUNT, _FORGET),
         ]
 
@@ -90,7 +92,7 @@ class Flush:
         await self._write_audit(batch, run)
         at = microseconds(batch.now)
         await run.many(
-            requests.insert(),
+            self._put_request,
             [
                 {"id": id_, "revision": where.revision, "digest": where.digest, "at": at}
                 for id_, where in batch.requests.items()
