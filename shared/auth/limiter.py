@@ -6,7 +6,7 @@ length, and holds a bounded number of names, however many are made up.
 """
 
 from collections import OrderedDict, deque
-from typing import ClassVar, Final
+from typing import Final
 
 from limits import RateLimitItem, parse
 from limits.storage import MovingWindowSupport, Storage
@@ -54,7 +54,7 @@ class Limiter:
 class _Memory(Storage, MovingWindowSupport):
     """Keeps the times of the latest attempts of each name, oldest first."""
 
-    STORAGE_SCHEME: ClassVar[list[str] | None] = ["hanse-memory"]
+    STORAGE_SCHEME = ["hanse-memory"]  # noqa: RUF012 - the library declares it so
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()

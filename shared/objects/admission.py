@@ -1,0 +1,115 @@
+"""What is checked of a write beyond its own form, before it is committed.
+
+A component supplies its rules as Admissions (the FSM: no addresses, names declared; an SDSP:
+mandatory policies stand).  They see the whole batch and one snapshot, and say on which objects
+their judgement rests: if one of those changes before the commit, they are asked again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from shared.access.authorize import authorize
+from shared.access.permissions import Permission
+from shared.auth.identity import Caller
+from shared.errors import FieldError
+from shared.ids import Key
+from shared.model.base import Envelope
+from shared.store.contract import Draft, Operation, Selection, Snapshot, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One write of a batch.  Of a deletion `envelope` and `draft` are None.
+
+    `before` is the object as it stands in the snapshot, None if there is none.
+    """
+
+    operation: Operation
+    key: Key
+    envelope: Envelope[Any] | None
+    draft: Draft | None
+    before: Stored | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What somebody wants to write at once; no key stands in it twice."""
+
+    proposals: tuple[Proposal, ...]
+    caller: Caller
+    force: bool = False
+    """The caller asks to pass what `force` may pass; the permission is the rule's to check."""
+    trusted: bool = False
+    """Written by a part of the system, after checks of its own."""
+
+    def may(self, permission: Permission, *, tenant: str, scope: str | None = None) -> bool:
+        return (
+            self.trusted or authorize(self.caller, permission, tenant=tenant, scope=scope).allowed
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A refusal of one proposal, by its position in the batch.
+
+    The error's path is within the document: `spec.rules[0].from[0].network`.
+    """
+
+    index: int
+    error: FieldError
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """`depends_on` selects what the judgement rests on; None if on the batch alone.
+
+    Warnings reach whoever writes, and don't stop the write.
+    """
+
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    depends_on: Selection | None = None
+
+
+ACCEPTED: Final = Review()
+
+
+class Admission(Protocol):
+    async def review(self, batch: Batch, snapshot: Snapshot) -> Review:
+        """Judge a batch against a snapshot.  Does nothing but read, and may be called again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionChain:
+    """Asks several, all of them, so that one answer tells everything that is wrong."""
+
+    steps: Sequence[Admission] = field(default=())
+
+    async def review(self, batch: Batch, snapshot: Snapshot) -> Review:
+        result = ACCEPTED
+        for step in self.steps:
+            found = await step.review(batch, snapshot)
+            result = replace(
+                result,
+                faults=result.faults + found.faults,
+                warnings=result.warnings + found.warnings,
+                depends_on=_either(result.depends_on, found.depends_on),
+            )
+        return result
+
+
+def _either(one: Selection | None, other: Selection | None) -> Selection | None:
+    """Return a selection of at least what both select."""
+    if one is None or other is None:
+        return one or other
+    return Selection(
+        kinds=_union(one.kinds, other.kinds),
+        tenants=_union(one.tenants, other.tenants),
+        scopes=_union(one.scopes, other.scopes),
+        names=_union(one.names, other.names),
+    )
+
+
+def _union(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    return None if one is None or other is None else one | other

@@ -1,0 +1,173 @@
+"""One application from a component's parts: what fsm/app.py and sdsp/app.py call."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from shared.auth.identity import Caller
+from shared.auth.limiter import Limiter
+from shared.auth.login import Login
+from shared.auth.passwords import Passwords
+from shared.auth.tokens import TokenIssuer, TokenVerifier, load_signing_key
+from shared.clock import Clock
+from shared.errors import HanseError
+from shared.http.application import Collaborators, create_application
+from shared.http.authentication import Authenticator
+from shared.http.health import Check
+from shared.http.keys import REPEATABLE
+from shared.http.request import request_id, trace_id
+from shared.http.routes import Routes
+from shared.metrics.names import Metrics
+from shared.model.kinds import Home
+from shared.objects import handlers, session
+from shared.objects.accounts import StoredAccounts
+from shared.objects.admission import Admission
+from shared.objects.call import Call
+from shared.objects.keys import OBJECTS, READER, TRAIL
+from shared.objects.kind_handlers import kind_routes
+from shared.objects.reader import ObjectReader
+from shared.objects.service import Objects
+from shared.objects.trail import Trail
+from shared.pki.identity import TrustDomain
+from shared.pki.peer import Revoked
+from shared.store.contract import Store
+
+# A person logs in about once in a working day.
+TOKEN_LIFETIME: Final = timedelta(hours=8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """How a server signs the tokens of those who log in.
+
+    `issuer` and `audience` are both the server's own identity, so that a token of one server
+    counts at no other.
+    """
+
+    key_file: Path
+    issuer: str
+    audience: str
+    lifetime: timedelta = TOKEN_LIFETIME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Which components' certificates count; see shared.pki.peer."""
+
+    domain: TrustDomain
+    revoked: Revoked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What create_api() made that the component's own parts use as well."""
+
+    objects: Objects
+    reader: ObjectReader
+    trail: Trail
+    authenticator: Authenticator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a component brings: its store, its rules, its own routes and health checks."""
+
+    home: Home
+    store: Store
+    admission: Admission
+    tokens: Tokens
+    trust: Trust | None
+    clock: Clock
+    metrics: Metrics
+    routes: Sequence[Routes] = ()
+    checks: Mapping[str, Check] = field(default_factory=dict)
+
+
+def create_services(parts: Parts) -> Services:
+    """Make the services alone, for collaborators that must exist before the application."""
+    trail = Trail(store=parts.store, clock=parts.clock)
+    key = load_signing_key(parts.tokens.key_file)
+    verifier = TokenVerifier(
+        {key.id: key.public_pem},
+        issuer=parts.tokens.issuer,
+        audience=parts.tokens.audience,
+        clock=parts.clock,
+    )
+    bearer = session.token_bearer(verifier)
+    authenticator = (
+        Authenticator(
+            clock=parts.clock,
+            bearer=bearer,
+            trust_domain=parts.trust.domain,
+            revoked=parts.trust.revoked,
+        )
+        if parts.trust
+        else Authenticator(clock=parts.clock, bearer=bearer)
+    )
+    objects = Objects(
+        store=parts.store,
+        home=parts.home,
+        admission=parts.admission,
+        trail=trail,
+        clock=parts.clock,
+        metrics=parts.metrics,
+    )
+    reader = ObjectReader(store=parts.store, home=parts.home, trail=trail, clock=parts.clock)
+    return Services(objects=objects, reader=reader, trail=trail, authenticator=authenticator)
+
+
+def create_api(parts: Parts, services: Services) -> web.Application:
+    """Return the application: objects of every kind, transactions, watch, audit, login, health,
+    metrics, /openapi.json, /docs, and the component's own routes.
+    """
+    passwords = Passwords()
+    key = load_signing_key(parts.tokens.key_file)
+    issuer = TokenIssuer(
+        key,
+        issuer=parts.tokens.issuer,
+        audience=parts.tokens.audience,
+        lifetime=parts.tokens.lifetime,
+        clock=parts.clock,
+    )
+
+    async def store_answers() -> None:
+        await parts.store.position()
+
+    async def refused(request: web.Request, caller: Caller | None, exc: HanseError) -> None:
+        # Whoever is unknown could fill the trail; the access log has him.
+        if caller is not None:
+            call = Call(
+                caller, request_id(request), trace_id(request), bool(request.get(REPEATABLE))
+            )
+            await services.trail.refused(call, f"{request.method} {request.path}"[:200], exc)
+
+    app = create_application(
+        [session.routes, handlers.routes, kind_routes(parts.home), *parts.routes],
+        Collaborators(
+            clock=parts.clock,
+            metrics=parts.metrics,
+            authenticator=services.authenticator,
+            checks={"store": store_answers, **parts.checks},
+            on_refused=refused,
+            title=f"Hanse {parts.home.upper()}",
+        ),
+    )
+    app[OBJECTS] = services.objects
+    app[READER] = services.reader
+    app[TRAIL] = services.trail
+    app[session.LOGIN] = Login(
+        accounts=StoredAccounts(parts.store),
+        passwords=passwords,
+        limiter=Limiter(clock=parts.clock),
+        issuer=issuer,
+    )
+
+    async def close(_: web.Application) -> None:
+        passwords.close()
+
+    app.on_cleanup.append(close)
+    return app

@@ -1,0 +1,11 @@
+"""What the routes of objects find in the application."""
+
+from aiohttp import web
+
+from shared.objects.reader import ObjectReader
+from shared.objects.service import Objects
+from shared.objects.trail import Trail
+
+OBJECTS = web.AppKey("objects", Objects)
+READER = web.AppKey("reader", ObjectReader)
+TRAIL = web.AppKey("trail", Trail)

@@ -1,0 +1,265 @@
+"""Reading objects: one, many, how they came to be, and what happens to them.
+
+Every answer is filtered by what the caller may see, and every read passes the audit trail's seam.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.access.authorize import authorize, visible_tenants
+from shared.access.permissions import Permission, reading
+from shared.auth.identity import Caller
+from shared.clock import Clock
+from shared.errors import Forbidden
+from shared.http.ndjson import line
+from shared.http.response import change_document, envelope_of, key_document
+from shared.ids import Key, Revision
+from shared.model.kinds import KINDS, Home
+from shared.objects.call import Call
+from shared.objects.paging import Continue
+from shared.objects.rights import absent, check_read, kind_at, may_read, readable_tenants
+from shared.objects.selection import Document, Labels
+from shared.objects.trail import Trail
+from shared.store.contract import (
+    AuditRecord,
+    Bookmark,
+    Change,
+    Commit,
+    Operation,
+    Position,
+    Selection,
+    Store,
+    Stored,
+)
+from shared.tasks.beats import with_beats
+
+LIMIT: Final = 500
+MOST: Final = 1000
+
+BEAT: Final = 5.0
+"""Seconds; the store's own watch of commits gives its bookmarks as often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which objects of a kind; None means any."""
+
+    kind: str
+    tenant: str | None = None
+    scope: str | None = None
+    labels: Labels | None = None
+    fields: Document | None = None
+    limit: int = LIMIT
+    goes_on: Continue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Objects in key order, and where the rest begins, if there is more."""
+
+    items: tuple[Stored, ...]
+    position: Position
+    goes_on: Continue | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """What a watcher wants to hear of; `kinds` None means all that the caller may read."""
+
+    kinds: frozenset[str] | None = None
+    tenant: str | None = None
+    labels: Labels | None = None
+    after: Revision | None = None
+
+
+class ObjectReader:
+    def __init__(self, *, store: Store, home: Home, trail: Trail, clock: Clock) -> None:
+        self._store = store
+        self._home = home
+        self._trail = trail
+        self._clock = clock
+
+    async def get(self, call: Call, key: Key) -> Stored:
+        """Return one object; NotFound, or Forbidden if the caller may read none of its kind."""
+        check_read(call.caller, key)
+        async with self._store.snapshot() as snapshot:
+            stored = await snapshot.get(key)
+            if stored is None:
+                selection = Selection(
+                    kinds=frozenset({key.kind}),
+                    tenants=frozenset({key.tenant}),
+                    names=frozenset({key.name}),
+                )
+                others = [each.key for each in await snapshot.list(selection)]
+        if stored is None:
+            scopes = sorted(each.scope for each in others if may_read(call.caller, each))
+            hint = f"; there is one with scope {' and '.join(scopes)}" if scopes else ""
+            raise absent(key, hint=hint)
+        await self._trail.read(call, "get", key.kind, key=key)
+        return stored
+
+    async def list(self, call: Call, query: Query) -> Page:
+        """Return a page of objects; Forbidden, RevisionCompacted, Gone, Malformed."""
+        may_see, selection = self._visible(call.caller, query)
+        at = query.goes_on.revision if query.goes_on else None
+        if query.goes_on:
+            query.goes_on.check((await self._store.position()).incarnation)
+        items: list[Stored] = []
+        after = query.goes_on.after if query.goes_on else None
+        more = True
+        async with self._store.snapshot(at) as snapshot:
+            while more and len(items) <= query.limit:
+                found = await snapshot.list(selection, after=after, limit=query.limit + 1)
+                more = len(found) > query.limit
+                after = found[-1].key if found else None
+                items += [each for each in found if may_see(each)]
+            position = snapshot.position
+        await self._trail.read(call, "list", query.kind, tenant=query.tenant)
+        kept = tuple(items[: query.limit])
+        goes_on = None
+        if len(items) > query.limit:
+            goes_on = Continue(position.incarnation, position.revision, kept[-1].key)
+        return Page(kept, position, goes_on)
+
+    async def history(
+        self, call: Call, key: Key, *, before: Revision | None, limit: int
+    ) -> Sequence[Change]:
+        """Return an object's changes, latest first, also of one that was deleted; NotFound."""
+        check_read(call.caller, key)
+        changes = await self._store.history(key, before=before, limit=limit)
+        if not changes and before is None:
+            raise absent(key)
+        await self._trail.read(call, "history", key.kind, key=key)
+        return changes
+
+    async def audit(
+        self,
+        call: Call,
+        *,
+        tenant: str | None,
+        key: Key | None,
+        text: str | None,
+        before: int | None,
+        limit: int,
+    ) -> Sequence[tuple[int, AuditRecord]]:
+        """Return audit records with their numbers, latest first, of the caller's tenants only."""
+        tenants = visible_tenants(call.caller, [Permission.READ_AUDIT])
+        if tenant is not None:
+            tenants = frozenset({tenant}) if tenants is None or tenant in tenants else frozenset()
+        await self._trail.read(call, "list", "AuditRecord", tenant=tenant)
+        return await self._store.audit_records(
+            tenants=tenants, key=key, text=text, before=before, limit=limit
+        )
+
+    async def watch(self, call: Call, watching: Watching) -> AsyncIterator[bytes]:
+        """Return the lines of a watch, from `after` or from now; RevisionCompacted, Invalid.
+
+        A line is a whole commit, of what the caller may see in it, or a bookmark.
+        """
+        kinds = self._kinds(call.caller, watching.kinds)
+        after = watching.after
+        if after is None:
+            after = (await self._store.position()).revision
+        else:
+            # An answer, not a stream, if it can't be resumed from there.
+            async with self._store.snapshot(after):
+                pass
+        for kind in sorted(kinds):
+            await self._trail.read(call, "watch", kind, tenant=watching.tenant)
+        return self._lines(call.caller, kinds, watching, after)
+
+    async def watch_status(self, call: Call, watching: Watching) -> AsyncIterator[bytes]:
+        """Return the lines of a watch of status; `after` is a sequence number of it."""
+        kinds = self._kinds(call.caller, watching.kinds)
+        lines = self._status_lines(call.caller, kinds, watching)
+        return with_beats(lines, line({"type": "bookmark"}), period=BEAT, clock=self._clock)
+
+    async def _lines(
+        self, caller: Caller, kinds: frozenset[str], watching: Watching, after: Revision
+    ) -> AsyncIterator[bytes]:
+        tenants = frozenset({watching.tenant}) if watching.tenant else None
+        selection = Selection(kinds=kinds, tenants=tenants)
+        async for event in self._store.watch(after, selection=selection):
+            if isinstance(event, Bookmark):
+                yield line({"type": "bookmark", "revision": event.revision})
+                continue
+            yield line(self._commit(caller, kinds, watching, event))
+
+    def _commit(
+        self, caller: Caller, kinds: frozenset[str], watching: Watching, commit: Commit
+    ) -> dict[str, Any]:
+        changes = [
+            document
+            for change in commit.changes
+            if change.key.kind in kinds
+            and watching.tenant in (None, change.key.tenant)
+            and may_read(caller, change.key)
+            and (document := _seen(change, watching.labels)) is not None
+        ]
+        if not changes:
+            return {"type": "bookmark", "revision": commit.revision}
+        return {"type": "commit", "revision": commit.revision, "changes": changes}
+
+    async def _status_lines(
+        self, caller: Caller, kinds: frozenset[str], watching: Watching
+    ) -> AsyncIterator[bytes]:
+        async for change in self._store.watch_status(watching.after or 0):
+            key = change.key
+            if key.kind not in kinds or watching.tenant not in (None, key.tenant):
+                continue
+            if may_read(caller, key):
+                document = key_document(key) | {"status": dict(change.status)}
+                yield line({"type": "status", "sequence": change.sequence, "object": document})
+
+    def _visible(self, caller: Caller, query: Query) -> tuple[Callable[[Stored], bool], Selection]:
+        kind_at(self._home, query.kind)
+        decision = authorize(caller, reading(query.kind))
+        if not decision.allowed:
+            raise Forbidden(decision.reason)
+        kinds = frozenset({query.kind})
+        tenants = readable_tenants(caller, kinds)
+        if query.tenant is not None:
+            tenants = frozenset({query.tenant}) & (tenants or frozenset({query.tenant}))
+        selection = Selection(
+            kinds=kinds,
+            tenants=tenants,
+            scopes=frozenset({query.scope}) if query.scope else None,
+            labels=query.labels,
+        )
+        fields = query.fields
+
+        def may_see(stored: Stored) -> bool:
+            return may_read(caller, stored.key) and (fields is None or fields(envelope_of(stored)))
+
+        return may_see, selection
+
+    def _kinds(self, caller: Caller, wanted: frozenset[str] | None) -> frozenset[str]:
+        for kind in wanted or ():
+            kind_at(self._home, kind)
+            decision = authorize(caller, reading(kind))
+            if not decision.allowed:
+                raise Forbidden(decision.reason)
+        if wanted:
+            return wanted
+        return frozenset(
+            name
+            for name, kind in KINDS.items()
+            if self._home in kind.lives_on and authorize(caller, reading(name)).allowed
+        )
+
+
+def _seen(change: Change, labels: Labels | None) -> dict[str, Any] | None:
+    """Return a change as a watcher of some labels sees it: what leaves its view is deleted."""
+    before = change.before is not None and (labels is None or labels(change.before.labels))
+    after = change.after is not None and (labels is None or labels(change.after.labels))
+    if after or (before and change.after is None):
+        return change_document(change)
+    if not before or change.before is None:
+        return None
+    return {
+        "operation": Operation.DELETE.value,
+        "reason": "deselected",
+        "revision": change.revision,
+        "object": envelope_of(change.before),
+    }

@@ -1,0 +1,66 @@
+"""Who may see and write which object; what one may not see is not there."""
+
+from shared.access.authorize import authorize, visible_tenants
+from shared.access.permissions import reading, writing
+from shared.auth.identity import Caller
+from shared.errors import Forbidden, Invalid, NotFound
+from shared.ids import Key
+from shared.model.kinds import KINDS, Home, Kind
+
+
+def kind_at(home: Home, name: str) -> Kind:
+    """Return a kind that lives on this component; NotFound (`unknown_kind`) else."""
+    kind = KINDS.get(name)
+    if kind is None or home not in kind.lives_on:
+        raise NotFound(f"there are no objects of kind {name[:80]!r} here", code="unknown_kind")
+    return kind
+
+
+def may_read(caller: Caller, key: Key) -> bool:
+    return authorize(caller, reading(key.kind), tenant=key.tenant, scope=key.scope).allowed
+
+
+def check_read(caller: Caller, key: Key) -> None:
+    """Raise Forbidden if the caller may read none of the kind, NotFound if only not this one."""
+    anywhere = authorize(caller, reading(key.kind))
+    if not anywhere.allowed:
+        raise Forbidden(anywhere.reason)
+    if not may_read(caller, key):
+        raise absent(key)
+
+
+def check_write(caller: Caller, key: Key) -> None:
+    """Raise NotFound if the caller may not even see such an object, Forbidden if not write it."""
+    kind = KINDS[key.kind]
+    decision = authorize(caller, writing(key.kind), tenant=key.tenant, scope=key.scope)
+    if not decision.allowed:
+        if authorize(caller, reading(key.kind)).allowed and not may_read(caller, key):
+            raise absent(key)
+        raise Forbidden(decision.reason)
+    if kind.written_by == "system":
+        raise Forbidden(
+            f"objects of kind {kind.name} are written by the system only", code="written_by_system"
+        )
+
+
+def readable_tenants(caller: Caller, kinds: frozenset[str]) -> frozenset[str] | None:
+    return visible_tenants(caller, [reading(kind) for kind in kinds])
+
+
+def check_scope(home: Home, key: Key) -> None:
+    """Raise Invalid (`scope_not_here`) unless objects of the kind may have such a scope here."""
+    level, _, name = key.scope.partition("/")
+    levels = KINDS[key.kind].scopes.get(home, ())
+    named = level in ("region", "group", "node")
+    if level not in levels or named != bool(name):
+        allowed = " or ".join(
+            f"{each}/NAME" if each in ("region", "group", "node") else each for each in levels
+        )
+        raise Invalid(
+            f"a {key.kind} can't have the scope {key.scope[:80]!r} here; it may be {allowed}",
+            code="scope_not_here",
+        )
+
+
+def absent(key: Key, *, hint: str = "") -> NotFound:
+    return NotFound(f"there is no {key}{hint}")
