@@ -26,7 +26,7 @@ from fsm.feed.select import (
     select,
     view_of,
 )
-from fsm.feed.worlds import FOLLOWED_OBJECTS, SnapshotSource, Worlds
+from fsm.feed.worlds import FOLLOWED_OBJECTS, Loaded, SnapshotSource, Worlds
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import Gone, HanseError, Invalid, NotFound, RevisionCompacted, Unavailable
@@ -129,13 +129,19 @@ class Hub:
             raise NotFound(f"the FSM has no Site {site}; create it", code="unknown_site")
         return view
 
-    async def selected_at(self, revision: int, site: str) -> tuple[wire.Position, Selected, View]:
+    async def loaded_at(self, revision: int) -> Loaded:
+        """Return the world at a revision; RevisionCompacted, Invalid if it lies in the future."""
+        if revision == self.position.revision:
+            return Loaded(self.position, dict(self._world))
+        return await self._worlds.at(Revision(revision), like=self._world)
+
+    async def selected_at(self, revision: int, site: str) -> tuple[wire.Position, Selected]:
         """Return what a site had at a revision; RevisionCompacted, NotFound, Invalid."""
-        loaded = await self._worlds.at(Revision(revision), like=self._world)
+        loaded = await self.loaded_at(revision)
         view = view_of(loaded.items, site)
         if view is None:
             raise NotFound(f"site {site} was not there at revision {revision}", code="unknown_site")
-        return feed_position(loaded.position, view), select(loaded.items, view), view
+        return feed_position(loaded.position, view), select(loaded.items, view)
 
     @asynccontextmanager
     async def watching(self, site: str, at: wire.Position) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -183,7 +189,7 @@ class Hub:
                 raise _diverged("its history is another one")
             return None
         try:
-            position, selected, _ = await self.selected_at(at.revision, site)
+            position, selected = await self.selected_at(at.revision, site)
         except Invalid as exc:
             raise _diverged(f"the store has not reached revision {at.revision}") from exc
         if at.revision > self.position.revision:

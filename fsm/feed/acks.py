@@ -1,0 +1,174 @@
+"""What each site has said: how far it is, what it refused, when it was last heard, its report.
+
+Kept as the store's records, so that every FSM process on one database tells the same.  Sites
+answer each bookmark, so there are many acknowledgements and most say nothing new: they are
+gathered in memory and written together every second.  A refusal is written at once.
+
+A site counts as connected while it answers.  An open socket proves nothing: the other end may be
+gone for hours before the kernel notices.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from fsm.feed.reports import Acknowledgement, Report
+from shared.clock import Clock
+from shared.errors import Gone
+from shared.feed.wire import Position, key_to_json, parse_key, parse_position
+from shared.ids import Key
+from shared.store.contract import Snapshot, Store, Transaction
+
+HEARD: Final = "feed.heard"
+REPORTS: Final = "feed.reports"
+
+# Bookmarks come every 5 s and are answered at once; three may be lost.
+QUIET: Final = timedelta(seconds=20)
+
+RevisionOf = Callable[[Key], int | None]
+"""Returns the revision that last wrote an object; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An object that a site couldn't take; `revision` is the site's position at that time."""
+
+    key: Key
+    code: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a site last acknowledged."""
+
+    at: datetime
+    position: Position
+    refused: tuple[Refused, ...] = ()
+    is_open: bool = True
+    """False once its stream has ended in an orderly way."""
+
+    def is_connected(self, now: datetime) -> bool:
+        return self.is_open and now - self.at <= QUIET
+
+    def refusal_of(self, key: Key) -> str | None:
+        """Return the code with which the site refused an object, if it did."""
+        return next((each.code for each in self.refused if each.key == key), None)
+
+
+class SiteVoices:
+    """Takes down what sites say."""
+
+    def __init__(self, store: Store, *, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._heard: dict[str, Heard] = {}
+        self._unwritten: set[str] = set()
+
+    async def acknowledge(
+        self, site: str, said: Acknowledgement, *, incarnation: str, revision_of: RevisionOf
+    ) -> None:
+        """Note an acknowledgement; Gone (`history_diverged`) if it is of another history."""
+        position = said.position.to_position()
+        if position.incarnation != incarnation:
+            raise Gone(
+                "the acknowledged position is of another history; list again",
+                code="history_diverged",
+            )
+        before = self._heard.get(site) or await self._read(site)
+        refused = refused_after(before, said, revision_of=revision_of)
+        self._heard[site] = Heard(self._clock.now(), position, refused)
+        self._unwritten.add(site)
+        if refused != (before.refused if before else ()):
+            await self.flush()
+
+    def left(self, site: str) -> None:
+        """Note that a site's last stream has ended."""
+        before = self._heard.get(site)
+        if before is not None:
+            self._heard[site] = replace(before, is_open=False)
+            self._unwritten.add(site)
+
+    async def report(self, site: str, said: Report) -> None:
+        """Keep a site's report in place of its last."""
+        record = {**said.to_record(), "at": self._clock.now().isoformat()}
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.put_record(REPORTS, site, record)
+
+        await self._store.transact(work)
+
+    async def flush(self) -> int:
+        """Write what isn't written yet; return how many sites' words that were."""
+        sites, self._unwritten = self._unwritten, set()
+        if not sites:
+            return 0
+        records = {site: _to_record(self._heard[site]) for site in sorted(sites)}
+
+        async def work(transaction: Transaction) -> None:
+            for site, record in records.items():
+                await transaction.put_record(HEARD, site, record)
+
+        written = False
+        try:
+            await self._store.transact(work)
+            written = True
+        finally:
+            if not written:
+                self._unwritten |= sites
+        return len(sites)
+
+    async def _read(self, site: str) -> Heard | None:
+        async with self._store.snapshot() as snapshot:
+            record = await snapshot.record(HEARD, site)
+        return heard_of(record) if record else None
+
+
+async def read_heard(snapshot: Snapshot) -> dict[str, Heard]:
+    """Return what each site last acknowledged, by site."""
+    return {site: heard_of(record) for site, record in (await snapshot.records(HEARD)).items()}
+
+
+def refused_after(
+    before: Heard | None, said: Acknowledgement, *, revision_of: RevisionOf
+) -> tuple[Refused, ...]:
+    """Return what a site refuses after an acknowledgement.  Pure.
+
+    An earlier refusal ends when the object has changed since and the site took that change.
+    """
+    position = said.position.revision
+    news = {
+        each.key.to_key(): Refused(each.key.to_key(), each.code, position) for each in said.refused
+    }
+    earlier = () if before is None or said.complete else before.refused
+    for each in earlier:
+        changed = revision_of(each.key)
+        still = changed is not None and not each.revision < changed <= position
+        if still and each.key not in news:
+            news[each.key] = each
+    return tuple(news[key] for key in sorted(news))
+
+
+def heard_of(record: Mapping[str, Any]) -> Heard:
+    return Heard(
+        at=datetime.fromisoformat(record["at"]),
+        position=parse_position(record["position"]),
+        refused=tuple(
+            Refused(parse_key(each["key"]), each["code"], each["revision"])
+            for each in record["refused"]
+        ),
+        is_open=record["open"],
+    )
+
+
+def _to_record(heard: Heard) -> dict[str, Any]:
+    return {
+        "at": heard.at.isoformat(),
+        "position": heard.position.to_json(),
+        "refused": [
+            {"key": key_to_json(each.key), "code": each.code, "revision": each.revision}
+            for each in heard.refused
+        ],
+        "open": heard.is_open,
+    }
