@@ -15,6 +15,7 @@ from shared.errors import Invalid, Unavailable
 from shared.feed.connect import Link
 from shared.ids import Key
 from shared.policy.nodeconfig import Packet
+from shared.policy.nodeplan import unenforced
 from shared.policy.verdict import Story, judge
 from shared.store.contract import Selection, Store, Stored
 
@@ -73,7 +74,7 @@ class SiteView:
             "revision": newest.revision if newest else None,
             "policies": for_people(self.realisation(newest, held)) if newest else [],
             "nodes": [self._node(each) for each in nodes],
-            "unenforced": _unenforced(newest) if newest else [],
+            "unenforced": [each.key.name for each in unenforced(newest.planner)] if newest else [],
             "held": list(held),
         }
 
@@ -201,15 +202,6 @@ def _nodes_of(compilation: Compilation, packet: Packet) -> list[str]:
             for end in (packet.source, packet.destination)
         )
     ]
-
-
-def _unenforced(compilation: Compilation) -> list[str]:
-    """Return the workloads for which no admitted node enforces."""
-    return sorted(
-        document.key.name
-        for document in compilation.planner.inputs.local.of_kind("Workload")
-        if getattr(document.spec, "node", None) not in compilation.configurations
-    )
 
 
 def _node_state(stored: Stored, state: NodeState, newest: Published | None) -> str:
