@@ -6,7 +6,7 @@ for each address, so that a node's cost is its own rules and not the site's.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
 from shared.algebra import intervals
@@ -27,9 +27,18 @@ def node_configuration(inputs: SiteInputs, node: str) -> NodeConfiguration:
 
 
 def all_node_configurations(inputs: SiteInputs) -> Mapping[str, NodeConfiguration]:
-    """Return what each of a site's nodes enforces, by name."""
-    planner = NodePlanner(SitePlanner(inputs))
-    return {node: planner.configuration(node) for node in planner.nodes}
+    """Return what each of a site's admitted nodes enforces, by name."""
+    return admitted_configurations(SitePlanner(inputs))
+
+
+def admitted_configurations(planner: SitePlanner) -> Mapping[str, NodeConfiguration]:
+    """Return what each admitted node enforces, by name, with a planner that is at hand."""
+    nodes = NodePlanner(planner)
+    return {
+        name: nodes.configuration(name)
+        for name, node in planner.places.nodes.items()
+        if _is_admitted(node)
+    }
 
 
 def unenforced(planner: SitePlanner) -> Iterator[Document]:
@@ -52,10 +61,6 @@ class NodePlanner:
         for document in planner.workloads.documents:
             if (node := cast("Workload", document.spec).node) is not None:
                 self._workloads.setdefault(node, []).append(document)
-
-    @property
-    def nodes(self) -> Sequence[str]:
-        return tuple(self._planner.places.nodes)
 
     def configuration(self, node: str) -> NodeConfiguration:
         """Return what a node enforces; nothing if it isn't admitted."""
