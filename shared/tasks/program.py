@@ -1,0 +1,80 @@
+"""Run a server program: its loop, its signals, its log, and the word to systemd.
+
+SIGTERM and SIGINT set an event; the program then ends by itself, closing what it opened.  A second
+signal ends it at once.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+import uvloop
+
+Main = Callable[[asyncio.Event], Awaitable[None]]
+"""A program: it returns soon after the event is set."""
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+# Chatty about every statement or schedule; what they warn of is still logged.
+_QUIET: Final = ("aiosqlite", "alembic", "sqlalchemy", "apscheduler", "asyncio", "limits")
+
+
+def run_program(main: Main) -> None:
+    """Run `main` on uvloop until it returns."""
+    uvloop.run(_until_signalled(main))
+
+
+async def _until_signalled(main: Main) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        stop.set()
+        # From now on the system's own answer: whoever asks twice doesn't want to wait.
+        loop.remove_signal_handler(number)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    await main(stop)
+
+
+def notify_ready(address: str) -> None:
+    """Tell systemd that the service is up (sd_notify(3)), if it asked to be told."""
+    target = os.environ.get("NOTIFY_SOCKET")
+    if not target:
+        return
+    # A leading @ stands for the NUL of an abstract socket.
+    name = f"\0{target[1:]}" if target.startswith("@") else target
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(f"READY=1\nSTATUS=serving at {address}".encode(), name)
+
+
+def configure_logging(*, level: int = logging.INFO) -> None:
+    """Write one JSON line a message to standard error: time, level, logger, message, fields."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(),
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.dict_tracebacks,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
