@@ -10,6 +10,6 @@ settings.register_profile(
     "ci", max_examples=60, deadline=None, derandomize=True, suppress_health_check=_SLOW
 )
 settings.register_profile(
-    "soak", max_examples=20_000, deadline=None, database=None, suppress_health_check=_SLOW
+    "soak", max_examples=2_000, deadline=None, database=None, suppress_health_check=_SLOW
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -32,6 +32,10 @@ WIDE = ("10.0.0.0/8", "10.0.0.0/22", "10.0.1.0/24", "0.0.0.0/0", "::/0", "2001:d
 PORTS = (22, "80", 443, "80-90", "85-443", 0, "65535", "1024-65535", "0-65535")
 PROTOCOLS = ("tcp", "udp", "tcp", 6, 17, "sctp", 132, "icmp", "icmpv6", 1, 47, "any")
 FLOW_PROTOCOLS = ("tcp", "tcp", "udp", "sctp", "icmp", "icmpv6", 6, 1, 47, 255)
+TEST_SERVICES = (
+    *("tcp/22", "tcp/80", "udp/443", "sctp/0", "6/65535", "tcp/80-90"),
+    *("icmp", "icmpv6", "47", "tcp", "17", "300", "icmp/1"),
+)
 TIMES = (None, None, "2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z")
 
 
@@ -307,3 +311,37 @@ def override(
         body["expiresAt"] = expires
     bearing = f"{kind}-{tenant}-{name}-{scope}".replace("/", ".")
     return document("Override", {"name": bearing, "tenant": tenant, "scope": scope}, body)
+
+
+# Policy tests.
+
+
+def end_of_flow(choose: Choices) -> Spec:
+    """Return an end of a test's flow; it may stand for nothing."""
+    form = choose.pick(("network", "networks", "workload", "workloads", "address"))
+    if form == "network":
+        return {"network": choose.pick(NETWORKS)}
+    if form == "workload":
+        return {"workload": f"w{choose.number(0, 5)}"}
+    if form == "address":
+        pool = choose.pick((V4, V6))
+        return {"address": pool[choose.pick(tuple(pool))].format(choose.number(0, 255))}
+    return {form: selector(choose)}
+
+
+def policy_test(choose: Choices, node: str | None) -> Document:
+    flows = []
+    for _ in range(choose.number(1, 3)):
+        flow = {
+            "from": end_of_flow(choose),
+            "to": end_of_flow(choose),
+            "service": choose.pick((*SERVICES, *TEST_SERVICES)),
+            "expect": choose.pick(("allow", "deny", "reject")),
+        }
+        if choose.chance(30):
+            flow["sourcePort"] = choose.pick((0, 80, 49152))
+        flows.append(flow)
+    spec: Spec = {"site": SITE, "flows": flows}
+    if node is not None:
+        spec["node"] = node
+    return document("PolicyTest", {"name": "t", "tenant": choose.pick(TENANTS)}, spec)

@@ -233,7 +233,10 @@ def inventory(choose: Choices) -> list[Document]:
         found.append(document("NodeGroup", {"name": name}, {"parent": parent} if parent else {}))
     for name in NODES:
         groups = choose.some_of(GROUPS)
-        found.append(document("Node", {"name": name}, {"groups": groups} if groups else {}))
+        spec: Spec = {"groups": groups} if groups else {}
+        if choose.chance(10):
+            spec["admission"] = choose.pick(("pending", "refused", "admitted"))
+        found.append(document("Node", {"name": name}, spec))
     return found
 
 

@@ -21,6 +21,7 @@ from tests.property.oracle_inheritance import (
     Placed,
     World,
     local_documents,
+    named,
     policies_in_force,
     site_document,
 )
@@ -256,7 +257,10 @@ def verdict(
 
 
 def workload_addresses(asking: Asking) -> list[Any]:
-    """Return the addresses of the node's own workloads."""
+    """Return the addresses of the node's own workloads: none before the node is admitted."""
+    node = named(local_documents(asking.world, asking.site, "Node"), str(asking.node))
+    if node["spec"].get("admission", "admitted") != "admitted":
+        return []
     return [
         ip_address(text)
         for _, workload in local_documents(asking.world, asking.site, "Workload")
@@ -273,3 +277,25 @@ def touches(asking: Asking, flow: dict[str, Any]) -> bool:
     """
     own = workload_addresses(asking)
     return ip_address(flow["from"]) in own or ip_address(flow["to"]) in own
+
+
+def rule_touches(rule: Rule, own: list[Any]) -> bool:
+    """Return whether a rule matches some packet with an end among `own`.
+
+    The other end is tried at the first address of everything that the rule speaks of, which meets
+    every overlap of two networks, and at one address of each family for `any`.
+    """
+    others = [ip_address("192.0.2.1"), ip_address("2001:db8:ffff::1"), *own]
+    for side in (rule.source, rule.target, rule.within):
+        if isinstance(side, list):
+            others += [network.network_address for network in side]
+    for mine in own:
+        for other in others:
+            if mine.version != other.version:
+                continue
+            for source, target in ((mine, other), (other, mine)):
+                if not holds(rule.source, source) or not holds(rule.target, target):
+                    continue
+                if rule.within is None or holds(rule.within, source) or holds(rule.within, target):
+                    return True
+    return False

@@ -6,7 +6,6 @@ ended, so the first value of every stretch between such places stands for the wh
 """
 
 import itertools
-import re
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -85,13 +84,19 @@ def entries(asking: Asking, tenant: str, service: str) -> list[dict[str, Any]]:
     """
     protocol, slash, port = service.partition("/")
     if slash:
-        return [{"protocol": protocol, "ports": [port]}]
-    if service in oracle.NUMBERS:
-        return [{"protocol": service}]
-    if re.fullmatch("[0-9]+", service):
-        return [{"protocol": int(service)}]
+        if number_of(protocol) not in oracle.WITH_PORTS:
+            return []
+        return [{"protocol": number_of(protocol), "ports": [port]}]
+    if service in ("icmp", "icmpv6") or service.isdigit():
+        # "A protocol with ports needs one."
+        alone = number_of(service)
+        return [] if alone in oracle.WITH_PORTS or alone > 255 else [{"protocol": alone}]
     found = lookup(asking, "Service", tenant, service)
     return found.spec["entries"] if found else []
+
+
+def number_of(protocol: str) -> Any:
+    return int(protocol) if protocol.isdigit() else oracle.number(protocol)
 
 
 def address_classes(seen: oracle.View, networks: list[Any]) -> list[Any]:
@@ -125,7 +130,8 @@ def service_classes(
     for entry in wanted:
         for protocol in protocols(entry, mentioned):
             if protocol not in oracle.WITH_PORTS:
-                candidates: list[Flow] = [{"protocol": protocol}]
+                # A packet without ports comes from no source port.
+                candidates: list[Flow] = [{"protocol": protocol}] if source_port is None else []
             else:
                 candidates = [
                     {"protocol": protocol, "port": port, "sourcePort": source}

@@ -1,7 +1,7 @@
 """The planner's inputs from worlds of plain dicts, and its answers in the oracle's words."""
 
 from datetime import datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from shared.ids import Key
@@ -47,6 +47,18 @@ def packet(flow: dict[str, Any]) -> Packet:
         flow.get("sourcePort", oracle.EPHEMERAL) if ports else 0,
         flow["port"] if ports else 0,
     )
+
+
+def flow_of(packet: Packet) -> dict[str, Any]:
+    address = IPv4Address if packet.family == 4 else IPv6Address
+    flow: dict[str, Any] = {
+        "from": str(address(packet.source)),
+        "to": str(address(packet.destination)),
+        "protocol": packet.protocol,
+    }
+    if packet.protocol in oracle.WITH_PORTS:
+        flow |= {"port": packet.port, "sourcePort": packet.source_port}
+    return flow
 
 
 def judgement(decision: Decision) -> oracle.Judgement:

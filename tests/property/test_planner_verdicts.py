@@ -10,16 +10,33 @@ from shared.policy.verdict import FlowJudge, judge
 from tests.property import oracle
 from tests.property.borders import flows, views
 from tests.property.generated_documents import NOW, SITE
-from tests.property.generators import worlds
+from tests.property.generators import rolled_world, worlds
 from tests.property.oracle_inheritance import World
 from tests.property.oracle_printed import resolved
 from tests.property.planner_worlds import judgement, packet, site_inputs
+from tests.property.profile import rolls
 
 SEEDS = st.integers(0, 2**16)
 
 
 @given(world=worlds(), seed=SEEDS)
 def test_flows_on_the_borders_of_rules_get_the_oracles_verdict(world: World, seed: int) -> None:
+    assert_verdicts(world, seed)
+
+
+@given(world=worlds())
+def test_rules_names_and_gaps_are_the_oracles(world: World) -> None:
+    assert_resolved(world)
+
+
+def test_worlds_by_dice_get_the_oracles_answers_too() -> None:
+    for seed in rolls(300):
+        world = rolled_world(seed)
+        assert_resolved(world)
+        assert_verdicts(world, seed)
+
+
+def assert_verdicts(world: World, seed: int) -> None:
     planner = SitePlanner(site_inputs(world, SITE, NOW))
     for asking in views(world):
         seen = oracle.view(asking)
@@ -27,13 +44,12 @@ def test_flows_on_the_borders_of_rules_get_the_oracles_verdict(world: World, see
         quick = FlowJudge(plan)
         for flow in flows(Random(seed), world, seen, 25):
             expected = oracle.judge(seen, flow)
-            got = judgement(quick.judge(packet(flow)))
-            assert got == expected, (asking.node, asking.staged, flow)
-            assert judgement(judge(plan, packet(flow)).decision) == expected, "story and verdict"
+            place = (seed, asking.node, asking.staged, flow)
+            assert judgement(quick.judge(packet(flow))) == expected, place
+            assert judgement(judge(plan, packet(flow)).decision) == expected, place
 
 
-@given(world=worlds())
-def test_rules_names_and_gaps_are_the_oracles(world: World) -> None:
+def assert_resolved(world: World) -> None:
     planner = SitePlanner(site_inputs(world, SITE, NOW))
     for asking in views(world):
         expected = resolved(asking)
