@@ -5,12 +5,14 @@ Joining proves who a node is; what it may do is admission's matter: a node that 
 declared joins `pending` and gets no configuration until a person, or an AdmissionRule, admits it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from sdsp.nodes.states import node_key
 from shared.clock import Clock
 from shared.enrolment.register import (
+    Revocations,
     add_token,
     live_certificates,
     record_certificate,
@@ -53,13 +55,30 @@ class NodeEnrolment:
     """Gives out tokens, takes them back for certificates, and renews those."""
 
     def __init__(
-        self, store: Store, *, site: str, authority: Authority, trail: Trail, clock: Clock
+        self,
+        store: Store,
+        *,
+        authority: Callable[[], Authority],
+        revocations: Revocations,
+        trail: Trail,
+        clock: Clock,
     ) -> None:
+        """`authority` returns the site's CA of now: it is renewed while we live."""
         self._store = store
-        self._site = site
-        self.authority = authority
+        self._authority = authority
+        self._revocations = revocations
         self._trail = trail
         self._clock = clock
+
+    @property
+    def authority(self) -> Authority:
+        return self._authority()
+
+    @property
+    def site(self) -> str:
+        site = self.authority.site
+        assert site is not None, "an SDSP has a site's CA"
+        return site
 
     async def give_token(self, call: Call, node: str, *, replace: bool) -> GivenToken:
         """Return a token with which `node` may join within the hour.
@@ -68,7 +87,7 @@ class NodeEnrolment:
         """
         parse_dns_label(node)
         root = self.authority.credentials.roots[0]
-        token = JoinToken.create(JoinKind.NODE, site=self._site, name=node, root=root)
+        token = JoinToken.create(JoinKind.NODE, site=self.site, name=node, root=root)
         identity = str(self._identity(node))
         audit = self._trail.record(call, "jointoken.create", reason=f"for node {node}")
 
@@ -103,7 +122,7 @@ class NodeEnrolment:
         async def work(transaction: Transaction) -> Enrolled:
             now = self._clock.now()
             token, replaces = await spend_token(
-                transaction, text, kind=JoinKind.NODE, site=self._site, scope=SITE, now=now
+                transaction, text, kind=JoinKind.NODE, site=self.site, scope=SITE, now=now
             )
             identity = self._identity(token.name)
             if replaces:
@@ -116,7 +135,10 @@ class NodeEnrolment:
             await transaction.audit(audit)
             return self._enrolled(token.name, chain, admission)
 
-        return (await self._store.transact(work)).result
+        enrolled = (await self._store.transact(work)).result
+        async with self._store.snapshot() as snapshot:
+            await self._revocations.read(snapshot)
+        return enrolled
 
     async def renew(self, call: Call, node: str, csr: str) -> Enrolled:
         """Return a new certificate for a node that has proved itself with its old one."""
@@ -134,7 +156,7 @@ class NodeEnrolment:
         return (await self._store.transact(work)).result
 
     def _identity(self, node: str) -> SpiffeId:
-        return SpiffeId.of_node(self.authority.trust_domain, self._site, node)
+        return SpiffeId.of_node(self.authority.trust_domain, self.site, node)
 
     def _enrolled(self, node: str, chain: tuple[Certificate, ...], admission: str) -> Enrolled:
         return Enrolled(

@@ -17,11 +17,11 @@ from shared.http.routes import Parameter, Routes
 from shared.ids import COMMON, FEDERATION, Key
 from shared.model.traffic import PORT_PROTOCOLS, parse_protocol
 from shared.objects.call import call_of
-from shared.objects.trail import Trail
+from shared.objects.keys import TRAIL
 
 SITE_VIEW: Final = web.AppKey("site_view", SiteView)
 INBOUND: Final = web.AppKey("inbound", Inbound)
-TRAIL: Final = web.AppKey("trail", Trail)
+
 
 DEFAULT_SOURCE_PORT: Final = 49152
 

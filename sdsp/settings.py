@@ -1,0 +1,38 @@
+"""An SDSP's settings: `settings.yaml` in its data folder, then the environment (HANSE_SDSP_…)."""
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from shared.settings import Settings, load_settings
+
+FILE: Final = "settings.yaml"
+PREFIX: Final = "HANSE_SDSP_"
+
+
+class Listen(Settings):
+    """Where the one port is."""
+
+    host: str = Field("127.0.0.1", description="The address to listen at; :: for all.")
+    port: int = Field(8444, ge=0, le=65535)
+
+
+class SDSPSettings(Settings):
+    """`database` is left out for the SQLite file in the data folder."""
+
+    site: str = Field("", description="The site's name; set by `hanse sdsp join`.")
+    upstream: tuple[str, ...] = Field((), description="The FSM's endpoints, https://HOST:PORT.")
+    listen: Listen = Field(default_factory=Listen)
+    database: str | None = Field(None, description="postgresql://… or cockroachdb://…")
+
+    def database_url(self, data: Path) -> str:
+        return self.database or f"sqlite:///{data / 'sdsp.sqlite'}"
+
+
+def load(data: Path, environ: dict[str, str]) -> SDSPSettings:
+    """Return the settings of a data folder; Invalid (`invalid_settings`)."""
+    file = data / FILE
+    return load_settings(
+        SDSPSettings, file=file if file.exists() else None, environ=environ, prefix=PREFIX
+    )

@@ -1,0 +1,26 @@
+"""The one public fact of trust: the roots that a joiner, or a person, may compare and trust."""
+
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from shared.enrolment.joining import ROOT_PATH
+from shared.http.routes import PUBLIC, Routes
+
+PEM_TYPE: Final = "application/x-pem-file"
+
+ROOTS: web.AppKey[Callable[[], str]] = web.AppKey("roots")
+"""Returns the trusted roots of now, in PEM form."""
+
+routes = Routes("", tag="trust")
+
+
+@routes.get(ROOT_PATH, permission=PUBLIC, media_type=PEM_TYPE)
+async def roots(request: web.Request) -> web.Response:
+    """Return the federation's root certificates.
+
+    Whoever fetches them over a connection that nothing vouches for compares their SHA-256 with the
+    one in a join token, or with the one that `hanse fsm init` printed, before believing them.
+    """
+    return web.Response(body=request.app[ROOTS]().encode("ascii"), content_type=PEM_TYPE)
