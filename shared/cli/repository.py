@@ -17,8 +17,7 @@ from shared.errors import FieldError, Invalid
 from shared.ids import COMMON, FEDERATION, Key
 from shared.model.documents import Format, Parsed, Reading, parse_documents
 from shared.model.kinds import DEFAULT_SCOPE, Home
-from shared.model.placement import placement_findings
-from shared.model.source import MAX_TRANSACTION_BYTES, path_text
+from shared.model.source import MAX_TRANSACTION_BYTES
 from shared.policy.inputs import Document, Documents, SiteInputs
 
 FORMATS: Final[Mapping[str, Format]] = {".yaml": "yaml", ".yml": "yaml", ".json": "json"}
@@ -45,14 +44,14 @@ class Share:
 class Repository:
     """A policy repository as it was read.
 
-    `tests` are the PolicyTest documents, of tests/ and of the federation.  `unread` are objects
-    whose documents have faults; if `is_complete` is false, there may be more of them, which
-    nobody could read.
+    `tests` are the documents of tests/; federation/ may have more PolicyTests.  `unread` are
+    objects whose documents have faults; if `is_complete` is false, there may be more of them,
+    which nobody could read.
     """
 
     federation: Documents
     sites: Mapping[str, Documents]
-    tests: tuple[Document, ...]
+    tests: Documents
     shares: Mapping[str, Share]
     unread: frozenset[Named]
     is_complete: bool
@@ -76,16 +75,15 @@ class Repository:
         """Return what the planner needs for a site."""
         return SiteInputs(site, self.federation, self.sites.get(site, Documents()), now)
 
+    def line_of(self, document: Document, path: str) -> int | None:
+        """Return the line of a field of a document."""
+        parsed = self.parsed.get((document.file, document.line, document.key))
+        return parsed.line_of(path) if parsed is not None else document.line
+
     def fault(self, document: Document, path: str, code: str, message: str) -> FieldError:
         """Return a fault of a document, with the line of the field."""
-        parsed = self.parsed.get((document.file, document.line, document.key))
-        line = parsed.line_of(path) if parsed is not None else document.line
+        line = self.line_of(document, path)
         return FieldError(path, code, message, file=document.file, line=line)
-
-    def written(self, document: Document, path: str) -> Any:
-        """Return what stands at a field of a document; None if there is nothing."""
-        parsed = self.parsed.get((document.file, document.line, document.key))
-        return parsed.value_of(path) if parsed is not None else None
 
 
 def read_repository(root: Path) -> Repository:
@@ -150,11 +148,10 @@ class _Reader:
             if folder.startswith("sites/")
         }
         self._check_sites(federation, sites)
-        in_tests = self._shares.get("tests", Share()).documents
         return Repository(
             federation,
             sites,
-            (*federation.of_kind("PolicyTest"), *in_tests),
+            Documents(self._shares.get("tests", Share()).documents),
             self._shares,
             frozenset(self._unread),
             self._complete,
@@ -173,22 +170,15 @@ class _Reader:
 
     def _place(self, parsed: Parsed, home: Home, share: Share, *, tests_only: bool) -> None:
         envelope = parsed.envelope
-        wrong = [
-            FieldError(
-                path_text(found.path),
-                found.code,
-                found.message,
-                file=parsed.file,
-                line=parsed.line_of(path_text(found.path)),
-            )
-            for found in placement_findings(envelope, home)
-        ]
+        sentence = None
         if tests_only and envelope.kind != "PolicyTest":
             sentence = f"tests/ holds PolicyTest documents only, and this is a {envelope.kind}"
+        elif parsed.kind.written_by == "system":
+            sentence = f"a {envelope.kind} is written by the system, never in a repository"
+        if sentence is not None:
             line = parsed.line_of("kind")
-            wrong = [FieldError("kind", "wrong_home", sentence, file=parsed.file, line=line)]
-        if wrong:
-            share.faults.extend(wrong)
+            fault = FieldError("kind", "wrong_home", sentence, file=parsed.file, line=line)
+            share.faults.append(fault)
             self._unread.add(_named(parsed.source.data))
             return
         key = envelope.key(DEFAULT_SCOPE[home])

@@ -11,7 +11,9 @@ from shared.model.selectors import Selector
 class Grant(Spec):
     """Verbs on kinds, where and on what."""
 
-    verbs: Annotated[tuple[str, ...], Field(min_length=1)]
+    verbs: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="What may be done; '*' for all."
+    )
     kinds: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="'*' for all.")
     tenants: tuple[str, ...] = Field(("*",), description="'*' for all.")
     scopes: tuple[str, ...] = Field(("*",), description="'*' for all.")
@@ -19,43 +21,53 @@ class Grant(Spec):
 
 
 class Role(Spec):
-    grants: tuple[Grant, ...] = ()
+    """A set of permissions, bound to people by RoleBindings."""
+
+    grants: tuple[Grant, ...] = Field((), description="Each adds to what is allowed.")
     flows_down: Flag = Field(False, description="FSM only: whether sites take it over.")
 
 
 class Subject(Spec):
-    kind: Literal["User", "Group", "ServiceAccount"]
-    name: str = Field(min_length=1)
+    """Somebody who has a role."""
+
+    kind: Literal["User", "Group", "ServiceAccount"] = Field(description="Who is meant.")
+    name: str = Field(min_length=1, description="The login, group or account.")
 
 
 class RoleBinding(Spec):
-    role: Name
-    subjects: Annotated[tuple[Subject, ...], Field(min_length=1)]
-    tenants: tuple[str, ...] = ("*",)
-    scopes: tuple[str, ...] = ("*",)
+    """Who has a role, in which tenants and scopes."""
+
+    role: Name = Field(description="The Role by name.")
+    subjects: Annotated[tuple[Subject, ...], Field(min_length=1)] = Field(description="Who has it.")
+    tenants: tuple[str, ...] = Field(("*",), description="'*' for all.")
+    scopes: tuple[str, ...] = Field(("*",), description="'*' for all.")
 
 
 class User(Spec):
-    display_name: str = ""
-    disabled: Flag = False
+    """A person with a login of ours."""
+
+    display_name: str = Field("", description="For people.")
+    disabled: Flag = Field(False, description="Whether the login is refused.")
     credential: Optional[Name] = Field(None, description="The Credential with the password.")
 
 
 class ServiceAccount(Spec):
-    description: str = ""
-    disabled: Flag = False
+    """A program with a login of ours."""
+
+    description: str = Field("", description="What it is for.")
+    disabled: Flag = Field(False, description="Whether the login is refused.")
 
 
 class Credential(Spec):
     """A secret, named by others.  Write-only: no answer, feed, history or audit holds it."""
 
-    secret: str = Field(min_length=1, max_length=65536)
+    secret: str = Field(min_length=1, max_length=65536, description="Never shown again.")
 
 
 class JoinToken(Spec):
     """One permission to join; the token itself is shown once and only its hash is stored."""
 
-    kind: Literal["sdsp", "node"]
+    kind: Literal["sdsp", "node"] = Field(description="What may join with it.")
     joins: Name = Field(description="The site or node that may join with it.")
     hash: Optional[str] = Field(None, description="SHA-256 (hex) of the token; set by the server.")
     expires_at: Optional[Time] = Field(None, description="Set by the server: in an hour.")

@@ -199,8 +199,8 @@ class Envelope(Spec, Generic[SpecT]):
 
     api_version: Literal["hanse/v1"] = Field(description="The version of the schema.")
     kind: str = Field(description="What kind of object this is.")
-    metadata: Metadata
-    spec: SpecT
+    metadata: Metadata = Field(description="What identifies and labels the object.")
+    spec: SpecT = Field(description="What is wanted.")
     status: dict[str, Any] = Field(
         default_factory=dict, description="Observed by the system; refused from a user."
     )

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, ValidationError
 from yaml.cyaml import CSafeDumper
 
 from shared.errors import FieldError, HanseError
-from shared.ids import COMMON, parse_dns_label
+from shared.ids import parse_dns_label
 from shared.model.base import API_VERSION, Envelope, Spec
 from shared.model.json_source import read_json
 from shared.model.kinds import KINDS, Kind
@@ -26,7 +26,6 @@ from shared.model.source import (
     MAX_DOCUMENT_BYTES,
     Faults,
     GiveUp,
-    Path,
     Place,
     Source,
     decode,
@@ -36,6 +35,9 @@ from shared.model.validation import Finding, describe, findings
 from shared.model.yaml_source import read_yaml, resolve_plain
 
 Format = Literal["yaml", "json"]
+
+# The fields of an overridden policy that stay as they are.
+_TARGETS_OWN: Final = ("enforcement", "sites")
 
 _READERS: Final = {"yaml": read_yaml, "json": read_json}
 
@@ -59,16 +61,6 @@ class Parsed:
     def line_of(self, path: str) -> int:
         """Return the line of a field (`spec.rules[2].from[0].network`), or of what is around it."""
         return self.source.place().at(parse_path(path)).line
-
-    def value_of(self, path: str) -> Any:
-        """Return what is written at a field; None if nothing is."""
-        value = self.source.data
-        for part in parse_path(path):
-            try:
-                value = value[part]
-            except (KeyError, IndexError, TypeError):
-                return None
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +154,7 @@ def _envelope_of(source: Source, faults: Faults) -> Envelope[Any] | None:
     except ValidationError as exc:
         wrong.extend(findings(exc, model=model, data=data))
     if kind is not None:
-        wrong.extend(_metadata_findings(data, kind))
+        wrong.extend(_name_findings(data, kind))
         if kind.name == "Override":
             wrong.extend(_override_findings(data))
     _report(wrong, source, faults)
@@ -176,7 +168,7 @@ def _kind_findings(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(("kind",), "unknown_kind", sentence)
 
 
-def _metadata_findings(data: Mapping[str, Any], kind: Kind) -> Iterator[Finding]:
+def _name_findings(data: Mapping[str, Any], kind: Kind) -> Iterator[Finding]:
     metadata = data.get("metadata")
     if not isinstance(metadata, dict):
         return
@@ -186,41 +178,36 @@ def _metadata_findings(data: Mapping[str, Any], kind: Kind) -> Iterator[Finding]
             parse_dns_label(name)
         except HanseError as exc:
             yield Finding(("metadata", "name"), exc.code, exc.message)
-    tenant = metadata.get("tenant")
-    if not kind.tenanted and isinstance(tenant, str) and tenant != COMMON:
-        sentence = f"a {kind.name} belongs to no tenant; leave tenant out"
-        yield Finding(("metadata", "tenant"), "invalid_tenant", sentence)
 
 
 def _override_findings(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Check an Override's own spec by its target's kind."""
+    """Check the form of an Override's own spec by its target's kind."""
     spec = data.get("spec")
     target = spec.get("target") if isinstance(spec, dict) else None
     name = target.get("kind") if isinstance(target, dict) else None
-    if not isinstance(spec, dict) or not isinstance(name, str):
+    inner = spec.get("spec") if isinstance(spec, dict) else None
+    if not isinstance(name, str):
         return
-    path: Path = ("spec", "target", "kind")
-    kind = KINDS.get(name)
-    if kind is None:
+    if name not in KINDS:
         sentence = f'there is no kind "{name[:80]}"{suggestion(name, KINDS)}'
-        yield Finding(path, "unknown_kind", sentence)
-        return
-    if kind.inheritance is None:
-        yield Finding(
-            path, "invalid_value", f"a {name} is not inherited, so nothing can override it"
-        )
-        return
-    inner = spec.get("spec")
-    if not isinstance(inner, dict):
-        return
-    for field in ("enforcement", "sites"):
+        yield Finding(("spec", "target", "kind"), "unknown_kind", sentence)
+    elif KINDS[name].inheritance is None:
+        sentence = f"a {name} is not inherited, so that nothing can override it"
+        yield Finding(("spec", "target", "kind"), "invalid_target", sentence)
+    elif isinstance(inner, dict):
+        yield from _inner_findings(KINDS[name].spec, inner)
+
+
+def _inner_findings(model: type[Spec], inner: Mapping[str, Any]) -> Iterator[Finding]:
+    for field in _TARGETS_OWN:
         if field in inner:
-            sentence = f"{field} stays the target's; take it out"
-            yield Finding(("spec", "spec", field), "override_of_target", sentence)
+            sentence = f"{field} stays the target's; leave it out of the override's spec"
+            yield Finding(("spec", "spec", field), "not_overridable", sentence)
+    own = {field: value for field, value in inner.items() if field not in _TARGETS_OWN}
     try:
-        kind.spec.model_validate(inner)
+        model.model_validate(own)
     except ValidationError as exc:
-        for found in findings(exc, model=kind.spec, data=inner):
+        for found in findings(exc, model=model, data=own):
             yield found._replace(path=("spec", "spec", *found.path))
 
 

@@ -10,10 +10,14 @@ ServiceRequirement = Literal["mandatory", "optional"]
 
 
 class Region(Spec):
+    """A part of the federation: sites and other regions."""
+
     parent: Optional[Name] = Field(None, description="The region around it.")
 
 
 class Site(Spec):
+    """A place with an SDSP of its own.  Its labels are matched by `sites` selectors."""
+
     region: Optional[Name] = Field(None, description="Left out: directly under the federation.")
     endpoint: Optional[str] = Field(
         None,
@@ -32,10 +36,14 @@ class Site(Spec):
 
 
 class Tenant(Spec):
+    """Somebody with policies and addresses of their own at shared sites."""
+
     display_name: str = Field("", max_length=253, description="For people.")
 
 
 class NodeGroup(Spec):
+    """Nodes that share definitions; groups nest."""
+
     parent: Optional[Name] = Field(None, description="The group around it.")
 
 
@@ -51,6 +59,8 @@ class Node(Spec):
 
 
 class Workload(Spec):
+    """What policy protects: hosts by their addresses, chosen by labels."""
+
     addresses: tuple[Address, ...] = Field((), description="Its hosts' addresses, both families.")
     node: Optional[Name] = Field(
         None, description="The node that enforces for it; left out: a peer only."

@@ -7,7 +7,7 @@ from shared.model.traffic import Entry
 
 
 class Network(Spec):
-    """The spec of a Network: which subnets a name stands for where it is defined."""
+    """A name for subnets, which each site may define differently."""
 
     subnets: tuple[Subnet, ...] = Field(
         (), description="IPv4 and IPv6; none: only declares a name that sites must define."
@@ -24,7 +24,7 @@ class Network(Spec):
 
 
 class Service(Spec):
-    """The spec of a Service: a name for protocols and ports."""
+    """A name for protocols and ports."""
 
     entries: tuple[Entry, ...] = Field((), description="What the name stands for.")
     sealed: Optional[Flag] = Field(

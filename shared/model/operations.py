@@ -4,38 +4,50 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.model.base import Duration, Integer, Name, Optional, Spec, Time
+from shared.model.base import Duration, Flag, Integer, Name, Optional, Spec, Time
 from shared.model.policy import Enforcement
 from shared.model.selectors import Selector
 from shared.model.settings_policies import Severity
 
 
 class Silence(Spec):
+    """Alerts that are muted for a while."""
+
     selector: Selector = Field(description="The labels of the alerts that are muted.")
-    starts_at: Optional[Time] = None
-    ends_at: Time
-    reason: str = Field(min_length=1)
+    starts_at: Optional[Time] = Field(None, description="Left out: at once.")
+    ends_at: Time = Field(description="When they sound again.")
+    reason: str = Field(min_length=1, description="Why they are muted.")
 
 
 class Incident(Spec):
-    title: str = Field(min_length=1)
-    severity: Severity = "warning"
-    state: Literal["open", "acknowledged", "resolved"] = "open"
-    alerts: tuple[str, ...] = ()
-    opened_at: Optional[Time] = None
+    """Alerts and events that belong together, as the system found."""
+
+    title: str = Field(min_length=1, description="What happened, in a line.")
+    severity: Severity = Field("warning", description="The worst of its alerts.")
+    state: Literal["open", "acknowledged", "resolved"] = Field(
+        "open", description="How far people are with it."
+    )
+    alerts: tuple[str, ...] = Field((), description="The alerts in it.")
+    opened_at: Optional[Time] = Field(None, description="When the first of them arose.")
 
 
 class Image(Spec):
     """A verified image, known by its digest."""
 
-    version: str = Field(min_length=1)
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    version: str = Field(min_length=1, description="For people.")
+    digest: str = Field(
+        pattern=r"^sha256:[0-9a-f]{64}$", description="SHA-256 of the content, in hex."
+    )
     size: Integer = Field(ge=0, description="Bytes.")
 
 
 class SoftwarePolicy(Spec):
-    enforcement: Optional[Enforcement] = None
-    sites: Optional[Selector] = None
+    """Which verified image a group of nodes should run."""
+
+    enforcement: Optional[Enforcement] = Field(
+        None, description="A mandatory one wins over any nearer one."
+    )
+    sites: Optional[Selector] = Field(None, description="Left out: every site.")
     nodes: Selector = Field(description="The nodes that should run the image, by labels.")
     image: Name = Field(description="The Image that they should run.")
 
@@ -44,22 +56,30 @@ class Rollout(Spec):
     """A change that goes site by site."""
 
     target: Name = Field(description="The policy whose change is rolled out.")
-    target_kind: str = "SecurityPolicy"
+    target_kind: str = Field("SecurityPolicy", description="The kind of the target.")
     order: tuple[Selector, ...] = Field((), description="Waves of sites, by labels.")
-    max_failures: Integer = Field(0, ge=0)
-    paused: Annotated[bool, Field(strict=True)] = False
+    max_failures: Integer = Field(0, ge=0, description="How many sites may fail before it stops.")
+    paused: Flag = Field(False, description="Whether a person has halted it.")
 
 
 class SavedQuery(Spec):
-    signal: Literal["metrics", "flows", "logs", "events", "audit", "inventory"]
-    query: str = Field(min_length=1)
-    sites: Optional[Selector] = None
-    window: Duration = "1h"
+    """A question that is asked again."""
+
+    signal: Literal["metrics", "flows", "logs", "events", "audit", "inventory"] = Field(
+        description="What is asked for."
+    )
+    query: str = Field(min_length=1, description="An expression over the signal.")
+    sites: Optional[Selector] = Field(None, description="Left out: every site.")
+    window: Duration = Field("1h", description="How far back it looks.")
 
 
 class Report(Spec):
-    queries: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Saved queries answered on a schedule."""
+
+    queries: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="The SavedQueries in it, in order."
+    )
     schedule: str = Field(description="Five cron fields.")
-    timezone: str = "UTC"
-    format: Literal["html", "csv"] = "html"
-    receivers: tuple[Name, ...] = ()
+    timezone: str = Field("UTC", description="An IANA time zone, for example Europe/Berlin.")
+    format: Literal["html", "csv"] = Field("html", description="What is sent.")
+    receivers: tuple[Name, ...] = Field((), description="Who gets it.")

@@ -33,7 +33,7 @@ class Target(Spec):
 
 
 class Override(Spec):
-    """The spec of an Override: a complete spec to use here in place of the inherited one."""
+    """A local exception: a complete spec to use here in place of the inherited one."""
 
     target: Target = Field(description="The inherited object.")
     reason: str = Field(min_length=1, max_length=2000, description="Reported to the FSM.")
@@ -56,38 +56,52 @@ class Base(Spec):
 class Decision(Spec):
     """Who settled a conflict, how and why."""
 
-    proposal: ProposalName
-    by: str
-    at: Time
-    reason: str = Field(min_length=1)
+    proposal: ProposalName = Field(description="The proposal that was chosen.")
+    by: str = Field(description="Who decided.")
+    at: Time = Field(description="When.")
+    reason: str = Field(min_length=1, description="Why; kept in the audit trail.")
 
 
 class Conflict(Spec):
-    """The spec of a Conflict; written by the system, decided by a person."""
+    """A disagreement, found by the system and decided by a person."""
 
-    type: ConflictType
-    target: Target
-    urgency: Literal["immediate", "normal", "deferrable"] = "normal"
-    deadline: Optional[Time] = None
-    state: Literal["open", "deferred", "resolved"] = "open"
-    base: dict[str, JsonValue] = Field(default_factory=dict)
-    local: dict[str, JsonValue] = Field(default_factory=dict)
-    inherited: dict[str, JsonValue] = Field(default_factory=dict, alias="global")
+    type: ConflictType = Field(description="What disagrees.")
+    target: Target = Field(description="The object that it is about.")
+    urgency: Literal["immediate", "normal", "deferrable"] = Field(
+        "normal", description="How soon it must be decided."
+    )
+    deadline: Optional[Time] = Field(None, description="By when.")
+    state: Literal["open", "deferred", "resolved"] = Field(
+        "open", description="How far people are with it."
+    )
+    base: dict[str, JsonValue] = Field(
+        default_factory=dict, description="The version that both sides began with."
+    )
+    local: dict[str, JsonValue] = Field(default_factory=dict, description="The site's version.")
+    inherited: dict[str, JsonValue] = Field(
+        default_factory=dict, alias="global", description="The federation's version."
+    )
     fields: tuple[str, ...] = Field((), description="Paths of the fields that differ.")
-    impact: dict[str, JsonValue] = Field(default_factory=dict)
-    proposals: tuple[dict[str, JsonValue], ...] = ()
-    decision: Optional[Decision] = None
+    impact: dict[str, JsonValue] = Field(
+        default_factory=dict, description="The packets whose verdict differs."
+    )
+    proposals: tuple[dict[str, JsonValue], ...] = Field(
+        (), description="What may be chosen, each with its spec and impact."
+    )
+    decision: Optional[Decision] = Field(None, description="What was chosen.")
 
 
 class ChangeRequest(Spec):
     """A site's wish to change global policy, for a global admin to accept or refuse."""
 
-    site: Name
-    target: Target
+    site: Name = Field(description="The site that asks.")
+    target: Target = Field(description="The object that should change.")
     spec: dict[str, JsonValue] = Field(description="The spec that the site asks for.")
-    reason: str = Field(min_length=1)
-    state: Literal["open", "accepted", "refused"] = "open"
-    answer: str = ""
+    reason: str = Field(min_length=1, description="Why the site asks.")
+    state: Literal["open", "accepted", "refused"] = Field(
+        "open", description="What the federation decided."
+    )
+    answer: str = Field("", description="The federation's reason.")
 
 
 Override.model_rebuild()

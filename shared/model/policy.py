@@ -98,7 +98,7 @@ class Rule(Spec):
 
 
 class SecurityPolicy(Spec):
-    """The spec of a SecurityPolicy document."""
+    """Firewall rules over names and labels, evaluated in four tiers."""
 
     enforcement: Optional[Enforcement] = Field(
         None, description="FSM only: mandatory or default (the default)."

@@ -12,11 +12,11 @@ from shared.model.selectors import Selector
 class End(Spec):
     """One end of a flow, named in exactly one way; stands for every address it means."""
 
-    network: Optional[Name] = None
-    networks: Optional[Selector] = None
-    workload: Optional[Name] = None
-    workloads: Optional[Selector] = None
-    address: Optional[Address] = None
+    network: Optional[Name] = Field(None, description="A Network by name.")
+    networks: Optional[Selector] = Field(None, description="Networks by their labels.")
+    workload: Optional[Name] = Field(None, description="A Workload by name.")
+    workloads: Optional[Selector] = Field(None, description="Workloads by their labels.")
+    address: Optional[Address] = Field(None, description="One address.")
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
@@ -30,8 +30,8 @@ class End(Spec):
 class ExpectedFlow(Spec):
     """Every packet from one end to the other gets the expected verdict."""
 
-    from_: End = Field(alias="from")
-    to: End
+    from_: End = Field(alias="from", description="Where the flow comes from.")
+    to: End = Field(description="Where it goes.")
     service: str = Field(
         min_length=1, description="A Service's name, tcp/5432, or icmp where there are no ports."
     )
@@ -40,6 +40,10 @@ class ExpectedFlow(Spec):
 
 
 class PolicyTest(Spec):
+    """Flows and the verdicts that they must get, run by `hanse policy test`."""
+
     site: Name = Field(description="The site whose view is tested.")
     node: Optional[Name] = Field(None, description="The node whose view is tested.")
-    flows: Annotated[tuple[ExpectedFlow, ...], Field(min_length=1)]
+    flows: Annotated[tuple[ExpectedFlow, ...], Field(min_length=1)] = Field(
+        description="At least one."
+    )

@@ -21,6 +21,8 @@ class SettingsPolicy(Spec):
 
 
 class LDAPSettings(Spec):
+    """Where and how the directory is asked."""
+
     servers: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="ldaps://HOST:PORT or ldap://HOST:PORT, tried in order."
     )
@@ -31,10 +33,12 @@ class LDAPSettings(Spec):
     group_base: str = Field("", description="The DN beneath which groups are found.")
     bind_dn: str = Field("", description="The service account's DN; empty: bind as the person.")
     credential: Optional[Name] = Field(None, description="The service account's Credential.")
-    nested_groups: Flag = False
+    nested_groups: Flag = Field(False, description="Whether groups may hold groups.")
 
 
 class RADIUSSettings(Spec):
+    """Where and how the RADIUS servers are asked."""
+
     servers: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="HOST:PORT, tried in order."
     )
@@ -43,22 +47,34 @@ class RADIUSSettings(Spec):
 
 
 class TokenLifetimes(Spec):
-    access: Duration = "15m"
-    refresh: Duration = "12h"
+    """How long logins last."""
+
+    access: Duration = Field("15m", description="How long an access token is good.")
+    refresh: Duration = Field("12h", description="How long a login lasts without a new password.")
 
 
 class AuthenticationPolicy(SettingsPolicy):
+    """How people log in: which providers are asked, in which order, and for how long it holds."""
+
     providers: tuple[Literal["ldap", "radius", "local"], ...] = Field(
         ("local",), min_length=1, description="Asked in this order."
     )
-    ldap: Optional[LDAPSettings] = None
-    radius: Optional[RADIUSSettings] = None
-    local_users: Literal["forbidden", "allowed"] = "allowed"
-    break_glass: Literal["forbidden", "allowed"] = "allowed"
-    tokens: TokenLifetimes = Field(default_factory=TokenLifetimes)
+    ldap: Optional[LDAPSettings] = Field(None, description="Settings of the provider ldap.")
+    radius: Optional[RADIUSSettings] = Field(None, description="Settings of the provider radius.")
+    local_users: Literal["forbidden", "allowed"] = Field(
+        "allowed", description="Whether users with a password of ours may log in."
+    )
+    break_glass: Literal["forbidden", "allowed"] = Field(
+        "allowed", description="Whether an audited emergency account may log in."
+    )
+    tokens: TokenLifetimes = Field(
+        default_factory=TokenLifetimes, description="How long logins last."
+    )
 
 
 class BackupPolicy(SettingsPolicy):
+    """When a server backs itself up, where to, and how much is kept."""
+
     schedule: str = Field(description="Five cron fields, for example '30 2 * * *'.")
     timezone: str = Field("UTC", description="An IANA time zone, for example Europe/Berlin.")
     retain: Integer = Field(7, ge=1, description="How many backups to keep.")
@@ -66,18 +82,26 @@ class BackupPolicy(SettingsPolicy):
 
 
 class ServicePolicy(SettingsPolicy):
+    """Which network services nodes must or may run."""
+
     services: dict[Name, Literal["mandatory", "optional"]] = Field(
         description="Which network services a node must or may run."
     )
 
 
 class AlertCondition(Spec):
-    signal: Literal["metrics", "events"]
+    """What must hold, and for how long, for an alert."""
+
+    signal: Literal["metrics", "events"] = Field(description="What is looked at.")
     query: str = Field(min_length=1, description="An expression over the signal.")
     for_: Duration = Field("1m", alias="for", description="How long it must hold.")
 
 
 class AlertPolicy(SettingsPolicy):
-    conditions: Annotated[tuple[AlertCondition, ...], Field(min_length=1)]
-    severity: Severity = "warning"
-    receivers: tuple[Name, ...] = ()
+    """When people are told that something is wrong, and who is told."""
+
+    conditions: Annotated[tuple[AlertCondition, ...], Field(min_length=1)] = Field(
+        description="Any of them raises the alert."
+    )
+    severity: Severity = Field("warning", description="How bad it is.")
+    receivers: tuple[Name, ...] = Field((), description="Who is told, from the server's settings.")

@@ -1,0 +1,113 @@
+"""The console script: one command, `hanse`, put together from this package and from programs.
+
+Programs add commands by entry points of the group `hanse.commands`: the name of the entry point
+is that of the command, its object a `typer.Typer` with sub-commands, or a function that is one
+command.  They are imported only when somebody asks for them or for the help, so a module behind
+an entry point should import no more than typer at its top.
+
+Exit status: 0 done; 1 the answer is no; 2 wrong use or bad input; 3 a server could not be
+reached; 130 interrupted; 70 a mistake in the program itself.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from shared.cli import explain, offline
+from shared.cli.output import print_error
+from shared.errors import HanseError, Unreachable
+
+GROUP: Final = "hanse.commands"
+
+OK: Final = 0
+NO: Final = 1
+WRONG: Final = 2
+UNREACHABLE: Final = 3
+INTERNAL: Final = 70  # EX_SOFTWARE of sysexits.h: none of the answers that scripts rely on
+INTERRUPTED: Final = 130
+
+
+class _Commands(TyperGroup):
+    """Our own commands, and those of the installed programs."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *sorted(entry_points(group=GROUP).names)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for point in entry_points(group=GROUP, name=cmd_name):
+            return _command(point.load(), cmd_name)
+        return None
+
+
+def _command(loaded: Any, name: str) -> Any:
+    """Return an entry point's object as a command of that name."""
+    if not isinstance(loaded, typer.Typer):
+        alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        alone.command(name)(loaded)
+        loaded = alone
+    command = typer.main.get_command(loaded)
+    command.name = name
+    return command
+
+
+def build() -> typer.Typer:
+    """Return the application with its own commands."""
+    app = typer.Typer(
+        name="hanse",
+        cls=_Commands,
+        help="A federated manager of distributed network services.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    offline.add_to(app)
+    explain.add_to(app)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit status.  Never raises, and shows no traceback unless
+    HANSE_TRACEBACK is set.
+    """
+    try:
+        typer.main.get_command(build()).main(args=list(arguments), prog_name="hanse")
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else OK
+    except HanseError as exc:
+        print_error(exc)
+        return UNREACHABLE if isinstance(exc, Unreachable) else WRONG
+    except BrokenPipeError:
+        return _closed_pipe()
+    except OSError as exc:
+        place = f"{exc.filename}: " if exc.filename else ""
+        print_error(HanseError(f"{place}{exc.strerror or exc}"))
+        return WRONG
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as exc:  # noqa: BLE001 - the last place: a person gets a sentence, no traceback
+        if os.environ.get("HANSE_TRACEBACK"):
+            traceback.print_exc()
+        sentence = f"hanse made a mistake ({type(exc).__name__}: {exc}); please report it"
+        print_error(HanseError(f"{sentence} with what HANSE_TRACEBACK=1 prints"))
+        return INTERNAL
+    return OK
+
+
+def main() -> None:
+    """Run the command of the process's arguments and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _closed_pipe() -> int:
+    # The reader has gone: what is still buffered must not be written at exit either.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return NO

@@ -1,0 +1,132 @@
+"""The commands on policy repositories: no server, and the same planner as at a site.
+
+This module only says how the commands are called; what they do is imported when one runs, which
+keeps `hanse --help` quick.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.cli.output import Output, Plain
+
+REPOSITORIES = "Policy repositories"
+
+Repo = Annotated[
+    Path, typer.Argument(help="A policy repository: federation/, sites/NAME/, tests/.")
+]
+Site = Annotated[str, typer.Option("--site", "-s", help="The site whose view is asked for.")]
+Node = Annotated[str | None, typer.Option("--node", "-n", help="The node whose view is asked for.")]
+Staged = Annotated[bool, typer.Option("--staged", help="Count staged policies as enforced.")]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        help="Judge the expiry of overrides at this time, for example 2027-03-31T00:00:00Z "
+        "(without a zone: UTC).",
+    ),
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="The form of the answer.")]
+PlainOption = Annotated[Plain, typer.Option("--output", "-o", help="The form of the answer.")]
+
+
+def validate(
+    repo: Repo,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if there are warnings.")
+    ] = False,
+    output: PlainOption = Plain.TABLE,
+) -> None:
+    """Report every fault of a policy repository.
+
+    Exit status 0: sound; 2: faults; with --strict 1: only warnings.
+    """
+    from shared.cli.validating import run_validate
+
+    raise typer.Exit(run_validate(repo, strict=strict, form=output))
+
+
+def resolve(
+    repo: Repo,
+    site: Site,
+    node: Node = None,
+    staged: Staged = False,
+    at: At = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show the rules that a site, or one of its nodes, makes of policy."""
+    from shared.cli.resolving import run_resolve
+
+    run_resolve(repo, site=site, node=node, staged=staged, at=at, form=output)
+
+
+def trace(
+    repo: Repo,
+    site: Site,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="ADDRESS", help="The flow's source.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="ADDRESS", help="The flow's destination.")
+    ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option("--service", help="tcp/5432, icmp, or the name of a Service with one port."),
+    ] = None,
+    source_port: Annotated[
+        int | None, typer.Option("--source-port", min=0, max=65535, help="Default: 49152.")
+    ] = None,
+    tenant: Annotated[
+        str, typer.Option("--tenant", help="The tenant in which a Service's name is looked up.")
+    ] = "common",
+    flows: Annotated[
+        str | None,
+        typer.Option(
+            "--flows", metavar="FILE", help="Judge many flows, one a line in JSON; - is stdin."
+        ),
+    ] = None,
+    node: Node = None,
+    staged: Staged = False,
+    at: At = None,
+    output: PlainOption = Plain.TABLE,
+) -> None:
+    """Say what becomes of a flow, by which rule, and why."""
+    from shared.cli.tracing import FlowArguments, Question, trace_flow, trace_flows
+
+    question = Question(repo, site, node, staged=staged, at=at, form=output)
+    given = (from_, to, service, source_port)
+    if flows is not None:
+        if any(value is not None for value in given):
+            raise typer.BadParameter("give either --flows, or --from, --to and --service")
+        trace_flows(question, flows)
+        return
+    if from_ is None or to is None or service is None:
+        raise typer.BadParameter("give --from, --to and --service, or --flows")
+    trace_flow(question, FlowArguments(from_, to, service, source_port, tenant))
+
+
+def policy_test(
+    repo: Repo,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML.")
+    ] = None,
+    staged: Staged = False,
+    at: At = None,
+    output: PlainOption = Plain.TABLE,
+) -> None:
+    """Run the PolicyTest documents of a repository; exit with 1 if one fails."""
+    from shared.cli.testing import run_tests
+
+    raise typer.Exit(run_tests(repo, junit=junit, staged=staged, at=at, form=output))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command(rich_help_panel=REPOSITORIES)(validate)
+    app.command(rich_help_panel=REPOSITORIES)(resolve)
+    app.command(rich_help_panel=REPOSITORIES)(trace)
+    policy = typer.Typer(no_args_is_help=True, help="Commands on policy as a whole.")
+    policy.command("test")(policy_test)
+    app.add_typer(policy, name="policy", rich_help_panel=REPOSITORIES)

@@ -1,0 +1,84 @@
+"""`hanse resolve`: the rules that a site or a node makes of policy."""
+
+from pathlib import Path
+from typing import Any
+
+from shared.cli.asking import moment, sound_site
+from shared.cli.output import Output, console, print_data, print_table
+
+
+def run_resolve(
+    repo: Path, *, site: str, node: str | None, staged: bool, at: str | None, form: Output
+) -> None:
+    """Print the resolved rules in order of evaluation."""
+    _, planner = sound_site(repo, site, at=moment(at))
+    answer = planner.plan(node, staged=staged).to_json()
+    if form in (Output.JSON, Output.YAML):
+        print_data(answer, form)
+    elif form is Output.NAME:
+        for rule in answer["rules"]:
+            print(f"{rule['tenant']}/{rule['policy']}/{rule['rule']}")
+    else:
+        print_rules(answer, wide=form is Output.WIDE)
+
+
+def print_rules(answer: dict[str, Any], *, wide: bool) -> None:
+    """Print the answer of `resolve` for people."""
+    to = console()
+    place = f"site {answer['site']}" + (f", node {answer['node']}" if answer["node"] else "")
+    columns = ["#", "TIER", "POLICY", "RULE", "ACTION", "FROM", "TO", "SERVICES"]
+    if wide:
+        columns += ["TENANT", "ORIGIN", "LOG", "WITHIN", "NAMES"]
+    rows = [_row(rule, wide=wide) for rule in answer["rules"]]
+    print_table(columns, rows, title=f"Rules at {place}")
+    to.print(f"Traffic that no rule decides: {answer['defaultAction']}.")
+    if answer["unresolved"]:
+        missing = [
+            (each["policy"], each["rule"], each["side"], each["reference"])
+            for each in answer["unresolved"]
+        ]
+        to.print("")
+        print_table(["POLICY", "RULE", "SIDE", "REFERENCE"], missing, title="Unresolved")
+
+
+def _row(rule: dict[str, Any], *, wide: bool) -> list[str]:
+    row = [
+        str(rule["position"]),
+        rule["tier"],
+        rule["policy"],
+        rule["rule"],
+        rule["action"],
+        listed(rule["from"]),
+        listed(rule["to"]),
+        services_text(rule["services"]),
+    ]
+    if wide:
+        row += [
+            rule["tenant"],
+            rule["origin"],
+            "yes" if rule["log"] else "no",
+            listed(rule.get("within", [])),
+            ", ".join(f"{name['reference']} ({name['scope']})" for name in rule["names"]),
+        ]
+    return row
+
+
+def listed(values: Any) -> str:
+    """Return `any`, or a list's items on one line."""
+    return values if isinstance(values, str) else ", ".join(map(str, values))
+
+
+def services_text(services: Any) -> str:
+    """Return what a rule's services say: `tcp/80,443, icmp`."""
+    if isinstance(services, str):
+        return services
+    return ", ".join(map(_service_text, services))
+
+
+def _service_text(service: dict[str, Any]) -> str:
+    text = str(service["protocol"])
+    if "ports" in service:
+        text += "/" + ",".join(service["ports"])
+    if "sourcePorts" in service:
+        text += " from port " + ",".join(service["sourcePorts"])
+    return text

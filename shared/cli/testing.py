@@ -1,0 +1,202 @@
+"""`hanse policy test`: run a repository's PolicyTests, for people and for CI."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from rich.markup import escape
+
+from shared.algebra.cidrs import format_address
+from shared.cli.asking import moment
+from shared.cli.checking import require_all_sound
+from shared.cli.output import Plain, console, print_data
+from shared.cli.repository import Repository, read_repository
+from shared.cli.story import LineOf, flow_text, rule_place
+from shared.model.policytest import End, PolicyTest
+from shared.model.traffic import PORT_PROTOCOLS, protocol_text
+from shared.policy.compile import SitePlanner
+from shared.policy.inputs import Document
+from shared.policy.nodeconfig import Packet
+from shared.policy.policytest import FlowResult, Outcome, run_test
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """One PolicyTest with its flows' results."""
+
+    test: Document
+    results: Sequence[FlowResult]
+
+    @property
+    def failed(self) -> int:
+        return sum(1 for each in self.results if not each.holds)
+
+
+def run_tests(repo: Path, *, junit: Path | None, staged: bool, at: str | None, form: Plain) -> int:
+    """Run and print a repository's tests; return the exit status."""
+    repository = read_repository(repo)
+    now = moment(at)
+    require_all_sound(repository, now=now)
+    runs = list(_runs(repository, now, staged=staged))
+    line_of = repository.line_of
+    if junit is not None:
+        write_junit(runs, junit, line_of)
+    if form is Plain.TABLE:
+        _print(runs, line_of)
+    else:
+        print_data(_answer(runs, line_of), form)
+    return 1 if any(run.failed for run in runs) else 0
+
+
+def _runs(repository: Repository, now: datetime, *, staged: bool) -> Iterator[TestRun]:
+    planners: dict[str, SitePlanner] = {}
+    for test in (*repository.federation.of_kind("PolicyTest"), *repository.tests):
+        spec = test.spec
+        if not isinstance(spec, PolicyTest):
+            continue
+        if spec.site not in planners:
+            planners[spec.site] = SitePlanner(repository.inputs(spec.site, now=now))
+        yield TestRun(test, run_test(test, planners[spec.site], staged=staged))
+
+
+def _answer(runs: Sequence[TestRun], line_of: LineOf) -> dict[str, Any]:
+    failed = sum(run.failed for run in runs)
+    return {
+        "passed": sum(len(run.results) for run in runs) - failed,
+        "failed": failed,
+        "tests": [_test_json(run, line_of) for run in runs],
+    }
+
+
+def _test_json(run: TestRun, line_of: LineOf) -> dict[str, Any]:
+    test, spec = run.test, run.test.spec
+    assert isinstance(spec, PolicyTest), "only PolicyTests are run"
+    return {
+        "test": test.key.name,
+        "tenant": test.key.tenant,
+        "site": spec.site,
+        "node": spec.node,
+        "file": test.file,
+        "line": test.line,
+        "flows": [_result_json(test, each, line_of) for each in run.results],
+    }
+
+
+def _result_json(test: Document, result: FlowResult, line_of: LineOf) -> dict[str, Any]:
+    return {
+        **result.flow.to_json(),
+        "passed": result.holds,
+        "reason": result.reason,
+        "line": line_of(test, f"spec.flows[{result.index}]"),
+        "outcomes": [_outcome_json(each, line_of) for each in result.outcomes],
+    }
+
+
+def _outcome_json(outcome: Outcome, line_of: LineOf) -> dict[str, Any]:
+    decision = outcome.decision
+    rule = decision.rule
+    return {
+        "verdict": decision.verdict,
+        "example": packet_json(outcome.example),
+        "tier": decision.tier,
+        "policy": None if rule is None else rule.policy,
+        "rule": None if rule is None else rule.rule,
+        "tenant": None if rule is None else rule.tenant,
+        **({} if rule is None else rule_place(rule, line_of)),
+    }
+
+
+def packet_json(packet: Packet) -> dict[str, Any]:
+    """Return a packet as flows are written."""
+    flow: dict[str, Any] = {
+        "from": format_address(packet.family, packet.source),
+        "to": format_address(packet.family, packet.destination),
+        "protocol": protocol_text(packet.protocol),
+    }
+    if packet.protocol in PORT_PROTOCOLS:
+        flow |= {"port": packet.port, "sourcePort": packet.source_port}
+    return flow
+
+
+def _print(runs: Sequence[TestRun], line_of: LineOf) -> None:
+    to = console()
+    if not runs:
+        to.print("There are no PolicyTest documents.")
+        return
+    for run in runs:
+        mark = "[red]FAIL[/]" if run.failed else "[green]ok[/]  "
+        place = f"{run.test.file}:{run.test.line}"
+        to.print(f"{mark} {escape(run.test.key.name)} ({escape(place)})", soft_wrap=True)
+        for result in run.results:
+            if not result.holds:
+                for line in _failure(run.test, result, line_of):
+                    to.print(f"     {escape(line)}", soft_wrap=True)
+    failed = sum(run.failed for run in runs)
+    total = sum(len(run.results) for run in runs)
+    to.print(f"{len(runs)} tests, {total} flows, {failed} failed")
+
+
+def _failure(test: Document, result: FlowResult, line_of: LineOf) -> Iterator[str]:
+    """Yield the lines that tell why a flow failed."""
+    flow = result.flow
+    line = line_of(test, f"spec.flows[{result.index}]")
+    ends = f"{_end_text(flow.from_)} to {_end_text(flow.to)}"
+    yield f"flow {result.index + 1} (line {line}): {flow.service} from {ends}: {result.reason}"
+    for outcome in result.outcomes:
+        example = flow_text(packet_json(outcome.example))
+        yield f"  {example}: {outcome.decision.verdict}, {_decided_by(outcome, line_of)}"
+
+
+def _decided_by(outcome: Outcome, line_of: LineOf) -> str:
+    rule = outcome.decision.rule
+    if rule is None:
+        return "the site's default action"
+    place = rule_place(rule, line_of)
+    where = f" ({place['file']}:{place['line']})" if place else ""
+    return f"by rule {rule.rule} of policy {rule.policy}, tier {rule.tier}{where}"
+
+
+def _end_text(end: End) -> str:
+    ((field, value),) = end.to_json().items()
+    return f"{field} {value if isinstance(value, str) else json.dumps(value)}"
+
+
+def write_junit(runs: Sequence[TestRun], file: Path, line_of: LineOf) -> None:
+    """Write JUnit XML: a suite for each PolicyTest, a case for each flow."""
+    total = sum(len(run.results) for run in runs)
+    failed = sum(run.failed for run in runs)
+    root = ET.Element("testsuites", tests=str(total), failures=str(failed), errors="0")
+    for run in runs:
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            name=run.test.key.name,
+            tests=str(len(run.results)),
+            failures=str(run.failed),
+            errors="0",
+            skipped="0",
+        )
+        for result in run.results:
+            _junit_case(suite, run.test, result, line_of)
+    ET.indent(root)
+    ET.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
+
+
+def _junit_case(suite: ET.Element, test: Document, result: FlowResult, line_of: LineOf) -> None:
+    flow = result.flow
+    ends = f"{_end_text(flow.from_)} to {_end_text(flow.to)}"
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        classname=f"{test.key.tenant}.{test.key.name}",
+        name=f"{result.index + 1}: {flow.service} from {ends}: {flow.expect}",
+        file=str(test.file),
+        line=str(line_of(test, f"spec.flows[{result.index}]")),
+    )
+    if result.reason is not None:
+        failure = ET.SubElement(case, "failure", message=result.reason)
+        failure.text = "\n".join(_failure(test, result, line_of))

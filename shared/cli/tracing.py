@@ -1,0 +1,145 @@
+"""`hanse trace` on a repository: one flow with its story, or many flows quickly."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import orjson
+from rich.progress import Progress
+
+from shared.cli.asking import moment, sound_site
+from shared.cli.flows import (
+    DEFAULT_SOURCE_PORT,
+    BadFlow,
+    Flow,
+    parse_flow,
+    read_flows,
+)
+from shared.cli.output import Plain, console, print_data
+from shared.cli.story import flow_text, print_story, story_json
+from shared.errors import FieldError, Invalid
+from shared.model.traffic import PORT_PROTOCOLS, protocol_text
+from shared.policy.compile import SitePlanner
+from shared.policy.flows import one_port, parse_service
+from shared.policy.verdict import Decision, FlowJudge, judge
+
+# Fewer are done before a progress bar could be read.
+_WORTH_A_BAR: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Where and when flows are judged, and in what form it is told."""
+
+    repo: Path
+    site: str
+    node: str | None
+    staged: bool
+    at: str | None
+    form: Plain
+
+
+@dataclass(frozen=True, slots=True)
+class FlowArguments:
+    """One flow, as the command's options give it."""
+
+    source: str
+    destination: str
+    service: str
+    source_port: int | None
+    tenant: str
+
+
+def trace_flow(question: Question, arguments: FlowArguments) -> None:
+    """Print one flow's verdict and story."""
+    repository, planner = sound_site(question.repo, question.site, at=moment(question.at))
+    plan = planner.plan(question.node, staged=question.staged)
+    try:
+        flow = _flow(arguments, planner, question)
+    except BadFlow as exc:
+        option = {"sourcePort": "source-port"}.get(exc.field, exc.field)
+        fault = FieldError(f"--{option}", "invalid_flow", str(exc))
+        raise Invalid("this is no flow", code="invalid_flow", fields=[fault]) from exc
+    story = judge(plan, flow.packet)
+    answer = {**flow.given, **_verdict(story.decision), **story_json(story, repository.line_of)}
+    if question.form is Plain.TABLE:
+        print_story(answer)
+    else:
+        print_data(answer, question.form)
+
+
+def trace_flows(question: Question, file: str) -> None:
+    """Print the verdict of each flow of a file of JSON lines; `-` is stdin."""
+    _, planner = sound_site(question.repo, question.site, at=moment(question.at))
+    plan = planner.plan(question.node, staged=question.staged)
+    with _opened(file) as lines:
+        flows = read_flows(lines, file="stdin" if file == "-" else file)
+    quick = FlowJudge(plan)
+    answers = ({**flow.given, **_verdict(quick.judge(flow.packet))} for flow in _tracked(flows))
+    if question.form is Plain.JSON:
+        _write_lines(answers)
+    elif question.form is Plain.YAML:
+        print_data(list(answers), question.form)
+    else:
+        for answer in answers:
+            print(_line(answer))
+
+
+def _line(answer: dict[str, Any]) -> str:
+    rule = "default action" if answer["rule"] is None else f"{answer['policy']}/{answer['rule']}"
+    return f"{answer['verdict']:6}  {flow_text(answer)}: {rule} (tier {answer['tier']})"
+
+
+def _verdict(decision: Decision) -> dict[str, Any]:
+    rule = decision.rule
+    return {
+        "verdict": decision.verdict,
+        "tier": decision.tier,
+        "policy": None if rule is None else rule.policy,
+        "rule": None if rule is None else rule.rule,
+        "tenant": None if rule is None else rule.tenant,
+    }
+
+
+def _flow(arguments: FlowArguments, planner: SitePlanner, question: Question) -> Flow:
+    view = planner.view(question.node, staged=question.staged)
+    matches = parse_service(arguments.service, view, arguments.tenant)
+    protocol, port = one_port(matches, arguments.service)
+    given: dict[str, Any] = {
+        "from": arguments.source,
+        "to": arguments.destination,
+        "protocol": protocol_text(protocol),
+    }
+    if port is not None:
+        given["port"] = port
+    if arguments.source_port is not None:
+        given["sourcePort"] = arguments.source_port
+    elif protocol in PORT_PROTOCOLS:
+        given["sourcePort"] = DEFAULT_SOURCE_PORT
+    return parse_flow(given)
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with Path(file).open("rb") as lines:
+        yield lines
+
+
+def _tracked(flows: Sequence[Flow]) -> Iterator[Flow]:
+    """Yield the flows, with a progress bar if it takes long and somebody looks on."""
+    if len(flows) < _WORTH_A_BAR or not sys.stderr.isatty():
+        yield from flows
+        return
+    with Progress(console=console(stderr=True), transient=True) as progress:
+        yield from progress.track(flows, description="Judging flows")
+
+
+def _write_lines(answers: Iterable[dict[str, Any]]) -> None:
+    for answer in answers:
+        sys.stdout.write(orjson.dumps(answer).decode() + "\n")
