@@ -156,7 +156,8 @@ class Hub:
             self._watchers.discard(watcher)
 
     async def _join(self, site: str, at: wire.Position) -> Watcher:
-        await self._await_revision(at)
+        if at.incarnation == self.position.incarnation:
+            await self.reach(at.revision)
         view = self.view(site)
         if at.view != view.digest:
             raise Gone("what decides the site's content has changed; list again", code=VIEW_CHANGED)
@@ -200,14 +201,18 @@ class Hub:
             raise Gone("the copy was made under another view; list again", code=VIEW_CHANGED)
         return selected
 
-    async def _await_revision(self, at: wire.Position) -> None:
-        """Wait a while for a revision that another process may have committed and served."""
+    async def reach(self, revision: int) -> bool:
+        """Wait a while for a revision that the store may have and the hub not yet.
+
+        Return whether the hub has it now.
+        """
         deadline = self._clock.monotonic() + _CATCH_UP
-        while at.incarnation == self.position.incarnation and at.revision > self.position.revision:
+        while self.position.revision < revision:
             left = deadline - self._clock.monotonic()
             self._moved.clear()
             if left <= 0 or not await self._clock.wait(self._moved, left):
-                return
+                return False
+        return True
 
     def _lines(self, watcher: Watcher) -> AsyncIterator[bytes]:
         def bookmark() -> bytes:

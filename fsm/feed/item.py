@@ -1,17 +1,20 @@
 """One object as the feed sees it: what of it decides who gets it, worked out once."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import Any, Final
 
 import orjson
+from pydantic import ValidationError
 
 from shared.feed.wire import encode_put
 from shared.http.response import envelope_of
 from shared.ids import Key
 from shared.model.kinds import KINDS
 from shared.model.selectors import Selector
+from shared.policy.inputs import Document
 from shared.store.contract import Stored
 
 SUBSCRIPTION: Final = "Subscription"
@@ -34,21 +37,36 @@ DELIVERABLE: Final = frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "Role", "SecurityP
 OPTIONAL: Final = _NAMES | {"SecurityPolicy"}
 """The kinds that a Subscription may name; of policies, it chooses among the default ones."""
 
-FOLLOWED: Final = DELIVERABLE | {SUBSCRIPTION}
-"""The kinds that decide what a site gets."""
+FOLLOWED: Final = frozenset(
+    kind.name for kind in KINDS.values() if "fsm" in kind.lives_on and kind.name != "JoinToken"
+)
+"""What is kept in memory: all that decides what a site gets, and all that admission judges by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Whom an object is meant for, and whether they must have it.
+
+    `sites` selects the sites; None: all on whose chain its scope is.
+    """
+
+    key: Key
+    duty: Duty
+    sites: Selector | None
+
+    @classmethod
+    def of(cls, key: Key, spec: Mapping[str, Any]) -> "Audience":
+        selector = spec.get("sites") if key.kind in _SELECTING else None
+        sites = None if selector is None else Selector.model_validate(selector)
+        return cls(key, _duty_of(key.kind, spec), sites)
 
 
 class Item:
-    """A stored object with its feed form, which is serialised at most once.
-
-    `sites` selects the sites that it is meant for; None: all on whose chain its scope is.
-    """
+    """A stored object with its feed form, which is serialised at most once."""
 
     def __init__(self, stored: Stored) -> None:
         self.stored = stored
-        self.duty = _duty_of(stored)
-        selector = stored.spec.get("sites") if stored.key.kind in _SELECTING else None
-        self.sites = None if selector is None else Selector.model_validate(selector)
+        self.audience = Audience.of(stored.key, stored.spec)
 
     @property
     def key(self) -> Key:
@@ -68,6 +86,18 @@ class Item:
         return self.stored.labels
 
     @cached_property
+    def planned(self) -> Document | None:
+        """The object as the planner sees it; None if this release can't read its spec."""
+        kind = KINDS.get(self.key.kind)
+        if kind is None:
+            return None
+        try:
+            spec = kind.spec.model_validate(self.spec)
+        except ValidationError:
+            return None
+        return Document(self.key, spec, self.labels, revision=self.stored.revision)
+
+    @cached_property
     def document(self) -> bytes:
         """The object in JSON, as a site gets it: without status, and with its origin."""
         document = envelope_of(self.stored)
@@ -84,8 +114,7 @@ class Item:
 _SELECTING: Final = SETTINGS | {"SecurityPolicy"}
 
 
-def _duty_of(stored: Stored) -> Duty:
-    kind, spec = stored.key.kind, stored.spec
+def _duty_of(kind: str, spec: Mapping[str, Any]) -> Duty:
     if kind in _ALWAYS or kind in SETTINGS:
         return Duty.ALWAYS
     if kind == "Role":

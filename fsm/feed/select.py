@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import orjson
 
-from fsm.feed.item import SUBSCRIPTION, Duty, Item
+from fsm.feed.item import SUBSCRIPTION, Audience, Duty, Item
 from shared.feed.accepts import is_accepted
 from shared.feed.wire import Removal
 from shared.ids import COMMON, FEDERATION, Key
@@ -118,7 +118,7 @@ def decides_view(key: Key, site: str) -> bool:
 
 def select(world: World, view: View) -> Selected:
     """Return what a site is to have of the world."""
-    meant = {key: item for key, item in world.items() if is_meant_for(view, item)}
+    meant = {key: item for key, item in world.items() if is_meant_for(view, item.audience)}
     wanted = {key: item for key, item in meant.items() if _is_wanted(view, item)}
     if view.is_narrowed:
         wanted = _with_whole_names(wanted, meant)
@@ -157,21 +157,23 @@ def change_of(view: View, before: Item | None, after: Item | None) -> Delta:
 
 def membership(view: View, item: Item | None) -> Membership:
     """Return whether a site is to have an object, under a view that isn't narrowed."""
-    if item is None or not is_meant_for(view, item):
+    if item is None or not is_meant_for(view, item.audience):
         return Membership.OUT
     return Membership.IN if _is_known(view, item) else Membership.WITHHELD
 
 
-def is_meant_for(view: View, item: Item) -> bool:
+def is_meant_for(view: View, audience: Audience) -> bool:
     """Return whether a site may have an object, whatever it subscribes to."""
-    key = item.key
-    if item.duty is Duty.NEVER:
+    key = audience.key
+    if audience.duty is Duty.NEVER:
         return False
     if key.kind == "Site":
         return key.name == view.site
     if key.kind == "Region":
         return f"region/{key.name}" in view.chain
-    return key.scope in view.chain and (item.sites is None or item.sites.matches(view.labels))
+    if key.scope not in view.chain:
+        return False
+    return audience.sites is None or audience.sites.matches(view.labels)
 
 
 def removal_of(key: Key, world: World, view: View) -> Removal:
@@ -179,7 +181,7 @@ def removal_of(key: Key, world: World, view: View) -> Removal:
     item = world.get(key)
     if item is None:
         return Removal.DELETED
-    return Removal.UNSUBSCRIBED if is_meant_for(view, item) else Removal.DESELECTED
+    return Removal.UNSUBSCRIBED if is_meant_for(view, item.audience) else Removal.DESELECTED
 
 
 def _chain_of(world: World, region: Any) -> tuple[str, ...]:
@@ -194,7 +196,7 @@ def _chain_of(world: World, region: Any) -> tuple[str, ...]:
 
 def _is_wanted(view: View, item: Item) -> bool:
     """Return whether an object that is meant for a site is among what it asked for."""
-    if item.duty is Duty.ALWAYS:
+    if item.audience.duty is Duty.ALWAYS:
         return True
     wishes = view.subscription
     return (

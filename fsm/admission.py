@@ -1,0 +1,172 @@
+"""What the FSM refuses beyond a document's form: no addresses, names declared, nothing in use lost.
+
+The judgement is the planner's, and a write is refused for what it makes worse.  Of a federation's
+thousands of documents only those are looked at that the written ones hang on; but for a Region or
+a deletion, on which anything may hang, it is all of them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from fsm.feed.hub import Hub
+from fsm.feed.item import DELIVERABLE, FOLLOWED, Audience, Item
+from fsm.feed.select import is_meant_for, view_of
+from shared.errors import FieldError, HanseError, Unavailable
+from shared.feed.accepts import unknown_field
+from shared.ids import COMMON, Key
+from shared.model.inventory import Site
+from shared.model.network import Network
+from shared.model.policy import SecurityPolicy
+from shared.objects.admission import ACCEPTED, Batch, Fault, Proposal, Review
+from shared.pki.names import parse_host_names
+from shared.policy.faults.changes import in_use
+from shared.policy.faults.fault import Fault as PolicyFault
+from shared.policy.faults.fault import new_faults
+from shared.policy.faults.federation import federation_address_faults, federation_faults
+from shared.policy.faults.references import references
+from shared.policy.inputs import Document, Documents
+from shared.store.contract import Operation, Selection, Snapshot
+
+# Every document may hang on these, and there are few of them.
+_ALWAYS_CONCERNED: Final = frozenset({"Region", "Tenant", "Site"})
+_JUDGED_BY: Final = _ALWAYS_CONCERNED | {"Network", "Service", "SecurityPolicy"}
+
+# A site that doesn't know a field is told of by name, up to so many.
+_MOST_WARNINGS: Final = 20
+
+
+class FederationAdmission:
+    """A shared.objects.admission.Admission for an FSM."""
+
+    def __init__(self, hub: Hub, *, server_names: Sequence[str] = ()) -> None:
+        """`server_names` are the FSM's own DNS names, which no site may register."""
+        self._hub = hub
+        self._server_names = tuple(server_names)
+
+    async def review(self, batch: Batch, snapshot: Snapshot) -> Review:
+        proposals = [each for each in batch.proposals if each.key.kind in FOLLOWED]
+        if not proposals:
+            return ACCEPTED
+        # What the hub knows beyond the snapshot does no harm: the store refuses to commit if
+        # anything that is judged by has changed since the snapshot, and we are asked again.
+        if not await self._hub.reach(snapshot.position.revision):
+            raise Unavailable("the FSM is behind its store; try again")
+        world = self._hub.world
+        concerned = _concerned(world, proposals)
+        before = Documents(concerned)
+        after = _changed(before, proposals)
+        faults = [*_at(batch, _new_faults(before, after, proposals))]
+        for index, each in enumerate(batch.proposals):
+            faults += [Fault(index, error) for error in self._site_faults(each)]
+        return Review(
+            tuple(faults),
+            warnings=tuple(_unsupported(batch, world)),
+            depends_on=Selection(kinds=_JUDGED_BY | {each.key.kind for each in proposals}),
+        )
+
+    def _site_faults(self, proposal: Proposal) -> Iterator[FieldError]:
+        """Yield the names of a site's servers that no certificate could carry, or must not."""
+        spec = proposal.envelope.spec if proposal.envelope else None
+        if not isinstance(spec, Site):
+            return
+        for place, name in enumerate(spec.server_names):
+            path = f"spec.serverNames[{place}]"
+            try:
+                is_address = name.replace(".", "").isdigit() or ":" in name
+                names = parse_host_names((), [name]) if is_address else parse_host_names([name])
+            except HanseError as exc:
+                yield FieldError(path, exc.code, exc.message)
+                continue
+            for own in self._server_names:
+                if any(own == each or own.endswith(f".{each}") for each in names.dns):
+                    message = f"{own} is the FSM's name; with {name} the site could take it"
+                    yield FieldError(path, "name_taken", message)
+
+
+def _concerned(world: Mapping[Key, Item], proposals: Sequence[Proposal]) -> list[Document]:
+    """Return the documents of now on which the judgement of these writes can depend."""
+    everything = any(
+        each.operation is Operation.DELETE or each.key.kind == "Region" for each in proposals
+    )
+    names = {(each.key.kind, each.key.name) for each in proposals}
+    for each in proposals:
+        spec = each.envelope.spec if each.envelope else None
+        if isinstance(spec, SecurityPolicy):
+            names |= {(kind, name) for _, kind, name in references(spec)}
+    tenants_matter = any(_allots(each) for each in proposals)
+    kinds = _ALWAYS_CONCERNED | ({"Network"} if tenants_matter else frozenset())
+    found = (
+        item.planned
+        for key, item in world.items()
+        if everything or key.kind in kinds or (key.kind, key.name) in names
+    )
+    return [document for document in found if document is not None]
+
+
+def _allots(proposal: Proposal) -> bool:
+    """Return whether a write can make two tenants' addresses overlap."""
+    spec: Any = proposal.envelope.spec if proposal.envelope else None
+    if isinstance(spec, Network):
+        return bool(spec.subnets) and proposal.key.tenant != COMMON
+    return proposal.key.kind in ("Region", "Site")
+
+
+def _changed(before: Documents, proposals: Iterable[Proposal]) -> Documents:
+    puts = [
+        Document(each.key, each.envelope.spec, each.envelope.metadata.labels)
+        for each in proposals
+        if each.envelope is not None
+    ]
+    return before.changed(puts, [each.key for each in proposals if each.envelope is None])
+
+
+def _new_faults(
+    before: Documents, after: Documents, proposals: Sequence[Proposal]
+) -> list[PolicyFault]:
+    old, new = list(federation_faults(before)), list(federation_faults(after))
+    if any(_allots(each) for each in proposals):
+        old += federation_address_faults(before)
+        new += federation_address_faults(after)
+    deleted = [
+        document
+        for each in proposals
+        if each.envelope is None and (document := before.get(each.key)) is not None
+    ]
+    return [*new_faults(old, new), *in_use(deleted, old, new)]
+
+
+def _at(batch: Batch, found: Iterable[PolicyFault]) -> Iterator[Fault]:
+    """Place each fault at the document of the batch that has it, or that brings it about."""
+    indices = {each.key: index for index, each in enumerate(batch.proposals)}
+    gone = {(each.key.kind, each.key.name) for each in batch.proposals if each.envelope is None}
+    for each in found:
+        if each.key in indices:
+            yield Fault(indices[each.key], FieldError(each.path, each.code, each.message))
+        elif each.refers is None or (each.refers.kind, each.refers.name) not in gone:
+            # Another document becomes wrong by this one.  What refers to something deleted is
+            # told at that, as in_use.
+            where = f"{each.key}: " if each.key else ""
+            yield Fault(0, FieldError("", each.code, f"{where}{each.message}"))
+
+
+def _unsupported(batch: Batch, world: Mapping[Key, Item]) -> Iterator[Fault]:
+    """Yield a warning for each site that can't take a written document."""
+    sites = [key.name for key in world if key.kind == "Site"]
+    views = [view for site in sites if (view := view_of(world, site)) is not None]
+    limited = [view for view in views if view.subscription.accepts]
+    told = 0
+    for index, each in enumerate(batch.proposals):
+        if each.draft is None or each.key.kind not in DELIVERABLE:
+            continue
+        spec = each.draft.spec
+        audience = Audience.of(each.key, spec)
+        for view in limited:
+            known = view.subscription.accepts.get(each.key.kind)
+            path = "" if known is None else unknown_field(spec, known)
+            if path is None or not is_meant_for(view, audience) or told >= _MOST_WARNINGS:
+                continue
+            told += 1
+            what = f"the field {path}" if path else f"the kind {each.key.kind}"
+            message = f"site {view.site} doesn't know {what}: it keeps what it has until upgraded"
+            place = f"spec.{path}" if path else "kind"
+            yield Fault(index, FieldError(place, "unsupported", message))
