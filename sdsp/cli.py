@@ -1,0 +1,62 @@
+"""`hanse sdsp`: prepare, join and run one site's manager."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+commands = typer.Typer(
+    help="One site's manager: prepare it, let it join the federation, run it.",
+    no_args_is_help=True,
+)
+
+Data = Annotated[Path, typer.Option("--data", help="The folder of this SDSP; one for each site.")]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(help="Read the administrator's password from this file, not from a terminal."),
+]
+
+
+@commands.command()
+def init(
+    data: Data,
+    listen: Annotated[
+        str, typer.Option(help="The address and port to serve at, HOST:PORT; :: is all.")
+    ] = "127.0.0.1:8444",
+    admin: Annotated[str, typer.Option(help="The site's first administrator.")] = "admin",
+    password_file: PasswordFile = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="postgresql://… or cockroachdb://…; left out: SQLite in the folder."),
+    ] = None,
+) -> None:
+    """Prepare a folder: settings, store, and an administrator who can log in."""
+    from sdsp.setup import initialise
+
+    print(initialise(data, listen=listen, admin=admin, password_file=password_file, url=database))
+
+
+@commands.command()
+def join(
+    data: Data,
+    server: Annotated[
+        list[str],
+        typer.Option("--server", help="The FSM, https://HOST:PORT; several if there are several."),
+    ],
+    token: Annotated[
+        str,
+        typer.Option(help="The join token of `hanse sites token`; - reads it from standard input."),
+    ] = "-",  # noqa: S107 - not a token: read one from standard input
+) -> None:
+    """Join the federation as the site that the token names."""
+    from sdsp.setup import join_site
+
+    print(join_site(data, servers=server, token=token))
+
+
+@commands.command()
+def serve(data: Data) -> None:
+    """Run the site's manager until it is stopped."""
+    from sdsp.setup import serve_site
+
+    serve_site(data, announce=print)

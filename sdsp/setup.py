@@ -1,0 +1,104 @@
+"""What the commands of `hanse sdsp` do."""
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sdsp.app import running
+from sdsp.settings import FILE, SDSPSettings, load
+from sdsp.upstream.enroll import SiteCredentials, join_federation
+from shared.auth.passwords import Passwords
+from shared.cli.setup import (
+    create_folder,
+    new_password,
+    parse_listen,
+    read_token,
+    store_settings,
+)
+from shared.clock import SystemClock
+from shared.errors import Conflict
+from shared.objects.accounts import create_account
+from shared.store.sql import open_store
+from shared.tasks.program import configure_logging, notify_ready, run_program
+
+
+def initialise(
+    data: Path, *, listen: str, admin: str, password_file: Path | None, url: str | None
+) -> str:
+    """Prepare a folder; return what to tell the person.
+
+    Conflict (`already_initialised`) if it has settings already.
+    """
+    host, port = parse_listen(listen)
+    password = new_password(password_file)
+    if (data / FILE).exists():
+        raise Conflict(f"{data} is prepared already", code="already_initialised")
+    values: dict[str, Any] = {"listen": {"host": host, "port": port}}
+    if url:
+        values["database"] = url
+    settings = SDSPSettings.model_validate(values)
+    create_folder(data)
+    asyncio.run(_create_store(settings, data, admin, password.text))
+    # Last: a folder with settings is a folder that is complete.
+    store_settings(data / FILE, values)
+    return (
+        f"Prepared {data}.\n{password.told(admin)}\n"
+        f"Next: hanse sdsp join --data {data} --server https://FSM:8443 --token TOKEN"
+    )
+
+
+async def _create_store(settings: SDSPSettings, data: Path, admin: str, password: str) -> None:
+    clock = SystemClock()
+    store = await open_store(settings.database_url(data), clock=clock, create=True)
+    passwords = Passwords()
+    try:
+        # A second try after one that was cut short has the account already.
+        await create_account(store, admin, password, passwords=passwords, clock=clock, replace=True)
+    finally:
+        passwords.close()
+        await store.close()
+
+
+def join_site(data: Path, *, servers: Sequence[str], token: str) -> str:
+    """Join as the token's site, at the first server that answers; return what to tell."""
+    settings = _prepared(data)
+    credentials = SiteCredentials.beneath(data)
+    text = read_token(token)
+    site = asyncio.run(join_federation(credentials, servers[0], text, clock=SystemClock()))
+    store_settings(
+        data / FILE,
+        {
+            **settings.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            "site": site,
+            "upstream": list(servers),
+        },
+    )
+    return f"Joined as site {site}.\nNext: hanse sdsp serve --data {data}"
+
+
+def serve_site(data: Path, *, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is told where, once it does."""
+    settings = load(data, dict(os.environ))
+    configure_logging()
+
+    async def main(stop: asyncio.Event) -> None:
+        async with running(
+            settings, data, clock=SystemClock(), source=random.SystemRandom()
+        ) as site:
+            announce(f"site {settings.site}: serving at {site.server.url}")
+            notify_ready(site.server.url)
+            await stop.wait()
+
+    run_program(main)
+
+
+def _prepared(data: Path) -> SDSPSettings:
+    if not (data / FILE).exists():
+        raise Conflict(
+            f"{data} is not prepared; run first: hanse sdsp init --data {data}",
+            code="not_initialised",
+        )
+    return load(data, {})
