@@ -1,0 +1,79 @@
+"""Reconciler: the node's certificate is renewed before half of its life is over."""
+
+import logging
+from typing import Any, Final, Protocol
+
+from dsn.settings import Identity
+from dsn.upstream.enroll import read_credentials
+from shared.clock import Clock
+from shared.errors import Malformed, Unauthenticated
+from shared.pki.certificates import serial_of, validity_of
+from shared.pki.credentials import CredentialsDirectory
+from shared.pki.csr import create_csr
+from shared.pki.keys import generate_key
+from shared.pki.rotation import Due, due, spread_of
+from shared.pki.tls import HotContext
+from shared.tasks.loop import Outcome
+
+log = logging.getLogger(__name__)
+
+RENEW: Final = "/node/v1/renew"
+
+
+class Answer(Protocol):
+    def json(self) -> Any: ...
+
+
+class Posts(Protocol):
+    """The site, as shared.http.peer.PeerClient."""
+
+    async def post(self, path: str, body: Any) -> Answer: ...
+
+
+class RenewCertificate:
+    name = "renew certificate"
+
+    def __init__(
+        self,
+        *,
+        transport: Posts,
+        directory: CredentialsDirectory,
+        context: HotContext,
+        identity: Identity,
+        clock: Clock,
+    ) -> None:
+        self._transport = transport
+        self._directory = directory
+        self._context = context
+        self._identity = identity
+        self._clock = clock
+
+    async def reconcile(self) -> Outcome:
+        """Renew if it is due; the new key and certificate count from the next connection on.
+
+        Unauthenticated (`certificate_expired`) if it is too late: the site doesn't know us any
+        more, and the node must join anew.  It goes on enforcing.
+        """
+        certificate = self._directory.load().certificate
+        state = due(
+            validity_of(certificate),
+            now=self._clock.now(),
+            spread=spread_of(serial_of(certificate)),
+        )
+        if state is Due.NOTHING:
+            return Outcome()
+        if state is Due.EXPIRED:
+            raise Unauthenticated(
+                "this node's certificate has expired; ask the site for a join token with "
+                "--replace and join anew; what was enforced last still is",
+                code="certificate_expired",
+            )
+        key = generate_key()
+        answer = await self._transport.post(RENEW, {"csr": create_csr(key)})
+        credentials, identity = read_credentials(key, answer.json(), self._identity.servers)
+        if identity.spiffe_id != self._identity.spiffe_id:
+            raise Malformed("the site renewed another node's certificate")
+        self._directory.write(credentials)
+        self._context.reload(credentials)
+        log.info("certificate renewed", extra={"serial": serial_of(credentials.certificate)})
+        return Outcome(changed=1)

@@ -1,0 +1,97 @@
+"""The lines of a node's configuration stream, protocol version 1.  Pure.
+
+    {"protocol": 1, "incarnation": I}                    the first
+    {"snapshot": CONFIGURATION, "generation": G, "hash": H}
+    {"delta": DELTA, "generation": G, "hash": H}
+    {"generation": G, "hash": H}                         the node has it already
+    {"bookmark": true, "generation": G, "hash": H}       nothing new, at least every ten seconds
+    {"end": CODE}                                        the site's last word
+
+Lines come from another process, perhaps of another version: what can't be read is Malformed.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.errors import HanseError, Malformed, Unavailable
+
+PROTOCOL: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    protocol: int
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A way to a newer configuration: whole, as a difference, or none because it stands already."""
+
+    generation: int
+    hash: str
+    snapshot: Any = None
+    delta: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    generation: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    code: str
+
+
+Frame = Hello | Step | Bookmark | End
+
+
+def parse_frame(line: Any) -> Frame:
+    """Return what a line says.
+
+    Malformed, if that can't be told or the protocol is another version; and the error itself, if
+    the line is one.
+    """
+    if not isinstance(line, dict):
+        raise Malformed("a line of the stream is not a JSON object")
+    if line.get("type") == "error":
+        raise _error(line)
+    if "protocol" in line:
+        hello = Hello(_number(line, "protocol"), _text(line, "incarnation"))
+        if hello.protocol != PROTOCOL:
+            raise Malformed(
+                f"the site speaks version {hello.protocol} of the node protocol, this agent "
+                f"version {PROTOCOL}: update the older of the two",
+                code="unsupported_protocol",
+            )
+        return hello
+    if "end" in line:
+        return End(_text(line, "end"))
+    generation, content = _number(line, "generation"), _text(line, "hash")
+    if line.get("bookmark"):
+        return Bookmark(generation, content)
+    return Step(generation, content, line.get("snapshot"), line.get("delta"))
+
+
+def _error(line: dict[str, Any]) -> HanseError:
+    code = line.get("code")
+    return Unavailable(
+        f"the site ended the stream: {str(line.get('title'))[:200]}",
+        code=code if isinstance(code, str) else None,
+    )
+
+
+def _number(line: dict[str, Any], name: str) -> int:
+    value = line.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Malformed(f"a line of the stream has no number {name!r}")
+    return value
+
+
+def _text(line: dict[str, Any], name: str) -> str:
+    value = line.get(name)
+    if not isinstance(value, str):
+        raise Malformed(f"a line of the stream has no text {name!r}")
+    return value
