@@ -69,6 +69,7 @@ def run(
 ) -> None:
     """Enforce what the site says, until stopped; what is enforced then stays."""
     import os
+    import random
 
     from dsn.app import Agent
     from dsn.settings import Files, load_identity, load_settings_of
