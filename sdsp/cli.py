@@ -59,4 +59,4 @@ def serve(data: Data) -> None:
     """Run the site's manager until it is stopped."""
     from sdsp.setup import serve_site
 
-    serve_site(data, announce=print)
+    serve_site(data, announce=typer.echo)
