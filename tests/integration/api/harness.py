@@ -1,0 +1,132 @@
+"""A real server on loopback over a real SQLite store, and clients for callers of any kind."""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from shared.auth.tokens import TokenIssuer, load_signing_key
+from shared.clock import Clock, SystemClock
+from shared.http.connections import ConnectionLimits
+from shared.http.peer import PeerClient, PeerLimits
+from shared.http.routes import Routes
+from shared.http.server import Server, serving
+from shared.metrics.names import Metrics
+from shared.model.kinds import Home
+from shared.objects.admission import Admission, AdmissionChain
+from shared.objects.api import Parts, Services, Tokens, Trust, create_api, create_services
+from shared.store.contract import Store
+from shared.store.sql import open_store
+
+SERVER_NAME = "spiffe://hanse.example/fsm"
+
+
+@dataclass
+class Api:
+    """One running server; `client()` is closed with it."""
+
+    server: Server
+    app: web.Application
+    store: Store
+    services: Services
+    metrics: Metrics
+    issuer: TokenIssuer
+    clients: list[PeerClient] = field(default_factory=list)
+
+    def token(
+        self,
+        *roles: str,
+        tenants: Sequence[str] | None = None,
+        subject: str = "user:test",
+    ) -> str:
+        return self.issuer.issue(
+            subject,
+            display_name=subject,
+            roles=roles,
+            tenants=None if tenants is None else frozenset(tenants),
+        ).text
+
+    def client(
+        self,
+        *roles: str,
+        tenants: Sequence[str] | None = None,
+        subject: str = "user:test",
+        tls: ssl.SSLContext | None = None,
+        limits: PeerLimits | None = None,
+    ) -> PeerClient:
+        """Return a client with a token for some roles; without any, one that says nothing."""
+        token = self.token(*roles, tenants=tenants, subject=subject) if roles else None
+        client = PeerClient([self.server.url], tls=tls, token=lambda: token, limits=limits)
+        self.clients.append(client)
+        return client
+
+
+@asynccontextmanager
+async def running_api(
+    folder: Path,
+    *,
+    home: Home = "fsm",
+    admission: Admission | None = None,
+    routes: Sequence[Routes] = (),
+    tls: ssl.SSLContext | None = None,
+    trust: Trust | None = None,
+    limits: ConnectionLimits | None = None,
+    clock: Clock | None = None,
+    lifetime: timedelta = timedelta(hours=8),
+) -> AsyncIterator[Api]:
+    clock = clock or SystemClock()
+    store = await open_store(f"sqlite:///{folder}/store.db", clock=clock, create=True)
+    metrics = Metrics()
+    tokens = Tokens(
+        key_file=folder / "token.pem", issuer=SERVER_NAME, audience=SERVER_NAME, lifetime=lifetime
+    )
+    parts = Parts(
+        home=home,
+        store=store,
+        admission=admission or AdmissionChain(),
+        tokens=tokens,
+        trust=trust,
+        clock=clock,
+        metrics=metrics,
+        routes=routes,
+    )
+    services = create_services(parts)
+    app = create_api(parts, services)
+    issuer = TokenIssuer(
+        load_signing_key(tokens.key_file),
+        issuer=SERVER_NAME,
+        audience=SERVER_NAME,
+        lifetime=lifetime,
+        clock=clock,
+    )
+    try:
+        async with serving(
+            app, host="127.0.0.1", port=0, tls=tls, limits=limits, grace=2.0
+        ) as server:
+            api = Api(server, app, store, services, metrics, issuer)
+            try:
+                yield api
+            finally:
+                for client in api.clients:
+                    await client.close()
+    finally:
+        await store.close()
+
+
+def network(
+    name: str,
+    *subnets: str,
+    labels: Mapping[str, str] | None = None,
+    **metadata: Any,
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "hanse/v1",
+        "kind": "Network",
+        "metadata": {"name": name, "labels": dict(labels or {}), **metadata},
+        "spec": {"subnets": list(subnets)} if subnets else {},
+    }
