@@ -32,10 +32,8 @@ WIDE = ("10.0.0.0/8", "10.0.0.0/22", "10.0.1.0/24", "0.0.0.0/0", "::/0", "2001:d
 PORTS = (22, "80", 443, "80-90", "85-443", 0, "65535", "1024-65535", "0-65535")
 PROTOCOLS = ("tcp", "udp", "tcp", 6, 17, "sctp", 132, "icmp", "icmpv6", 1, 47, "any")
 FLOW_PROTOCOLS = ("tcp", "tcp", "udp", "sctp", "icmp", "icmpv6", 6, 1, 47, 255)
-TEST_SERVICES = (
-    *("tcp/22", "tcp/80", "udp/443", "sctp/0", "6/65535", "tcp/80-90"),
-    *("icmp", "icmpv6", "47", "tcp", "17", "300", "icmp/1"),
-)
+TEST_SERVICES = ("tcp/22", "tcp/80", "udp/443", "6/65535", "tcp/80-90", "icmp", "sctp/0")
+ODD_SERVICES = ("icmpv6", "47", "tcp", "17", "300", "icmp/1")
 TIMES = (None, None, "2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z")
 
 
@@ -136,7 +134,7 @@ def entry(choose: Choices) -> Spec:
     if oracle.number(protocol) in oracle.WITH_PORTS:
         if choose.chance(80):
             found["ports"] = choose.some(lambda: choose.pick(PORTS), 1, 2)
-        if choose.chance(20):
+        if choose.chance(35):
             found["sourcePorts"] = choose.some(lambda: choose.pick(PORTS), 1, 2)
     return found
 
@@ -232,7 +230,7 @@ def rules(
             rule["services"] = "any"
         elif form == "listed":
             rule["services"] = choose.some(service, 1, 3)
-        rule["action"] = choose.pick(("allow", "allow", "deny", "reject", "pass"))
+        rule["action"] = choose.pick(("allow", "deny", "reject", "pass"))
         if choose.chance(20):
             rule["log"] = choose.chance(80)
         found.append(rule)
@@ -270,7 +268,7 @@ def global_policy(
     declared = [each for each in names if scope_of(each, "federation") in outwards(scope)]
     spec = policy_spec(choose, tenant, focus, declared, local=False)
     if choose.chance(70):
-        spec["enforcement"] = choose.pick(("mandatory", "default"))
+        spec["enforcement"] = choose.pick(("default", "mandatory", "mandatory"))
     if choose.chance(30):
         spec["sites"] = selector(choose)
     metadata = {"name": name, "tenant": tenant, "scope": scope}
@@ -318,24 +316,26 @@ def override(
 
 def end_of_flow(choose: Choices) -> Spec:
     """Return an end of a test's flow; it may stand for nothing."""
-    form = choose.pick(("network", "networks", "workload", "workloads", "address"))
+    if choose.chance(25):
+        return {choose.pick(("networks", "workloads")): {}}
+    form = choose.pick(("address", "network", "networks", "networks", "workload", "workloads"))
     if form == "network":
         return {"network": choose.pick(NETWORKS)}
     if form == "workload":
         return {"workload": f"w{choose.number(0, 5)}"}
     if form == "address":
-        pool = choose.pick((V4, V6))
+        pool = choose.pick((V4, V4, V6))
         return {"address": pool[choose.pick(tuple(pool))].format(choose.number(0, 255))}
     return {form: selector(choose)}
 
 
 def policy_test(choose: Choices, node: str | None) -> Document:
     flows = []
-    for _ in range(choose.number(1, 3)):
+    for _ in range(choose.number(1, 4)):
         flow = {
             "from": end_of_flow(choose),
             "to": end_of_flow(choose),
-            "service": choose.pick((*SERVICES, *TEST_SERVICES)),
+            "service": choose.pick((*SERVICES, *TEST_SERVICES * 2, *ODD_SERVICES)),
             "expect": choose.pick(("allow", "deny", "reject")),
         }
         if choose.chance(30):

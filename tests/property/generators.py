@@ -57,16 +57,15 @@ def rolled_world(seed: int, *, live: bool = True) -> World:
 
 def made_world(choose: Choices, *, live: bool = True) -> World:
     """Return a world with the site s1, its nodes n1 and n2, and another site."""
-    scopes = ("federation", "federation", *(f"region/{name}" for name in REGIONS))
     focus = Focus(*(either(choose, ("", ""), of, 0) for of in (NETWORKS, SERVICES, POLICIES)))
     federation = places(choose)
-    above = first_of_each_key(names(choose, scopes, focus, 4, 12), "federation")
-    above = above if live else unsealed(above, [], "federation")
-    policies = global_policies(choose, scopes, focus, above)
-
     site = next(each for each in federation if each["kind"] == "Site")
     region = site["spec"].get("region")
     on_chain = outwards(f"region/{region}" if region else "federation")
+    scopes = ("federation", *on_chain * 2, *(f"region/{name}" for name in REGIONS))
+    above = first_of_each_key(names(choose, scopes, focus, 4, 12), "federation")
+    above = above if live else unsealed(above, [], "federation")
+    policies = global_policies(choose, scopes, focus, above)
     inherited = [each for each in above if scope_of(each, "federation") in on_chain]
     reaching = [each for each in policies if scope_of(each, "federation") in on_chain]
     local = inventory(choose)
