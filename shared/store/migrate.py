@@ -1,8 +1,8 @@
 """Bring a database's schema up to date: by Alembic, under a lock, refusing what is newer.
 
 SQLite changes its schema in the write transaction that is the lock, whole or not at all.
-PostgreSQL holds an advisory lock and runs each statement by itself, as CockroachDB must (its
-advisory locks do nothing): every statement may be run again, so that a killed upgrade goes on.
+PostgreSQL holds an advisory lock and runs each statement by itself, as CockroachDB must, which
+has no such lock: every statement may be run again, so that a killed upgrade goes on.
 """
 
 import uuid
@@ -42,7 +42,7 @@ async def migrate(database: Database, *, create: bool, incarnation: uuid.UUID, a
     try:
         with translated("upgrade the store's schema"):
             async with engine.connect() as connection:
-                if database.dialect is not Dialect.SQLITE:
+                if database.dialect is Dialect.POSTGRESQL:
                     await connection.execute(text(f"SELECT pg_advisory_lock({_ADVISORY_LOCK})"))
                 await connection.run_sync(_upgrade, database.name, create)
                 await connection.run_sync(_begin_life, str(incarnation), at)
