@@ -91,6 +91,8 @@ async def running(
         if upstream:
             stack.push_async_callback(upstream.client.close)
         app, view = parts.application(compiler, upstream)
+        # The last word of the nodes, for whoever starts next.
+        stack.push_async_callback(parts.states.reconcile)
         group = await stack.enter_async_context(Group())
         parts.start(group, compiler, upstream, view)
         server = await stack.enter_async_context(
