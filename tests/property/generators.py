@@ -192,8 +192,11 @@ def unsealed(documents: list[Document], further_out: list[Document], usual: str)
         deep = depth(each, usual)
         refused = any(
             same_name(each, other)
-            and (deeper < deep or (deep == deeper == 11))
-            and is_sealed(other, deeper)
+            and (
+                (deeper < deep and is_sealed(other, deeper))
+                # Of two groups either may be the nearer one.
+                or (deeper == deep == 11 and (is_sealed(other, deep) or is_sealed(each, deep)))
+            )
             for deeper, other in known
         )
         if not refused:

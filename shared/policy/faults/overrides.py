@@ -1,6 +1,6 @@
 """Faults of a site's Overrides."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from shared.model.kinds import KINDS
@@ -9,19 +9,25 @@ from shared.model.policy import SecurityPolicy
 from shared.policy.definitions import INHERITED_KINDS, Name, read_exemption, target_of
 from shared.policy.faults.fault import Fault
 from shared.policy.faults.references import reserved_priority, unknown_names
-from shared.policy.inherit import has_meaning, is_mandatory, is_sealed
+from shared.policy.inherit import has_meaning, is_mandatory, is_sealed, selects
 from shared.policy.inputs import Document, Documents, SiteInputs
-from shared.policy.scopes import Chain
+from shared.policy.scopes import Chain, Places
 
 ROOT: Final = "spec.spec"
 
 
 def override_faults(
-    inputs: SiteInputs, upstream: Chain, declared: Callable[[str, str, str], bool]
+    inputs: SiteInputs,
+    labels: Mapping[str, str],
+    upstream: Chain,
+    declared: Callable[[str, str, str], bool],
 ) -> Iterator[Fault]:
-    """Yield every fault of the site's Overrides; `declared` answers for kind, tenant, name."""
+    """Yield every fault of the site's Overrides.
+
+    `labels` are the site's; `declared` answers for a kind, tenant and name.
+    """
     first: dict[tuple[Name, str], Document] = {}
-    replaced = _replaced(inputs, upstream)
+    replaced = _replaced(inputs, labels, upstream)
     for document in inputs.local.of_kind("Override"):
         terms = document.spec
         assert isinstance(terms, Override)
@@ -58,14 +64,18 @@ def inner_faults(document: Document, declared: Callable[[str, str, str], bool]) 
         )
 
 
-def _replaced(inputs: SiteInputs, upstream: Chain) -> dict[Name, Document]:
+def _replaced(
+    inputs: SiteInputs, labels: Mapping[str, str], upstream: Chain
+) -> dict[Name, Document]:
     """Return the inherited definitions that a local namesake of any scope replaces."""
     found: dict[Name, Document] = {}
+    labels = Places(inputs).labels
     for kind in INHERITED_KINDS:
         for document in inputs.local.of_kind(kind):
             name = Name(kind, document.key.tenant, document.key.name)
-            inherited = _inherited(inputs.federation, document, upstream)
-            if inherited and _replaces(document, inherited):
+            reaching = _inherited(inputs.federation, document, upstream)
+            inherited = [each for each in reaching if selects(each, labels)]
+            if inherited and _replaces(document, inherited, labels):
                 found.setdefault(name, document)
     return found
 
@@ -75,12 +85,12 @@ def _inherited(federation: Documents, local: Document, upstream: Chain) -> list[
     return [found for key in keys if (found := federation.get(key)) is not None]
 
 
-def _replaces(local: Document, inherited: list[Document]) -> bool:
+def _replaces(local: Document, inherited: list[Document], labels: Mapping[str, str]) -> bool:
     if KINDS[local.key.kind].inheritance == "name":
         return has_meaning(local.spec) and not any(map(is_sealed, inherited))
     if isinstance(local.spec, SecurityPolicy) and local.spec.stage == "staged":
         return False
-    return not any(map(is_mandatory, inherited))
+    return not any(is_mandatory(each) and selects(each, labels) for each in inherited)
 
 
 def targetless(inputs: SiteInputs, upstream: Chain) -> Iterator[Fault]:

@@ -13,7 +13,7 @@ from shared.policy.faults.federation import mandatory_exists, sealed_off
 from shared.policy.faults.overrides import override_faults, targetless
 from shared.policy.faults.placement import duplicates, inventory, placement
 from shared.policy.faults.references import global_fields, reserved_priority, unknown_names
-from shared.policy.inherit import is_mandatory, is_sealed
+from shared.policy.inherit import is_mandatory, is_sealed, selects
 from shared.policy.inputs import Document, SiteInputs, is_inherited_scope
 from shared.policy.plan import Unresolved
 from shared.policy.scopes import Chain, group_chain
@@ -35,9 +35,9 @@ def site_faults(inputs: SiteInputs, planner: SitePlanner | None = None) -> Itera
         if KINDS[document.key.kind].inheritance in ("policy", "settings"):
             yield from global_fields(document, document.spec)
         if isinstance(document.spec, SecurityPolicy):
-            yield from _policy(document, document.spec, planner.definitions, upstream, names)
+            yield from _policy(document, document.spec, planner, upstream, names)
     yield from _sealed(inputs, planner, upstream)
-    yield from override_faults(inputs, upstream, names)
+    yield from override_faults(inputs, places.labels, upstream, names)
     if places.document is not None:
         yield from address_taken(inputs, planner)
 
@@ -88,17 +88,18 @@ class _Declared:
 def _policy(
     document: Document,
     spec: SecurityPolicy,
-    definitions: Definitions,
+    planner: SitePlanner,
     upstream: Chain,
     declared: _Declared,
 ) -> Iterator[Fault]:
     tenant = document.key.tenant
     yield from reserved_priority(document, spec, tenant)
     yield from unknown_names(document, spec, tenant, declared, hint="at this site or upstream")
-    by_scope = definitions.of(name_of(document.key))
-    for scope in upstream:
-        if scope in by_scope and is_mandatory(by_scope[scope]):
-            yield mandatory_exists(document, by_scope[scope])
+    by_scope = planner.definitions.of(name_of(document.key))
+    for inherited in (by_scope[scope] for scope in upstream if scope in by_scope):
+        # One that doesn't select the site doesn't exist there, and never reaches an SDSP.
+        if is_mandatory(inherited) and selects(inherited, planner.places.labels):
+            yield mandatory_exists(document, inherited)
             return
 
 
