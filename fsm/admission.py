@@ -11,6 +11,7 @@ from typing import Any, Final
 from fsm.feed.hub import Hub
 from fsm.feed.item import DELIVERABLE, FOLLOWED, Audience, Item
 from fsm.feed.select import is_meant_for, view_of
+from fsm.sites.names import registered_for
 from shared.errors import FieldError, HanseError, Unavailable
 from shared.feed.accepts import unknown_field
 from shared.ids import COMMON, Key
@@ -18,7 +19,6 @@ from shared.model.inventory import Site
 from shared.model.network import Network
 from shared.model.policy import SecurityPolicy
 from shared.objects.admission import ACCEPTED, Batch, Fault, Proposal, Review
-from shared.pki.names import parse_host_names
 from shared.policy.faults.changes import in_use
 from shared.policy.faults.fault import Fault as PolicyFault
 from shared.policy.faults.fault import new_faults
@@ -69,17 +69,21 @@ class FederationAdmission:
         spec = proposal.envelope.spec if proposal.envelope else None
         if not isinstance(spec, Site):
             return
-        for place, name in enumerate(spec.server_names):
-            path = f"spec.serverNames[{place}]"
+        given: list[tuple[str, dict[str, object]]] = [
+            (f"spec.serverNames[{i}]", {"serverNames": [name]})
+            for i, name in enumerate(spec.server_names)
+        ]
+        if spec.endpoint is not None:
+            given.append(("spec.endpoint", {"endpoint": spec.endpoint}))
+        for path, part in given:
             try:
-                is_address = name.replace(".", "").isdigit() or ":" in name
-                names = parse_host_names((), [name]) if is_address else parse_host_names([name])
+                names = registered_for(part)
             except HanseError as exc:
                 yield FieldError(path, exc.code, exc.message)
                 continue
             for own in self._server_names:
                 if any(own == each or own.endswith(f".{each}") for each in names.dns):
-                    message = f"{own} is the FSM's name; with {name} the site could take it"
+                    message = f"{own} is the FSM's own name; a site that had it could take it"
                     yield FieldError(path, "name_taken", message)
 
 

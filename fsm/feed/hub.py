@@ -105,6 +105,12 @@ class Hub:
     def watched_sites(self) -> frozenset[str]:
         return frozenset(watcher.site for watcher in self._watchers)
 
+    async def started(self) -> None:
+        """Wait until the hub has read the store."""
+        while self._position is None:
+            self._moved.clear()
+            await self._moved.wait()
+
     async def check(self) -> None:
         """Raise Unavailable unless the hub is ready to serve."""
         _ = self.position

@@ -1,0 +1,200 @@
+"""The FSM's composition root: the only place that makes its parts and connects them."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from fsm.admission import FederationAdmission
+from fsm.feed import handlers as feed_handlers
+from fsm.feed.acks import SiteVoices
+from fsm.feed.hub import Hub
+from fsm.feed.service import Feed
+from fsm.settings import FSMSettings
+from fsm.sites import handlers as site_handlers
+from fsm.sites.enroll import SiteEnrolment
+from fsm.sites.names import host_names
+from fsm.sites.service import Sites
+from fsm.tasks.compact import Compact
+from fsm.tasks.flush_voices import FlushVoices
+from fsm.tasks.renew_certificates import RenewCertificates
+from fsm.tasks.tidy import Tidy
+from fsm.trust import FSMCredentials, issue_own
+from shared.backoff import Backoff
+from shared.clock import Clock
+from shared.enrolment import handlers as enrolment_handlers
+from shared.enrolment.register import Revocations
+from shared.errors import NotFound
+from shared.http.server import Server, serving
+from shared.metrics.names import Metrics
+from shared.objects.api import Parts, Tokens, Trust, create_api, create_services
+from shared.pki.authority import Authority
+from shared.pki.certificates import certificates_to_pem
+from shared.pki.identity import SpiffeId
+from shared.pki.tls import HotContext, server_context
+from shared.store.contract import Store
+from shared.store.sql import open_store
+from shared.tasks.group import Group
+from shared.tasks.loop import Loop, Reconciler
+
+_FIRST_RETRY: Final = 0.2
+_LONGEST_RETRY: Final = 20.0
+
+# A revoked certificate is out within a minute on every process of the FSM.
+_TIDY_PERIOD: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federation:
+    """The parts of a running FSM, for those who start it."""
+
+    server: Server
+    store: Store
+    hub: Hub
+
+
+@asynccontextmanager
+async def running(
+    settings: FSMSettings, data: Path, *, clock: Clock, source: random.Random
+) -> AsyncIterator[Federation]:
+    """Serve a federation that has been prepared, while the block runs.
+
+    NotFound (`not_initialised`) if it has not; else what opening the store and the port may raise.
+    """
+    credentials = FSMCredentials.beneath(data)
+    if not credentials.issuing.exists():
+        raise NotFound(
+            f"{data} is not prepared; run first: hanse fsm init --data {data} --trust-domain …",
+            code="not_initialised",
+        )
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings.database_url(data), clock=clock)
+        stack.push_async_callback(store.close)
+        parts = await _Parts.make(settings, data, store, credentials, clock=clock, source=source)
+        app = parts.application()
+        group = await stack.enter_async_context(Group())
+        parts.start(group)
+        # Nobody is served before there is something to serve from.
+        await parts.hub.started()
+        server = await stack.enter_async_context(
+            serving(app, host=settings.listen.host, port=settings.listen.port, tls=parts.tls)
+        )
+        stack.push_async_callback(parts.voices.flush)
+        yield Federation(server=server, store=store, hub=parts.hub)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What the steps of putting the FSM together hand on."""
+
+    settings: FSMSettings
+    data: Path
+    store: Store
+    credentials: FSMCredentials
+    authority: Authority
+    tls: HotContext
+    revocations: Revocations
+    hub: Hub
+    voices: SiteVoices
+    clock: Clock
+    source: random.Random
+
+    @classmethod
+    async def make(
+        cls,
+        settings: FSMSettings,
+        data: Path,
+        store: Store,
+        credentials: FSMCredentials,
+        *,
+        clock: Clock,
+        source: random.Random,
+    ) -> "_Parts":
+        # A new one at each start: its names may have changed in the settings, and after a long
+        # sleep the old one may have expired.
+        own = issue_own(credentials, settings.server_names, clock=clock)
+        revocations = Revocations()
+        async with store.snapshot() as snapshot:
+            await revocations.read(snapshot)
+        backoff = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=source)
+        return cls(
+            settings=settings,
+            data=data,
+            store=store,
+            credentials=credentials,
+            authority=Authority(credentials.issuing.load(), clock=clock),
+            tls=server_context(own),
+            revocations=revocations,
+            hub=Hub(store, clock=clock, backoff=backoff),
+            voices=SiteVoices(store, clock=clock),
+            clock=clock,
+            source=source,
+        )
+
+    def application(self) -> web.Application:
+        parts = self._api()
+        services = create_services(parts)
+        app = create_api(parts, services)
+        app[feed_handlers.FEED] = Feed(self.store, self.hub)
+        app[feed_handlers.HUB] = self.hub
+        app[feed_handlers.VOICES] = self.voices
+        app[site_handlers.SITES] = Sites(
+            self.store,
+            self.hub,
+            self.voices,
+            trust_domain=self.authority.trust_domain,
+            clock=self.clock,
+        )
+        app[site_handlers.ENROLMENT] = SiteEnrolment(
+            self.store,
+            # Read anew for each: it is renewed while we run, and sites join rarely.
+            authority=lambda: Authority(self.credentials.issuing.load(), clock=self.clock),
+            revocations=self.revocations,
+            trail=services.trail,
+            clock=self.clock,
+        )
+        app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(self.credentials.roots())
+        return app
+
+    def start(self, group: Group) -> None:
+        """Start everything that runs beside the server."""
+        group.start(self.hub.run(), name="feed hub")
+        self._loop(group, FlushVoices(self.voices), period=1.0)
+        self._loop(group, Tidy(self.store, self.revocations, clock=self.clock), period=_TIDY_PERIOD)
+        renew = RenewCertificates(
+            self.credentials,
+            server_names=self.settings.server_names,
+            context=self.tls,
+            clock=self.clock,
+        )
+        self._loop(group, renew, period=60.0)
+        retention = timedelta(seconds=self.settings.log_retention)
+        compact = Compact(self.store, self.hub, retention=retention, clock=self.clock)
+        self._loop(group, compact, period=600.0)
+
+    def _loop(self, group: Group, reconciler: Reconciler, *, period: float) -> None:
+        backoff = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=self.source)
+        loop = Loop(reconciler, period=period, settle=0.0, backoff=backoff, clock=self.clock)
+        group.start(loop.run(), name=reconciler.name)
+
+    def _api(self) -> Parts:
+        identity = str(SpiffeId.fsm(self.authority.trust_domain))
+        names = host_names(list(self.settings.server_names)).dns
+        return Parts(
+            home="fsm",
+            store=self.store,
+            admission=FederationAdmission(
+                self.hub, server_names=[name for name in names if name != "localhost"]
+            ),
+            tokens=Tokens(key_file=self.data / "token-key.pem", issuer=identity, audience=identity),
+            trust=Trust(domain=self.authority.trust_domain, revoked=self.revocations),
+            clock=self.clock,
+            metrics=Metrics(),
+            routes=[enrolment_handlers.routes, site_handlers.routes, feed_handlers.routes],
+            checks={"feed": self.hub.check},
+        )

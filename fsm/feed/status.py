@@ -1,0 +1,195 @@
+"""Which policy runs at which site, which generation of it, and why not.  Pure.
+
+Three sources meet here: what the FSM has, what each site acknowledged, and what it reported.  A
+policy is realised at a site only if that site reported so for the generation that the FSM has now;
+anything else comes with a reason.  `connected` means that the site answered a moment ago.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+from fsm.feed.acks import Heard
+from fsm.feed.item import Item
+from fsm.feed.select import Membership, View, World, is_meant_for, membership, select
+from shared.http.response import timestamp
+from shared.ids import Key
+
+JSON = Mapping[str, Any]
+IsVisible = Callable[[str], bool]
+"""Whether the asker may see a tenant."""
+
+POLICY: Final = "SecurityPolicy"
+
+UNSUBSCRIBED: Final = "unsubscribed"
+_NO_NODES: Final = {"total": 0, "realised": 0, "pending": 0, "failed": 0}
+_REASONS: Final = {
+    "partial": "unresolved_name",
+    "pending": "nodes_pending",
+    "failed": "nodes_failed",
+    "suspended": "name_taken",
+    "held": "held",
+}
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """What is known of one site beside policy.
+
+    `joined_until` is when its CA's certificate expires, None if it has none that counts.
+    """
+
+    heard: Heard | None = None
+    report: JSON | None = None
+    joined_until: datetime | None = None
+
+    def said_of(self, key: Key) -> JSON | None:
+        """Return what the site reported of a policy."""
+        return self._reported.get(key)
+
+    def listed(self, what: str, is_visible: IsVisible) -> list[JSON]:
+        """Return a list of the report, as far as its tenants may be seen."""
+        found = self.report[what] if self.report else ()
+        return [dict(each) for each in found if is_visible(each["tenant"])]
+
+    @cached_property
+    def _reported(self) -> dict[Key, JSON]:
+        return {
+            Key(each["kind"], each["tenant"], each["scope"], each["name"]): each
+            for each in (self.report["policies"] if self.report else ())
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyAtSite:
+    """One policy at one site; `generation` is the one that runs there, None if none is known."""
+
+    key: Key
+    site: str
+    state: str
+    reason: str | None
+    generation: int | None
+    said: JSON
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "reason": self.reason,
+            "generation": self.generation,
+            "nodes": self.said.get("nodes", _NO_NODES),
+            "failing": self.said.get("failing", []),
+            "unresolved": self.said.get("unresolved", []),
+        }
+
+
+def policies_at(
+    view: View, world: World, policies: Sequence[Item], facts: SiteFacts, *, now: datetime
+) -> list[PolicyAtSite]:
+    """Return what became of each policy that is meant for a site; `policies` are the world's."""
+    meant = [item for item in policies if is_meant_for(view, item.audience)]
+    selected = select(world, view) if view.is_narrowed else None
+    found = []
+    for item in meant:
+        if selected is None:
+            standing = membership(view, item)
+        elif item.key in selected.items:
+            standing = Membership.IN
+        else:
+            standing = Membership.WITHHELD if selected.covers(item.key) else Membership.OUT
+        found.append(_at_site(item, view.site, standing, facts, now=now))
+    return found
+
+
+def site_document(
+    view: View,
+    facts: SiteFacts,
+    policies: Iterable[PolicyAtSite],
+    *,
+    now: datetime,
+    is_visible: IsVisible,
+) -> dict[str, Any]:
+    """Return how a site stands, without its policies one by one."""
+    shown = [each for each in policies if is_visible(each.key.tenant)]
+    heard = facts.heard
+    return {
+        "name": view.site,
+        "region": next((s.partition("/")[2] for s in view.chain if s.startswith("region/")), None),
+        "joined": facts.joined_until is not None,
+        "certificateExpires": _moment(facts.joined_until),
+        "connected": heard is not None and heard.is_connected(now),
+        "lastSeen": _moment(heard.at if heard else None),
+        "revision": heard.position.revision if heard else None,
+        "policies": dict(sorted(Counter(each.state for each in shown).items())),
+        "refused": [
+            {**each.key._asdict(), "code": each.code}
+            for each in (heard.refused if heard else ())
+            if is_visible(each.key.tenant)
+        ],
+        "held": facts.listed("held", is_visible),
+        "exceptions": facts.listed("exceptions", is_visible),
+        "unresolved": [
+            {"policy": each.key.name, "tenant": each.key.tenant, **missing}
+            for each in shown
+            for missing in each.said.get("unresolved", ())
+        ],
+        "counts": dict(facts.report["counts"]) if facts.report else {},
+        "reportedAt": facts.report["at"] if facts.report else None,
+    }
+
+
+def policy_document(item: Item, sites: Sequence[PolicyAtSite]) -> dict[str, Any]:
+    """Return how a policy stands at each site that it is meant for."""
+    key, stored = item.key, item.stored
+    return {
+        **identity_of(item),
+        "revision": stored.revision,
+        "enforcement": item.spec.get("enforcement", "default"),
+        "stage": item.spec.get("stage", "enforced"),
+        "summary": dict(sorted(Counter(each.state for each in sites).items())),
+        "sites": [{"site": each.site, **each.to_json()} for each in sites if each.key == key],
+    }
+
+
+def identity_of(item: Item) -> dict[str, Any]:
+    return {**item.key._asdict(), "wanted": item.stored.generation}
+
+
+def _at_site(
+    item: Item, site: str, standing: Membership, facts: SiteFacts, *, now: datetime
+) -> PolicyAtSite:
+    said = facts.said_of(item.key) or {}
+    state, reason = _state(item, standing, facts, said, now=now)
+    return PolicyAtSite(item.key, site, state, reason, said.get("generation"), said)
+
+
+def _state(
+    item: Item, standing: Membership, facts: SiteFacts, said: JSON, *, now: datetime
+) -> tuple[str, str | None]:
+    """Return the state of a policy at a site, and the code of the reason if it isn't realised."""
+    heard = facts.heard
+    if standing is Membership.OUT:
+        return UNSUBSCRIBED, UNSUBSCRIBED
+    if standing is Membership.WITHHELD:
+        return "pending", "unsupported"
+    if facts.joined_until is None:
+        return "pending", "not_joined"
+    if heard is not None and (code := heard.refusal_of(item.key)) is not None:
+        return "failed", code
+    if said.get("generation") == item.stored.generation:
+        state = str(said["state"])
+        failing = said.get("failing") or [{}]
+        if state == "failed":
+            return state, failing[0].get("code", _REASONS[state])
+        return state, _REASONS.get(state)
+    if heard is None or not heard.is_connected(now):
+        return "pending", "not_connected"
+    if heard.position.revision < item.stored.revision:
+        return "pending", "not_acknowledged"
+    return "pending", "not_reported"
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else timestamp(moment)

@@ -1,0 +1,91 @@
+"""What the commands of `hanse fsm` do."""
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsm.app import running
+from fsm.settings import FILE, FSMSettings, load
+from fsm.trust import FSMCredentials, create_trust, fingerprint_text
+from shared.auth.passwords import Passwords
+from shared.cli.setup import create_folder, new_password, parse_listen, store_settings
+from shared.clock import SystemClock
+from shared.errors import Conflict
+from shared.objects.accounts import create_account
+from shared.pki.certificates import certificates_to_pem
+from shared.pki.identity import parse_trust_domain
+from shared.store.sql import open_store
+from shared.tasks.program import configure_logging, notify_ready, run_program
+
+ROOT_FILE = "root.pem"
+
+
+def initialise(
+    data: Path,
+    *,
+    trust_domain: str,
+    listen: str,
+    names: Sequence[str],
+    admin: str,
+    password_file: Path | None,
+    url: str | None,
+) -> str:
+    """Prepare a folder; return what to tell the person.
+
+    Conflict (`already_initialised`) if it has settings already; Invalid for a bad argument.
+    """
+    domain = parse_trust_domain(trust_domain)
+    host, port = parse_listen(listen)
+    if (data / FILE).exists():
+        raise Conflict(f"{data} is prepared already", code="already_initialised")
+    password = new_password(password_file)
+    values: dict[str, Any] = {"listen": {"host": host, "port": port}}
+    if names:
+        values["serverNames"] = list(dict.fromkeys([*names, "localhost", "127.0.0.1", "::1"]))
+    if url:
+        values["database"] = url
+    settings = FSMSettings.model_validate(values)
+    create_folder(data)
+    clock = SystemClock()
+    credentials = FSMCredentials.beneath(data)
+    root = create_trust(credentials, domain, settings.server_names, clock=clock)
+    (data / ROOT_FILE).write_text(certificates_to_pem([root]), "ascii")
+    asyncio.run(_create_store(settings, data, admin, password.text))
+    # Last: a folder with settings is a folder that is complete.
+    store_settings(data / FILE, values)
+    return (
+        f"Prepared {data} for the trust domain {domain}.\n"
+        f"Root certificate: {data / ROOT_FILE}\nIts SHA-256: {fingerprint_text(root)}\n"
+        f"{password.told(admin)}\nNext: hanse fsm serve --data {data}"
+    )
+
+
+async def _create_store(settings: FSMSettings, data: Path, admin: str, password: str) -> None:
+    clock = SystemClock()
+    store = await open_store(settings.database_url(data), clock=clock, create=True)
+    passwords = Passwords()
+    try:
+        # A second try after one that was cut short has the account already.
+        await create_account(store, admin, password, passwords=passwords, clock=clock, replace=True)
+    finally:
+        passwords.close()
+        await store.close()
+
+
+def serve_federation(data: Path, *, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is told where, once it does."""
+    settings = load(data, dict(os.environ))
+    configure_logging()
+
+    async def main(stop: asyncio.Event) -> None:
+        async with running(
+            settings, data, clock=SystemClock(), source=random.SystemRandom()
+        ) as federation:
+            announce(f"federation: serving at {federation.server.url}")
+            notify_ready(federation.server.url)
+            await stop.wait()
+
+    run_program(main)

@@ -1,0 +1,165 @@
+"""How the federation stands, gathered from the hub, the records of what sites said, and the CA."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fsm.feed.acks import REPORTS, SiteVoices, read_heard
+from fsm.feed.hub import Hub
+from fsm.feed.item import Item
+from fsm.feed.select import World, view_of
+from fsm.feed.status import (
+    POLICY,
+    IsVisible,
+    PolicyAtSite,
+    SiteFacts,
+    identity_of,
+    policies_at,
+    policy_document,
+    site_document,
+)
+from shared.clock import Clock
+from shared.enrolment.register import CERTIFICATES, REVOKED
+from shared.errors import NotFound
+from shared.ids import Key
+from shared.pki.identity import SpiffeId, TrustDomain
+from shared.store.contract import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of the status is asked for; None: all."""
+
+    site: str | None = None
+    policy: str | None = None
+    tenant: str | None = None
+
+    def includes(self, key: Key) -> bool:
+        return self.policy in (None, key.name) and self.tenant in (None, key.tenant)
+
+
+class Sites:
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        voices: SiteVoices,
+        *,
+        trust_domain: TrustDomain,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._voices = voices
+        self._trust_domain = trust_domain
+        self._clock = clock
+
+    async def status(self, wanted: Wanted, *, is_visible: IsVisible) -> dict[str, Any]:
+        """Return how sites and policies stand, as far as their tenants may be seen.
+
+        NotFound if a site is asked for that there isn't.
+        """
+        gathered = await self._gather(wanted)
+        sites: list[dict[str, Any]] = []
+        by_policy: dict[Key, list[PolicyAtSite]] = {item.key: [] for item in gathered.policies}
+        for name in gathered.sites:
+            document, at_site = gathered.site(name, is_visible=is_visible)
+            sites.append(document)
+            for each in at_site:
+                by_policy[each.key].append(each)
+            # A thousand sites take a while; others want their turn.
+            await asyncio.sleep(0)
+        return {
+            "revision": gathered.revision,
+            "sites": sites,
+            "policies": [
+                policy_document(item, by_policy[item.key])
+                for item in gathered.policies
+                if is_visible(item.key.tenant)
+            ],
+        }
+
+    async def site_status(self, site: str, *, is_visible: IsVisible) -> dict[str, Any]:
+        """Return how one site stands, with each of its policies; NotFound."""
+        gathered = await self._gather(Wanted(site=site))
+        document, at_site = gathered.site(site, is_visible=is_visible)
+        items = {item.key: item for item in gathered.policies}
+        document["summary"] = document["policies"]
+        document["policies"] = [
+            {**identity_of(items[each.key]), **each.to_json()}
+            for each in at_site
+            if is_visible(each.key.tenant)
+        ]
+        return document
+
+    async def _gather(self, wanted: Wanted) -> "_Gathered":
+        # What this process has heard and not written yet belongs to the answer.
+        await self._voices.flush()
+        async with self._store.snapshot() as snapshot:
+            heard = await read_heard(snapshot)
+            reports = await snapshot.records(REPORTS)
+            certificates = await snapshot.records(CERTIFICATES)
+            revoked = await snapshot.records(REVOKED)
+        now = self._clock.now()
+        until = _joined_until(certificates, revoked=revoked, now=now)
+        world = dict(self._hub.world)
+        names = sorted(key.name for key in world if key.kind == "Site")
+        if wanted.site is not None:
+            if wanted.site not in names:
+                raise NotFound(f"there is no Site {wanted.site}")
+            names = [wanted.site]
+        return _Gathered(
+            revision=self._hub.position.revision,
+            world=world,
+            sites=names,
+            policies=[
+                item
+                for key, item in sorted(world.items())
+                if key.kind == POLICY and wanted.includes(key)
+            ],
+            facts={
+                name: SiteFacts(
+                    heard.get(name),
+                    reports.get(name),
+                    until.get(str(SpiffeId.sdsp(self._trust_domain, name))),
+                )
+                for name in names
+            },
+            now=now,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gathered:
+    """Everything that an answer is made from, as of one moment."""
+
+    revision: int
+    world: World
+    sites: list[str]
+    policies: list[Item]
+    facts: Mapping[str, SiteFacts]
+    now: datetime
+
+    def site(
+        self, name: str, *, is_visible: IsVisible
+    ) -> tuple[dict[str, Any], list[PolicyAtSite]]:
+        view, facts = view_of(self.world, name), self.facts[name]
+        assert view is not None, "the sites are those of the world"
+        at_site = policies_at(view, self.world, self.policies, facts, now=self.now)
+        document = site_document(view, facts, at_site, now=self.now, is_visible=is_visible)
+        return document, at_site
+
+
+def _joined_until(
+    certificates: Mapping[str, Any], *, revoked: Mapping[str, Any], now: datetime
+) -> dict[str, datetime]:
+    """Return, per identity, until when the last of its live certificates is good."""
+    until: dict[str, datetime] = {}
+    for serial, record in certificates.items():
+        not_after = datetime.fromisoformat(record["notAfter"])
+        if serial not in revoked and not_after > now:
+            identity = record["identity"]
+            until[identity] = max(not_after, until.get(identity, not_after))
+    return until

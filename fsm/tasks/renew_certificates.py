@@ -1,0 +1,54 @@
+"""Renew the FSM's own certificate at its issuing CA, and that CA beneath the root, in time."""
+
+from collections.abc import Sequence
+
+from fsm.trust import FSMCredentials, issue_issuing, issue_own
+from shared.clock import Clock
+from shared.pki.certificates import serial_of, validity_of
+from shared.pki.credentials import Credentials
+from shared.pki.rotation import Due, due, spread_of
+from shared.pki.tls import HotContext
+from shared.tasks.loop import Outcome
+
+
+class RenewCertificates:
+    """A reconciler: whatever is at half of its life gets a successor, used from then on.
+
+    The issuing CA's successor needs the root's key.  While that is offline this fails, and says
+    so for the two years that are left.
+    """
+
+    name = "renew certificates"
+
+    def __init__(
+        self,
+        credentials: FSMCredentials,
+        *,
+        server_names: Sequence[str],
+        context: HotContext,
+        clock: Clock,
+    ) -> None:
+        self._credentials = credentials
+        self._server_names = server_names
+        self._context = context
+        self._clock = clock
+
+    async def reconcile(self) -> Outcome:
+        changed = 0
+        failed: dict[str, str] = {}
+        if self._is_due(self._credentials.issuing.load()):
+            if self._credentials.has_root_key():
+                issue_issuing(self._credentials, clock=self._clock)
+                changed += 1
+            else:
+                failed["the issuing CA"] = "root_key_offline"
+        if self._is_due(self._credentials.server.load()):
+            own = issue_own(self._credentials, self._server_names, clock=self._clock)
+            self._context.reload(own)
+            changed += 1
+        return Outcome(changed=changed, failed=failed)
+
+    def _is_due(self, credentials: Credentials) -> bool:
+        certificate = credentials.certificate
+        spread = spread_of(serial_of(certificate))
+        return due(validity_of(certificate), now=self._clock.now(), spread=spread) != Due.NOTHING
