@@ -9,7 +9,7 @@ that it needn't parse anything.
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
@@ -72,8 +72,8 @@ class Connection(asyncio.Protocol):
         self._busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not of the class itself under uvloop, whose transports only behave like it.
+        self._transport = cast("asyncio.Transport", transport)
         peername = transport.get_extra_info("peername")
         self._address = str(peername[0]) if isinstance(peername, tuple) and peername else "local"
         self._inner.connection_made(transport)
