@@ -37,7 +37,7 @@ _WORDS: Final[dict[Any, str]] = {
 
 def explain_kinds(form: Plain) -> None:
     """List all kinds."""
-    rows = [
+    kinds: list[dict[str, Any]] = [
         {
             "kind": kind.name,
             "plural": kind.plural,
@@ -47,16 +47,13 @@ def explain_kinds(form: Plain) -> None:
         for kind in KINDS.values()
     ]
     if form is not Plain.TABLE:
-        print_data(rows, form)
+        print_data(kinds, form)
         return
-    columns = ["KIND", "PLURAL", "LIVES ON", "MEANING"]
-    print_table(
-        columns,
-        [
-            (row["kind"], row["plural"], " and ".join(row["livesOn"]), row["meaning"])
-            for row in rows
-        ],
-    )
+    rows = [
+        (each["kind"], each["plural"], " and ".join(each["livesOn"]), each["meaning"])
+        for each in kinds
+    ]
+    print_table(["KIND", "PLURAL", "LIVES ON", "MEANING"], rows)
     print("\nAsk for one, or for a field of it: hanse explain SecurityPolicy.spec.rules.from")
 
 

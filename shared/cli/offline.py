@@ -34,6 +34,7 @@ PlainOption = Annotated[Plain, typer.Option("--output", "-o", help="The form of 
 
 def validate(
     repo: Repo,
+    *,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if there are warnings.")
     ] = False,
@@ -50,6 +51,7 @@ def validate(
 
 def resolve(
     repo: Repo,
+    *,
     site: Site,
     node: Node = None,
     staged: Staged = False,
@@ -64,6 +66,7 @@ def resolve(
 
 def trace(
     repo: Repo,
+    *,
     site: Site,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="ADDRESS", help="The flow's source.")
@@ -109,6 +112,7 @@ def trace(
 
 def policy_test(
     repo: Repo,
+    *,
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML.")
     ] = None,

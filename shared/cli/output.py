@@ -49,10 +49,6 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False))
 
 
-def print_json_line(data: Any) -> None:
-    print(json.dumps(data, ensure_ascii=False))
-
-
 def print_yaml(data: Any) -> None:
     # Only here, since it brings the models with it.
     from shared.model.documents import dump_yaml

@@ -1,5 +1,6 @@
 """`hanse trace` on a repository: one flow with its story, or many flows quickly."""
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,4 +143,6 @@ def _tracked(flows: Sequence[Flow]) -> Iterator[Flow]:
 
 def _write_lines(answers: Iterable[dict[str, Any]]) -> None:
     for answer in answers:
-        sys.stdout.write(orjson.dumps(answer).decode() + "\n")
+        line = orjson.dumps(answer).decode()
+        # Some readers split lines at U+2028 as well; json escapes it, and is slower.
+        sys.stdout.write((line if line.isascii() else json.dumps(answer)) + "\n")

@@ -6,11 +6,15 @@ from shared.cli.asking import moment
 from shared.cli.checking import Report, check_repository
 from shared.cli.output import Plain, console, fault_json, print_data, print_faults
 from shared.cli.repository import read_repository
+from shared.errors import FieldError, Invalid
 
 
 def run_validate(repo: Path, *, strict: bool, form: Plain) -> int:
     """Print the faults of a repository; return the exit status."""
-    report = check_repository(read_repository(repo), now=moment(None))
+    try:
+        report = check_repository(read_repository(repo), now=moment(None))
+    except Invalid as exc:  # it can't be read at all; who asked for JSON gets it all the same
+        report = Report((FieldError("", exc.code, exc.message),), ())
     if form is Plain.TABLE:
         _print(report)
     else:

@@ -236,9 +236,8 @@ def to_plain(envelope: Envelope[Any]) -> dict[str, Any]:
 
 def to_json(envelopes: Iterable[Envelope[Any]], *, indent: int | None = None) -> str:
     """Write documents as JSON, each on a line of its own if not indented."""
-    return "".join(
-        json.dumps(to_plain(each), indent=indent, ensure_ascii=False) + "\n" for each in envelopes
-    )
+    # ASCII only, since some readers split lines at U+2028 as well.
+    return "".join(json.dumps(to_plain(each), indent=indent) + "\n" for each in envelopes)
 
 
 def to_yaml(envelopes: Iterable[Envelope[Any]]) -> str:

@@ -36,11 +36,10 @@ def read_json(text: str, faults: Faults) -> Iterator[Source]:
     position = _skip_space(text, 0)
     while position < len(text):
         start = position
-        scan = _Scan(text, start)
         try:
             data, position = decoder.raw_decode(text, position)
         except RecursionError:
-            scan.report(faults)
+            _Scan(text, start, len(text)).report(faults)
             return
         except json.JSONDecodeError as exc:
             sentence = f"this is not JSON: {exc.msg} (column {exc.colno})"
@@ -51,6 +50,7 @@ def read_json(text: str, faults: Faults) -> Iterator[Source]:
             faults.add("malformed", f"this is not JSON: {exc}", line=line)
             return
         check_size(position - start, text, start, faults)
+        scan = _Scan(text, start, position)
         refused: frozenset[Path] = frozenset()
         if hook.duplicates or not _is_sound(data):
             refused = scan.report(faults)
@@ -119,28 +119,30 @@ def _number_fault(value: float) -> str | None:
 class _Scan:
     """Walks one JSON value that the parser took, for places and for faults."""
 
-    def __init__(self, text: str, start: int) -> None:
+    def __init__(self, text: str, start: int, end: int) -> None:
         self._text = text
         self._start = start
+        self._end = end
 
     def place(self) -> Place:
         return self._place
 
     @cached_property
     def _place(self) -> Place:
-        return _Walk(self._text, self._start, Faults()).value((), None)
+        return _Walk(self._text, self._start, self._end, Faults()).value((), None)
 
     def report(self, faults: Faults) -> frozenset[Path]:
         """Add what is wrong in the value; return the paths of it."""
-        walk = _Walk(self._text, self._start, faults)
+        walk = _Walk(self._text, self._start, self._end, faults)
         walk.value((), None)
         return frozenset(walk.refused)
 
 
 class _Walk:
-    def __init__(self, text: str, start: int, faults: Faults) -> None:
+    def __init__(self, text: str, start: int, end: int, faults: Faults) -> None:
         self.refused: set[Path] = set()
         self._text = text
+        self._end = end
         self._faults = faults
         self._position = start
         self._line = text.count("\n", 0, start) + 1
@@ -205,7 +207,7 @@ class _Walk:
             self._advance()
 
     def _advance(self) -> None:
-        found = _TOKEN.match(self._text, self._position)
+        found = _TOKEN.match(self._text, self._position, self._end)
         if found is None:
             self._current = ""
             return

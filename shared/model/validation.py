@@ -48,13 +48,15 @@ def _written_path(error: ErrorDetails, data: Any) -> Path:
     """Return the path in the document: pydantic's, without its names for branches of unions."""
     path: list[str | int] = []
     value = data
-    last = len(error["loc"]) - 1
-    for position, part in enumerate(error["loc"]):
+    *outer, last = error["loc"] or ("",)
+    for part in outer:
         if _has(value, part):
             value = value[part]
-        elif position != last or error["type"] != "missing":
-            continue
-        path.append(part)
+            path.append(part)
+    # A branch may have the name of a key, but what is wrong is not that key's value.
+    is_field = _has(value, last) and value[last] == error["input"]
+    if is_field or error["type"] == "missing":
+        path.append(last)
     return tuple(path)
 
 
