@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, made from the routes themselves and served at /openapi.json."""
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -30,6 +31,11 @@ _REASONS: Final = {
     429: "Too many attempts; Retry-After says when to try again.",
     503: "Something that this needs is out; try again later.",
     507: "The disk is full; reading still works.",
+}
+
+_ENVELOPE: Final = re.compile(r"\bEnvelope_(\w+?)_(?!\w)")
+_DESCRIPTIONS: Final = {
+    "JsonValue": "Any JSON value.",
 }
 
 _PARAMETERS: Final = {
@@ -78,12 +84,12 @@ def describe(table: Iterable[Route], *, title: str, version: str = "v1") -> dict
     refs, definitions = models_json_schema(
         [(model, "validation") for model in ordered], ref_template=_REF
     )
-    schemas = {model: refs[model, "validation"] for model in ordered}
+    schemas = {model: _renamed(refs[model, "validation"]) for model in ordered}
     paths: dict[str, dict[str, Any]] = {}
     for route in known:
         path = _PLACEHOLDER.sub(r"{\1}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas)
-    return {
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": title,
@@ -93,7 +99,7 @@ def describe(table: Iterable[Route], *, title: str, version: str = "v1") -> dict
         },
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": definitions.get("$defs", {}),
+            "schemas": _described(_renamed(definitions.get("$defs", {}))),
             "responses": {
                 str(status): {
                     "description": reason,
@@ -107,6 +113,42 @@ def describe(table: Iterable[Route], *, title: str, version: str = "v1") -> dict
             },
         },
     }
+    _drop_unused(document)
+    return document
+
+
+def _drop_unused(document: dict[str, Any]) -> None:
+    """Take out models that are written as something else, such as text, wherever they stand."""
+    schemas = document["components"]["schemas"]
+    used = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    for name in set(schemas) - used:
+        del schemas[name]
+
+
+def _renamed(value: Any) -> Any:
+    """Call an object of a kind `NetworkObject`, not pydantic's `Envelope_Network_`."""
+    if isinstance(value, dict):
+        return {_ENVELOPE.sub(r"\1Object", key): _renamed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_renamed(each) for each in value]
+    return _ENVELOPE.sub(r"\1Object", value) if isinstance(value, str) else value
+
+
+def _described(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Describe what the models leave to their names: objects, and fields that are one model."""
+    for name, schema in schemas.items():
+        if name.endswith("Object") and "spec" in schema.get("properties", {}):
+            schema["title"] = name
+            schema.setdefault("description", f"A document of kind {name.removesuffix('Object')}.")
+        schema.setdefault("description", _DESCRIPTIONS.get(name, ""))
+    for schema in schemas.values():
+        for field in schema.get("properties", {}).values():
+            refs = [field, *field.get("anyOf", ())]
+            target = next((each["$ref"] for each in refs if "$ref" in each), "")
+            inner = schemas.get(target.rpartition("/")[2], {})
+            if "description" in inner:
+                field.setdefault("description", inner["description"])
+    return schemas
 
 
 def _operation(route: Route, schemas: dict[type[BaseModel], dict[str, Any]]) -> dict[str, Any]:

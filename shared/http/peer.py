@@ -5,6 +5,7 @@ server's certificate before the first byte is sent.  What comes back is not trus
 and lines have a longest length, and problem documents become the errors that they stand for.
 """
 
+import io
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -246,10 +247,11 @@ class PeerClient:
             raise TooLarge(f"a line of the stream is longer than {self._limits.line} bytes")
 
 
-def _bytes(body: Any) -> bytes | None:
-    if body is None or isinstance(body, bytes):
-        return body
-    return orjson.dumps(body)
+def _bytes(body: Any) -> io.BytesIO | None:
+    if body is None:
+        return None
+    # A file is sent in pieces; bytes of more than 1 MiB would hold the loop, and aiohttp warns.
+    return io.BytesIO(body if isinstance(body, bytes) else orjson.dumps(body))
 
 
 def _json(data: bytes) -> Any:

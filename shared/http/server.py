@@ -5,6 +5,7 @@ shared.http.connections; here they are put together with the listening socket an
 """
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from shared.errors import Unavailable
 from shared.http.connections import Connection, ConnectionLimits, Connections
@@ -20,6 +22,22 @@ from shared.pki.tls import limit_tls_buffers
 
 # How long requests in progress may take to end once the server stops.
 GRACE: Final = 10.0
+
+log = logging.getLogger("hanse.http.wire")
+
+
+class _Quiet(logging.Filter):
+    """Makes one line without a traceback of each broken request: clients send what they like."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args = "request could not be read", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+log.addFilter(_Quiet())
 
 
 class Server:
@@ -60,6 +78,7 @@ async def serving(
         # Bodies are refused if compressed; never inflate one while refusing it.
         auto_decompress=False,
         shutdown_timeout=grace,
+        logger=log,
     )
     limit_tls_buffers()
     sock = _listen(host, port)
