@@ -39,7 +39,7 @@ def check_repository(repository: Repository, *, now: datetime) -> Report:
         errors += _errors(repository, faults)
         warnings += _located(repository, site_warnings(inputs, planner))
     errors += _errors(repository, _tests(repository))
-    return Report(tuple(dict.fromkeys(errors)), tuple(dict.fromkeys(warnings)))
+    return Report(_ordered(errors), _ordered(warnings))
 
 
 def require_sound(repository: Repository, planner: SitePlanner) -> None:
@@ -64,9 +64,14 @@ def require_all_sound(repository: Repository, *, now: datetime) -> None:
 
 
 def _refuse(errors: Iterable[FieldError]) -> None:
-    fields = tuple(dict.fromkeys(errors))
+    fields = _ordered(errors)
     number = "a fault" if len(fields) == 1 else f"{len(fields)} faults"
     raise Invalid(f"the repository has {number}", fields=fields)
+
+
+def _ordered(faults: Iterable[FieldError]) -> tuple[FieldError, ...]:
+    """Return faults by file and line, each once."""
+    return tuple(sorted(dict.fromkeys(faults), key=lambda each: (each.file or "", each.line or 0)))
 
 
 def _tests(repository: Repository) -> Iterator[Fault]:

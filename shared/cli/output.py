@@ -15,8 +15,8 @@ from rich.table import Table
 
 from shared.errors import FieldError, HanseError
 
-# Wide enough that nothing is cut or folded where no terminal says how wide it is.
-_PIPE_WIDTH: Final = 240
+# Wide enough that nothing is folded where no terminal says how wide it is.
+_PIPE_WIDTH: Final = 10_000
 
 
 class Output(StrEnum):
@@ -41,7 +41,8 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console on today's stdout or stderr."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+    # Without emoji=False, `2001:db8:a::1` would have a picture in it.
+    return Console(file=stream, width=width, highlight=False, emoji=False)
 
 
 def print_json(data: Any) -> None:
