@@ -7,6 +7,7 @@ for each address, so that a node's cost is its own rules and not the site's.
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final, cast
 
 from shared.algebra import intervals
@@ -73,6 +74,14 @@ class NodePlanner:
         return self._views[chain].configuration(node, own)
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A rule as nodes get it, with the sets that it names."""
+
+    rule: NodeRule
+    sets: tuple[tuple[str, AddressSet], ...]
+
+
 class _NodeView:
     """One plan, ready to be narrowed to the workloads of a node."""
 
@@ -84,17 +93,22 @@ class _NodeView:
             destinations.put(_addresses(rule.destination), 1 << place)
         self._sources = sources.rows()
         self._destinations = destinations.rows()
+        self._bounds = {rule.tenant: rule.within for rule in plan.rules if rule.within is not None}
         self._texts: dict[str, tuple[str, ...]] = {}
-        self._rules: dict[int, NodeRule] = {}
+        self._prepared: dict[int, _Prepared] = {}
 
     def configuration(self, node: str, own: AddressSet) -> NodeConfiguration:
+        inside = {tenant: own.intersection(bound) for tenant, bound in self._bounds.items()}
         sets: dict[str, tuple[str, ...]] = {}
         rules = []
         for place in self._candidates(own):
             rule = self._plan.rules[place]
-            if touches(rule, own):
-                rules.append(self._rule(place, rule))
-                sets.update(self._sets(rule))
+            if touches(rule, own, inside.get(rule.tenant, own)):
+                prepared = self._prepare(place, rule)
+                rules.append(prepared.rule)
+                for name, addresses in prepared.sets:
+                    if name not in sets:
+                        sets[name] = self._text(name, addresses)
         return NodeConfiguration(
             node=node,
             default_action=self._plan.default_action,
@@ -114,74 +128,74 @@ class _NodeView:
             yield lowest.bit_length() - 1
             found ^= lowest
 
-    def _rule(self, place: int, rule: PlannedRule) -> NodeRule:
-        if place not in self._rules:
-            self._rules[place] = NodeRule(
-                id=rule_id(rule.tier, rule.tenant, rule.policy, rule.rule, rule.origin),
-                tier=rule.tier,
-                tenant=rule.tenant,
-                policy=rule.policy,
-                rule=rule.rule,
-                origin=rule.origin,
-                action=rule.action,
-                log=rule.log,
-                source=None if rule.source is None else peers_set_id(rule.source),
-                destination=None if rule.destination is None else peers_set_id(rule.destination),
-                services=_services(rule),
-                within=None if rule.within is None else tenant_set_id(rule.tenant),
-            )
-        return self._rules[place]
+    def _prepare(self, place: int, rule: PlannedRule) -> _Prepared:
+        if place not in self._prepared:
+            self._prepared[place] = _prepare(rule)
+        return self._prepared[place]
 
-    def _sets(self, rule: PlannedRule) -> Iterator[tuple[str, tuple[str, ...]]]:
-        for side in (rule.source, rule.destination):
-            if side is not None:
-                yield self._set(peers_set_id(side), side.addresses)
-        if rule.within is not None:
-            yield self._set(tenant_set_id(rule.tenant), rule.within)
-
-    def _set(self, name: str, addresses: AddressSet) -> tuple[str, tuple[str, ...]]:
+    def _text(self, name: str, addresses: AddressSet) -> tuple[str, ...]:
         if name not in self._texts:
             self._texts[name] = addresses.cidrs()
-        return name, self._texts[name]
+        return self._texts[name]
 
 
-def touches(rule: PlannedRule, own: AddressSet) -> bool:
-    """Return whether a rule matches some packet with an end among `own`."""
-    return any(_touches(rule, own, family) for family in FAMILIES)
+def _prepare(rule: PlannedRule) -> _Prepared:
+    named: dict[str, AddressSet] = {}
+    source = destination = within = None
+    if rule.source is not None:
+        named[source := peers_set_id(rule.source)] = rule.source.addresses
+    if rule.destination is not None:
+        named[destination := peers_set_id(rule.destination)] = rule.destination.addresses
+    if rule.within is not None:
+        named[within := tenant_set_id(rule.tenant)] = rule.within
+    node_rule = NodeRule(
+        id=rule_id(rule.tier, rule.tenant, rule.policy, rule.rule, rule.origin),
+        tier=rule.tier,
+        tenant=rule.tenant,
+        policy=rule.policy,
+        rule=rule.rule,
+        origin=rule.origin,
+        action=rule.action,
+        log=rule.log,
+        source=source,
+        destination=destination,
+        services=_services(rule),
+        within=within,
+    )
+    return _Prepared(node_rule, tuple(named.items()))
 
 
-def _touches(rule: PlannedRule, own: AddressSet, family: Family) -> bool:
+def touches(rule: PlannedRule, own: AddressSet, inside: AddressSet) -> bool:
+    """Return whether a rule matches some packet with an end among `own`.
+
+    `inside` is what of `own` lies in the rule's bound; all of it if there is none.
+    """
+    return any(_touches(rule, own, inside, family) for family in FAMILIES)
+
+
+def _touches(rule: PlannedRule, own: AddressSet, inside: AddressSet, family: Family) -> bool:
     source, destination = _addresses(rule.source), _addresses(rule.destination)
-    mine = own.of(family)
-    bounds = (None,) if rule.within is None else (rule.within.of(family),)
-    # An end that is ours and an end within the tenant's addresses may be the same or not.
-    for bound in bounds:
-        for at_source, at_destination in (
-            ((mine, bound), ()),
-            ((mine,), (bound,)),
-            ((bound,), (mine,)),
-            ((), (mine, bound)),
-        ):
-            if _meets(source, family, at_source) and _meets(destination, family, at_destination):
-                return True
-    return False
-
-
-def _meets(
-    addresses: AddressSet | None,
-    family: Family,
-    others: tuple[intervals.Intervals | None, ...],
-) -> bool:
-    """Return whether the addresses and all of `others` share one; None is any."""
-    sets = [each for each in others if each is not None]
-    if addresses is not None:
-        sets.append(addresses.of(family))
-    if not sets:
+    if not (_some(source, family) and _some(destination, family)):
+        return False
+    if _meets(source, family, inside) or _meets(destination, family, inside):
         return True
-    common = sets[0]
-    for each in sets[1:]:
-        common = intervals.intersection(common, each)
-    return bool(common)
+    bound = rule.within
+    # Else one end is ours and the other the tenant's.
+    return bound is not None and (
+        (_meets(source, family, own) and _meets(destination, family, bound))
+        or (_meets(source, family, bound) and _meets(destination, family, own))
+    )
+
+
+def _some(side: AddressSet | None, family: Family) -> bool:
+    return side is None or bool(side.of(family))
+
+
+def _meets(side: AddressSet | None, family: Family, other: AddressSet) -> bool:
+    """Return whether a rule's side (None is any) and a set share an address of a family."""
+    if side is None:
+        return bool(other.of(family))
+    return intervals.overlaps(side.of(family), other.of(family))
 
 
 def peers_set_id(side: Addresses) -> str:
