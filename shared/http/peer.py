@@ -199,6 +199,11 @@ class PeerClient:
         return headers | dict(more or {})
 
     async def _error(self, response: aiohttp.ClientResponse, endpoint: URL) -> HanseError:
+        if 300 <= response.status < 400:
+            where = f"{endpoint.host}:{endpoint.port}"
+            return Unreachable(
+                f"{where} sends us elsewhere, and we don't follow", code="redirected"
+            )
         body = await self._read(response, endpoint)
         try:
             document = _json(body)
