@@ -139,7 +139,7 @@ class GroupCommit:
     async def _commit(self, units: list[Unit[Any]]) -> list[Committed[Any] | BaseException]:
         """Run units in one database transaction; return their outcomes once it is committed."""
         async with self._database.write() as connection:
-            row = await reading.counters(connection, self._database.counter_for_update())
+            row = await reading.counters(connection, self._database.counter_for_update)
             batch = Batch(
                 connection=connection,
                 position=reading.position_in(row),

@@ -12,7 +12,7 @@ from shared.store.tables import commits, counter
 async def compact(database: Database, before: Revision) -> None:
     """Make `before` the oldest position that can be resumed or read; Invalid in the future."""
     async with database.write() as connection:
-        row = await reading.counters(connection, database.counter_for_update())
+        row = await reading.counters(connection, database.counter_for_update)
         if before > row["revision"]:
             raise Invalid(
                 f"revision {before} lies in the future: the store is at {row['revision']}",

@@ -9,18 +9,20 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, event, make_url, select, text
+from sqlalchemy import URL, event, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
-from sqlalchemy.sql import Executable
 
 from shared.errors import Invalid, NotFound
+from shared.store import onehop
 from shared.store.faults import translated
+from shared.store.prepared import Prepared
 from shared.store.tables import counter
 
 READERS: Final = 8
@@ -105,13 +107,15 @@ class Database:
                 if self.dialect is Dialect.POSTGRESQL:
                     # Takes no snapshot: the first read, after the lock, sees all that was
                     # committed before it.
-                    await connection.execute(_LOCK_COUNTER)
+                    await connection.exec_driver_sql(_LOCK_COUNTER)
                 yield connection
 
-    def counter_for_update(self) -> Executable:
+    @cached_property
+    def counter_for_update(self) -> Prepared:
         """The statement that reads the counter first in a write transaction."""
         query = select(counter)
-        return query.with_for_update() if self.dialect is Dialect.COCKROACHDB else query
+        cockroach = self.dialect is Dialect.COCKROACHDB
+        return Prepared(query.with_for_update() if cockroach else query)
 
     def migrations(self) -> AsyncEngine:
         """Return an engine for schema changes; the caller disposes of it."""
@@ -128,7 +132,7 @@ class Database:
         await self._writer.dispose()
 
 
-_LOCK_COUNTER: Final = text("LOCK TABLE counter IN EXCLUSIVE MODE")
+_LOCK_COUNTER: Final = "LOCK TABLE counter IN EXCLUSIVE MODE"
 
 
 def _sqlite(url: URL, readers: int) -> AsyncEngine:
@@ -136,10 +140,16 @@ def _sqlite(url: URL, readers: int) -> AsyncEngine:
     engine = create_async_engine(
         url,
         # None: we say BEGIN ourselves, pysqlite's own idea of it comes too late.
-        connect_args={"timeout": LOCK_WAIT, "isolation_level": None},
+        connect_args={
+            "timeout": LOCK_WAIT,
+            "isolation_level": None,
+            "async_creator_fn": onehop.connect,
+        },
         pool_size=readers or 1,
         max_overflow=READERS_AT_MOST - readers if readers else 0,
         pool_timeout=CONNECTION_WAIT if readers else LOCK_WAIT,
+        # A connection given back within a transaction is rolled back in any case.
+        pool_reset_on_return=None,
     )
     pragmas = [
         "PRAGMA journal_mode=WAL",

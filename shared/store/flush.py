@@ -1,13 +1,13 @@
 """Write out what a batch of units has gathered: a statement per table, whatever their number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, select, text, update
+from sqlalchemy import Table, bindparam, delete, literal_column, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import Executable
+from sqlalchemy.sql import ClauseElement
 
 from shared.ids import Incarnation, Key, Revision
 from shared.store.contract import Position
@@ -20,6 +20,7 @@ from shared.store.mapping import (
     object_row,
     version_row,
 )
+from shared.store.prepared import Prepared, Values, run_all
 from shared.store.search import insert_words, words_of
 from shared.store.tables import (
     KEY,
@@ -38,7 +39,8 @@ REQUEST_LIFE: Final = timedelta(hours=24)
 CHANNEL: Final = "hanse_store"
 """PostgreSQL's NOTIFY channel; a channel is its database's own."""
 
-Rows = Sequence[Mapping[str, Any]]
+
+Work = tuple[Prepared, Sequence[Values]]
 
 
 class Flush:
@@ -47,18 +49,18 @@ class Flush:
     def __init__(self, dialect: Dialect) -> None:
         insert = sqlite.insert if dialect is Dialect.SQLITE else postgresql.insert
 
-        def upsert(table: Table, keys: Sequence[str]) -> Executable:
+        def upsert(table: Table, keys: Sequence[str]) -> Prepared:
             statement = insert(table)
             rest = {
                 column.name: statement.excluded[column.name]
                 for column in table.columns
                 if column.name not in keys
             }
-            return statement.on_conflict_do_update(index_elements=list(keys), set_=rest)
+            return Prepared(statement.on_conflict_do_update(index_elements=list(keys), set_=rest))
 
-        def remove(table: Table, keys: Sequence[str]) -> Executable:
+        def remove(table: Table, keys: Sequence[str]) -> Prepared:
             terms = (table.c[name] == bindparam(f"old_{name}") for name in keys)
-            return delete(table).where(*terms)
+            return Prepared(delete(table).where(*terms))
 
         self._put_object = upsert(objects, KEY)
         self._delete_object = remove(objects, KEY)
@@ -68,103 +70,97 @@ class Flush:
         self._delete_record = remove(records, ("space", "name"))
         # One that is too old to be honoured may still be there.
         self._put_request = upsert(requests, ("id",))
-        self._put_words = insert_words(dialect)
+        self._put_words = Prepared(insert_words(dialect))
         self._notify = (
-            text("SELECT pg_notify(:channel, '')") if dialect is Dialect.POSTGRESQL else None
+            Prepared(text("SELECT pg_notify(:channel, '')"))
+            if dialect is Dialect.POSTGRESQL
+            else None
         )
+        self._put_version = Prepared(versions.insert())
+        self._put_commit = Prepared(commits.insert())
+        self._put_audit = Prepared(audit.insert())
+        self._count = Prepared(_COUNT)
 
     @property
-    def statements(self) -> Sequence[Executable]:
+    def statements(self) -> Sequence[ClauseElement]:
         """All that may be executed, for those who want to see them compiled."""
-        return [
-            *(self._put_object, self._delete_object, self._put_status, self._delete_status),
-            *(self._put_record, self._delete_record, self._put_words),
-            *(versions.insert(), commits.insert(), self._put_request, audit.insert()),
-            *(_COUNT, _FORGET),
-        ]
+        own = (each for each in vars(self).values() if isinstance(each, Prepared))
+        return [*(each.statement for each in own), _FORGET]
 
     async def write(self, batch: Batch) -> None:
         """Write everything and count it; the caller commits."""
-        run = _Runner(batch.connection)
-        await self._write_objects(batch, run)
-        await self._write_statuses(batch, run)
-        await self._write_records(batch, run)
-        await self._write_audit(batch, run)
+        work = [
+            *self._objects(batch),
+            *self._log(batch),
+            *self._statuses(batch),
+            *self._records(batch),
+            *self._audit(batch),
+            (self._count, [_counted(batch)]),
+        ]
+        if self._notify is not None:
+            work.append((self._notify, [{"channel": CHANNEL}]))
+        steps = [each.with_rows(batch.connection, rows) for each, rows in work if rows]
+        await run_all(batch.connection, steps)
+
+    def _objects(self, batch: Batch) -> Iterator[Work]:
+        gone = [key for key, stored in batch.objects.items() if stored is None]
+        yield self._delete_object, [_old(KEY, key) for key in gone]
+        yield self._put_object, [object_row(stored) for stored in batch.objects.values() if stored]
+
+    def _log(self, batch: Batch) -> Iterator[Work]:
         at = microseconds(batch.now)
-        await run.many(
+        rows: list[dict[str, Any]] = []
+        log: list[dict[str, Any]] = []
+        for commit in batch.commits:
+            own = [version_row(change, i) for i, change in enumerate(commit.changes)]
+            size = sum(len(row["spec"]) for row in own)
+            rows += own
+            log.append(
+                {"revision": commit.revision, "digest": commit.digest, "size": size, "at": at}
+            )
+        yield self._put_version, rows
+        yield self._put_commit, log
+        yield (
             self._put_request,
             [
                 {"id": id_, "revision": where.revision, "digest": where.digest, "at": at}
                 for id_, where in batch.requests.items()
             ],
         )
-        await batch.connection.execute(
-            _COUNT,
-            {
-                "new_revision": batch.position.revision,
-                "new_digest": batch.position.digest,
-                "new_sequence": batch.status_sequence,
-                "new_number": batch.audit_number,
-            },
-        )
-        if self._notify is not None:
-            await batch.connection.execute(self._notify, {"channel": CHANNEL})
 
-    async def _write_objects(self, batch: Batch, run: "_Runner") -> None:
-        gone = [key for key, stored in batch.objects.items() if stored is None]
-        await run.many(self._delete_object, [_old(KEY, key) for key in gone])
-        there = [object_row(stored) for stored in batch.objects.values() if stored]
-        await run.many(self._put_object, there)
-        rows: list[dict[str, Any]] = []
-        log: list[dict[str, Any]] = []
-        for commit in batch.commits:
-            versions_of = [version_row(each, i) for i, each in enumerate(commit.changes)]
-            rows += versions_of
-            log.append(
-                {
-                    "revision": commit.revision,
-                    "digest": commit.digest,
-                    "size": sum(len(row["spec"]) for row in versions_of),
-                    "at": microseconds(batch.now),
-                }
-            )
-        await run.many(versions.insert(), rows)
-        await run.many(commits.insert(), log)
-
-    async def _write_statuses(self, batch: Batch, run: "_Runner") -> None:
+    def _statuses(self, batch: Batch) -> Iterator[Work]:
         gone = [key for key, value in batch.statuses.items() if value is None]
-        await run.many(self._delete_status, [_old(KEY, key) for key in gone])
+        yield self._delete_status, [_old(KEY, key) for key in gone]
         rows = [
             {**key_row(key), "status": dump(value[1]), "sequence": value[0]}
             for key, value in batch.statuses.items()
             if value is not None
         ]
-        await run.many(self._put_status, rows)
+        yield self._put_status, rows
 
-    async def _write_records(self, batch: Batch, run: "_Runner") -> None:
+    def _records(self, batch: Batch) -> Iterator[Work]:
         gone = [where for where, value in batch.records.items() if value is None]
-        await run.many(self._delete_record, [_old(("space", "name"), where) for where in gone])
+        yield self._delete_record, [_old(("space", "name"), where) for where in gone]
         rows = [
             {"space": space, "name": name, "value": dump(value)}
             for (space, name), value in batch.records.items()
             if value is not None
         ]
-        await run.many(self._put_record, rows)
+        yield self._put_record, rows
 
-    async def _write_audit(self, batch: Batch, run: "_Runner") -> None:
-        await run.many(audit.insert(), [audit_row(*each) for each in batch.audits])
+    def _audit(self, batch: Batch) -> Iterator[Work]:
+        yield self._put_audit, [audit_row(*each) for each in batch.audits]
         words = [{"number": number, "words": words_of(record)} for number, record in batch.audits]
-        await run.many(self._put_words, words)
+        yield self._put_words, words
 
 
-class _Runner:
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def many(self, statement: Executable, rows: Rows) -> None:
-        if rows:
-            # One row goes as itself: executemany takes a slower road in every driver.
-            await self._connection.execute(statement, rows[0] if len(rows) == 1 else rows)
+def _counted(batch: Batch) -> dict[str, Any]:
+    return {
+        "new_revision": batch.position.revision,
+        "new_digest": batch.position.digest,
+        "new_sequence": batch.status_sequence,
+        "new_number": batch.audit_number,
+    }
 
 
 async def committed_requests(
@@ -188,7 +184,7 @@ def _old(names: Sequence[str], values: Key | tuple[str, str]) -> dict[str, str]:
 
 _COUNT: Final = (
     update(counter)
-    .where(counter.c.id == 1)
+    .where(counter.c.id == literal_column("1"))
     .values(
         revision=bindparam("new_revision"),
         digest=bindparam("new_digest"),

@@ -3,7 +3,18 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import FromClause
 
@@ -19,6 +30,7 @@ from shared.store.contract import (
     Stored,
 )
 from shared.store.mapping import change_of, load, stored_of
+from shared.store.prepared import Prepared
 from shared.store.tables import (
     KEY,
     OBJECT,
@@ -39,9 +51,9 @@ LOG_BYTES: Final = 4 << 20
 _WIDTH: Final = len(OBJECT)
 
 
-async def counters(connection: AsyncConnection, query: Any = None) -> Mapping[str, Any]:
+async def counters(connection: AsyncConnection, query: Prepared | None = None) -> dict[str, Any]:
     """Return the counter's row: incarnation, revision, digest, oldest, …"""
-    row = (await connection.execute(select(counter) if query is None else query)).mappings().first()
+    row = (await (query or _COUNTER).run(connection, {})).mappings().first()
     if row is None:
         raise HanseError("the store is damaged: it has no counter; restore it from a backup")
     return dict(row)
@@ -79,6 +91,9 @@ async def position_at(connection: AsyncConnection, at: Revision | None) -> Posit
 
 async def find(connection: AsyncConnection, key: Key, at: Revision | None = None) -> Stored | None:
     """Return the object now, or as of a revision."""
+    if at is None:
+        row = (await _FIND.run(connection, dict(zip(KEY, key, strict=True)))).first()
+        return stored_of(row, row[_WIDTH]) if row else None
     source = _source(at)
     query = _with_status(source).where(*(source.c[name] == key[i] for i, name in enumerate(KEY)))
     row = (await connection.execute(query)).first()
@@ -291,8 +306,7 @@ async def outdated(
 
 
 async def record_of(connection: AsyncConnection, space: str, name: str) -> JSON | None:
-    query = select(records.c.value).where(records.c.space == space, records.c.name == name)
-    value = (await connection.execute(query)).scalar()
+    value = (await _RECORD.run(connection, {"space": space, "name": name})).scalar()
     return None if value is None else load(value)
 
 
@@ -313,3 +327,14 @@ async def statuses_of(connection: AsyncConnection, keys: Sequence[Key]) -> dict[
         for row in await connection.execute(_with_status(objects).where(wanted)):
             found[Key(*row[:4])] = row[_WIDTH]
     return found
+
+
+_COUNTER: Final = Prepared(select(counter))
+_FIND: Final = Prepared(
+    _with_status(objects).where(*(objects.c[name] == bindparam(name) for name in KEY))
+)
+_RECORD: Final = Prepared(
+    select(records.c.value).where(
+        *(records.c[name] == bindparam(name) for name in ("space", "name"))
+    )
+)

@@ -11,7 +11,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.sql import Executable
+from sqlalchemy.sql import ClauseElement
 
 from shared.ids import Key, Revision
 from shared.store import compaction, flush, migrate, reading, search, watch
@@ -31,7 +31,7 @@ def database() -> Database:
     return Database(parse_url(URL))
 
 
-def statements() -> list[Executable]:
+def statements() -> list[ClauseElement]:
     """Return each shape of statement that the store executes there."""
     recent = reading._source(Revision(7))
     audit = search.audit_query(
@@ -44,6 +44,7 @@ def statements() -> list[Executable]:
     )
     return [
         *flush.Flush(Dialect.COCKROACHDB).statements,
+        *(each.statement for each in (reading._COUNTER, reading._FIND, reading._RECORD)),
         *(compaction.DROP, compaction.RAISE, audit, watch._statuses_after(3)),
         reading._with_status(objects).where(*reading.selected(objects, CHOSEN)),
         reading._with_status(recent).where(reading.behind(recent, WEB)).limit(5),
@@ -53,14 +54,14 @@ def statements() -> list[Executable]:
 
 
 @pytest.mark.parametrize("statement", statements(), ids=lambda each: str(each)[:50])
-def test_a_statement_compiles(database: Database, statement: Executable) -> None:
+def test_a_statement_compiles(database: Database, statement: ClauseElement) -> None:
     compiled = str(statement.compile(dialect=database._writer.dialect))
     assert "LOCK TABLE" not in compiled
     assert "COLLATE" not in compiled
 
 
 def test_the_first_statement_takes_the_lock_and_reads_the_counter(database: Database) -> None:
-    compiled = str(database.counter_for_update().compile(dialect=database._writer.dialect))
+    compiled = str(database.counter_for_update.statement.compile(dialect=database._writer.dialect))
     assert compiled.rstrip().endswith("FOR UPDATE")
     assert "FROM counter" in compiled
 
