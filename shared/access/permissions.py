@@ -110,7 +110,9 @@ ADMIN: Final = "admin"
 
 _READS: Final = frozenset(each for each in Permission if each.startswith("read:"))
 _ACCESS_KINDS: Final = ("Role", "RoleBinding", "User", "ServiceAccount", "Credential", "JoinToken")
-_ACCESS_WRITES: Final = frozenset(writing(kind) for kind in _ACCESS_KINDS)
+_ACCESS_WRITES: Final = frozenset(
+    writing(kind) for kind in (*_ACCESS_KINDS, "AdmissionRule", "AuthenticationPolicy")
+)
 _SENSITIVE_READS: Final = frozenset(
     {Permission.READ_AUDIT, *(reading(kind) for kind in _ACCESS_KINDS)}
 )
