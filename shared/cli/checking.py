@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.cli.repository import Named, Repository
+from shared.cli.repository import Named, Repository, Share
 from shared.errors import FieldError, Invalid
 from shared.ids import COMMON, FEDERATION, Key
 from shared.model.kinds import KINDS
@@ -27,7 +27,7 @@ class Report:
 def check_repository(repository: Repository, *, now: datetime) -> Report:
     """Return everything that is wrong with a repository, tests included."""
     errors = [*repository.faults]
-    errors += _errors(repository, federation_faults(repository.federation))
+    errors += _errors(repository, federation_faults(repository.federation), "federation")
     warnings: list[FieldError] = []
     for site in sorted({*repository.site_names(), *repository.sites}):
         inputs = repository.inputs(site, now=now)
@@ -36,9 +36,9 @@ def check_repository(repository: Repository, *, now: datetime) -> Report:
         if not _is_declared(repository, site):
             # Nobody knows what such a site inherits; that it is unknown was said already.
             faults = (fault for fault in faults if fault.refers is None)
-        errors += _errors(repository, faults)
+        errors += _errors(repository, faults, "federation", f"sites/{site}")
         warnings += _located(repository, site_warnings(inputs, planner))
-    errors += _errors(repository, _tests(repository))
+    errors += _errors(repository, _tests(repository), *repository.shares)
     return Report(_ordered(errors), _ordered(warnings))
 
 
@@ -49,9 +49,10 @@ def require_sound(repository: Repository, planner: SitePlanner) -> None:
     """
     inputs = planner.inputs
     errors = [*repository.faults_for(inputs.site)]
-    errors += _errors(repository, federation_faults(repository.federation))
+    errors += _errors(repository, federation_faults(repository.federation), "federation")
     if _is_declared(repository, inputs.site):
-        errors += _errors(repository, site_faults(inputs, planner))
+        folders = ("federation", f"sites/{inputs.site}")
+        errors += _errors(repository, site_faults(inputs, planner), *folders)
     if errors:
         _refuse(errors)
 
@@ -85,8 +86,10 @@ def _is_declared(repository: Repository, site: str) -> bool:
     return Key("Site", COMMON, FEDERATION, site) in repository.federation
 
 
-def _errors(repository: Repository, faults: Iterable[Fault]) -> Iterator[FieldError]:
-    return _located(repository, (each for each in faults if not _follows(repository, each)))
+def _errors(repository: Repository, faults: Iterable[Fault], *folders: str) -> Iterator[FieldError]:
+    """Yield faults but those that may follow from what couldn't be read in these folders."""
+    shares = [repository.shares[folder] for folder in folders if folder in repository.shares]
+    return _located(repository, (each for each in faults if not _follows(each, shares)))
 
 
 def _located(repository: Repository, faults: Iterable[Fault]) -> Iterator[FieldError]:
@@ -97,18 +100,21 @@ def _located(repository: Repository, faults: Iterable[Fault]) -> Iterator[FieldE
             yield FieldError(fault.path, fault.code, fault.message)
 
 
-def _follows(repository: Repository, fault: Fault) -> bool:
+def _follows(fault: Fault, shares: Iterable[Share]) -> bool:
     """Say whether a name may be unknown only because its document has faults of its own."""
-    if fault.refers is None:
+    refers = fault.refers
+    if refers is None:
         return False
-    if not repository.is_complete:
-        return True
-    return any(_explains(each, fault, fault.refers) for each in repository.unread)
+    return any(
+        not share.is_complete or any(_explains(each, fault, refers) for each in share.unread)
+        for share in shares
+    )
 
 
 def _explains(unread: Named, fault: Fault, refers: Reference) -> bool:
-    if unread.kind in ("Region", "Site"):
-        # Everything but the federation's own names may be inherited through it.
-        return fault.key is None or fault.key.scope != FEDERATION
     # A misspelt kind may have been meant to be any.
-    return unread.name == refers.name and (unread.kind == refers.kind or unread.kind not in KINDS)
+    if unread.name == refers.name and (unread.kind == refers.kind or unread.kind not in KINDS):
+        return True
+    # Whatever isn't the federation's own may be inherited through a region or a site.
+    is_global = fault.key is not None and fault.key.scope == FEDERATION
+    return unread.kind in ("Region", "Site") and not is_global

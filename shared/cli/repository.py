@@ -34,27 +34,31 @@ class Named(NamedTuple):
 
 @dataclass(slots=True)
 class Share:
-    """What one folder brings: federation/, tests/, or one site's."""
+    """What one folder brings: federation/, tests/, or one site's.
+
+    `unread` are objects whose documents have faults; if `is_complete` is false, there may be
+    more of them, which nobody could read.
+    """
 
     documents: list[Document] = field(default_factory=list)
     faults: list[FieldError] = field(default_factory=list)
+    unread: set[Named] = field(default_factory=set)
+    is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
     """A policy repository as it was read.
 
-    `tests` are the documents of tests/; federation/ may have more PolicyTests.  `unread` are
-    objects whose documents have faults; if `is_complete` is false, there may be more of them,
-    which nobody could read.
+    `tests` are the documents of tests/; federation/ may have more PolicyTests.  `shares` has
+    each folder's by its path: `federation`, `sites/NAME`, `tests`, and `sites` for what lies
+    there and belongs to no site.
     """
 
     federation: Documents
     sites: Mapping[str, Documents]
     tests: Documents
     shares: Mapping[str, Share]
-    unread: frozenset[Named]
-    is_complete: bool
     parsed: Mapping[tuple[str | None, int | None, Key], Parsed]
 
     @property
@@ -112,8 +116,6 @@ class _Reader:
         self._root = root
         self._shares: dict[str, Share] = {}
         self._parsed: dict[tuple[str | None, int | None, Key], Parsed] = {}
-        self._unread: set[Named] = set()
-        self._complete = True
 
     def read(self, folder: str, home: Home, *, tests_only: bool = False) -> None:
         """Read everything beneath one folder into its share."""
@@ -123,8 +125,8 @@ class _Reader:
             if reading is None:
                 continue
             share.faults.extend(reading.faults)
-            self._complete = self._complete and reading.is_complete
-            self._unread.update(_named(data) for data in reading.refused)
+            share.is_complete = share.is_complete and reading.is_complete
+            share.unread.update(_named(data) for data in reading.refused)
             for parsed in reading.documents:
                 self._place(parsed, home, share, tests_only=tests_only)
 
@@ -153,16 +155,15 @@ class _Reader:
             sites,
             Documents(self._shares.get("tests", Share()).documents),
             self._shares,
-            frozenset(self._unread),
-            self._complete,
             self._parsed,
         )
 
     def _check_sites(self, federation: Documents, sites: Mapping[str, Documents]) -> None:
+        above = self._shares.get("federation", Share())
         for name in sites:
             known = Key("Site", COMMON, FEDERATION, name) in federation
             # Where the federation couldn't be read whole, that is the fault to mend first.
-            if known or not self._complete or Named("Site", COMMON, name) in self._unread:
+            if known or not above.is_complete or Named("Site", COMMON, name) in above.unread:
                 continue
             sentence = f"there is no Site {_shown(name)} in federation/; declare it there"
             fault = _file_fault(f"sites/{name}", "unknown_site", sentence)
@@ -179,7 +180,7 @@ class _Reader:
             line = parsed.line_of("kind")
             fault = FieldError("kind", "wrong_home", sentence, file=parsed.file, line=line)
             share.faults.append(fault)
-            self._unread.add(_named(parsed.source.data))
+            share.unread.add(_named(parsed.source.data))
             return
         key = envelope.key(DEFAULT_SCOPE[home])
         labels = envelope.metadata.labels
@@ -227,7 +228,7 @@ class _Reader:
         )
 
     def _unreadable(self, path: str, exc: OSError, share: Share) -> None:
-        self._complete = False
+        share.is_complete = False
         sentence = f"this can't be read: {exc.strerror or exc}"
         share.faults.append(_file_fault(path, "unreadable", sentence))
 
@@ -256,8 +257,9 @@ def _is_ignored(name: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Return a file's name as text that every output can take."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return a file's name as text that every output, a terminal too, can take."""
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 
 def _file_fault(path: str, code: str, message: str) -> FieldError:

@@ -30,6 +30,7 @@ from shared.model.source import (
     Source,
     decode,
     parse_path,
+    quoted,
 )
 from shared.model.validation import Finding, describe, findings
 from shared.model.yaml_source import read_yaml, resolve_plain
@@ -164,7 +165,7 @@ def _envelope_of(source: Source, faults: Faults) -> Envelope[Any] | None:
 def _kind_findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     kind = data.get("kind")
     if isinstance(kind, str) and kind not in KINDS:
-        sentence = f'there is no kind "{kind[:80]}"{suggestion(kind, KINDS)}'
+        sentence = f"there is no kind {quoted(kind)}{suggestion(kind, KINDS)}"
         yield Finding(("kind",), "unknown_kind", sentence)
 
 
@@ -189,7 +190,7 @@ def _override_findings(data: Mapping[str, Any]) -> Iterator[Finding]:
     if not isinstance(name, str):
         return
     if name not in KINDS:
-        sentence = f'there is no kind "{name[:80]}"{suggestion(name, KINDS)}'
+        sentence = f"there is no kind {quoted(name)}{suggestion(name, KINDS)}"
         yield Finding(("spec", "target", "kind"), "unknown_kind", sentence)
     elif KINDS[name].inheritance is None:
         sentence = f"a {name} is not inherited, so that nothing can override it"

@@ -111,8 +111,13 @@ def path_text(path: Iterable[Part]) -> str:
         elif _PLAIN_KEY.fullmatch(part):
             text += f".{part}" if text else part
         else:
-            text += f"[{json.dumps(part[:80], ensure_ascii=False)}]"
+            text += f"[{quoted(part)}]"
     return text
+
+
+def quoted(text: str) -> str:
+    """Return a word of a document for a sentence: in quotes, on one line, shortened."""
+    return json.dumps(text[:80], ensure_ascii=False)
 
 
 def parse_path(text: str) -> Path:

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
 from shared.model.schema import Model, field_names_at, suggestion
-from shared.model.source import Path
+from shared.model.source import Path, quoted
 
 _PYDANTICS_OWN: Final = frozenset(get_args(ErrorType))
 _WANTED: Final = {
@@ -82,10 +82,9 @@ def _sentence(error: ErrorDetails, path: Path, model: Model) -> str:
     if kind == "missing":
         return f'the field "{path[-1]}" is missing; it must be given'
     if kind == "extra_forbidden":
-        name = str(path[-1])[:80]
-        return f'there is no field "{name}" here' + suggestion(
-            name, field_names_at(model, path[:-1])
-        )
+        name = str(path[-1])
+        hint = suggestion(name, field_names_at(model, path[:-1]))
+        return f"there is no field {quoted(name)} here{hint}"
     if value is None:
         return "null is no value here; leave the field out, or give it a value"
     if kind == "too_short":
@@ -115,7 +114,7 @@ def describe(value: Any) -> str:
         case int() | float():
             return f"the number {value}"
         case str():
-            return f'"{value[:80]}"'
+            return quoted(value)
         case list():
             return "a list"
         case _:
