@@ -1,5 +1,8 @@
-"""`python -m dsn` is `hanse dsn`."""
+"""`python -m dsn`, the same as `hanse dsn`."""
 
-from dsn.cli import commands
+import sys
 
-commands(prog_name="hanse dsn")
+from shared.cli.main import run
+
+if __name__ == "__main__":
+    sys.exit(run(["dsn", *sys.argv[1:]]))
