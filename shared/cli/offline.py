@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from shared.cli.live import ContextOption
 from shared.cli.output import Output, Plain
 
 REPOSITORIES = "Policy repositories"
@@ -16,7 +17,14 @@ REPOSITORIES = "Policy repositories"
 Repo = Annotated[
     Path, typer.Argument(help="A policy repository: federation/, sites/NAME/, tests/.")
 ]
-Site = Annotated[str, typer.Option("--site", "-s", help="The site whose view is asked for.")]
+RepoOrNone = Annotated[
+    Path | None,
+    typer.Argument(help="A policy repository; left out, the site itself is asked."),
+]
+Site = Annotated[
+    str | None,
+    typer.Option("--site", "-s", help="The site whose view is asked for; of a repository, needed."),
+]
 Node = Annotated[str | None, typer.Option("--node", "-n", help="The node whose view is asked for.")]
 Staged = Annotated[bool, typer.Option("--staged", help="Count staged policies as enforced.")]
 At = Annotated[
@@ -50,24 +58,35 @@ def validate(
 
 
 def resolve(
-    repo: Repo,
+    repo: RepoOrNone = None,
     *,
-    site: Site,
+    site: Site = None,
     node: Node = None,
     staged: Staged = False,
     at: At = None,
+    context: ContextOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the rules that a site, or one of its nodes, makes of policy."""
+    if repo is None:
+        _only_now(at)
+        from shared.cli.judging import SiteQuestion
+        from shared.cli.judging import resolve as ask
+        from shared.cli.session import run
+
+        run(ask(SiteQuestion(context, site, node, staged), output))
+        return
+    if site is None:
+        raise typer.BadParameter("say of which site of the repository: --site NAME")
     from shared.cli.resolving import run_resolve
 
     run_resolve(repo, site=site, node=node, staged=staged, at=at, form=output)
 
 
 def trace(
-    repo: Repo,
+    repo: RepoOrNone = None,
     *,
-    site: Site,
+    site: Site = None,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="ADDRESS", help="The flow's source.")
     ] = None,
@@ -93,21 +112,39 @@ def trace(
     node: Node = None,
     staged: Staged = False,
     at: At = None,
+    context: ContextOption = None,
     output: PlainOption = Plain.TABLE,
 ) -> None:
     """Say what becomes of a flow, by which rule, and why."""
+    given = (from_, to, service, source_port)
+    if flows is not None and any(value is not None for value in given):
+        raise typer.BadParameter("give either --flows, or --from, --to and --service")
+    if flows is None and (from_ is None or to is None or service is None):
+        raise typer.BadParameter("give --from, --to and --service, or --flows")
     from shared.cli.tracing import FlowArguments, Question, trace_flow, trace_flows
 
-    question = Question(repo, site, node, staged=staged, at=at, form=output)
-    given = (from_, to, service, source_port)
-    if flows is not None:
-        if any(value is not None for value in given):
-            raise typer.BadParameter("give either --flows, or --from, --to and --service")
-        trace_flows(question, flows)
+    flow = FlowArguments(from_ or "", to or "", service or "", source_port, tenant)
+    if repo is None:
+        _only_now(at)
+        from shared.cli import judging
+        from shared.cli.session import run
+
+        asked = judging.SiteQuestion(context, site, node, staged)
+        many = judging.trace_flows(asked, flows, output) if flows is not None else None
+        run(many or judging.trace_flow(asked, flow, output))
         return
-    if from_ is None or to is None or service is None:
-        raise typer.BadParameter("give --from, --to and --service, or --flows")
-    trace_flow(question, FlowArguments(from_, to, service, source_port, tenant))
+    if site is None:
+        raise typer.BadParameter("say of which site of the repository: --site NAME")
+    question = Question(repo, site, node, staged=staged, at=at, form=output)
+    if flows is not None:
+        trace_flows(question, flows)
+    else:
+        trace_flow(question, flow)
+
+
+def _only_now(at: str | None) -> None:
+    if at is not None:
+        raise typer.BadParameter("a site judges as of now; --at is for repositories")
 
 
 def policy_test(

@@ -12,7 +12,11 @@ def run_resolve(
 ) -> None:
     """Print the resolved rules in order of evaluation."""
     _, planner = sound_site(repo, site, at=moment(at))
-    answer = planner.plan(node, staged=staged).to_json()
+    print_answer(planner.plan(node, staged=staged).to_json(), form)
+
+
+def print_answer(answer: dict[str, Any], form: Output) -> None:
+    """Print what `resolve` found, on a repository or live."""
     if form in (Output.JSON, Output.YAML):
         print_data(answer, form)
     elif form is Output.NAME:

@@ -1,0 +1,351 @@
+"""A client of the FSM and of SDSPs, for the commands of `hanse` and for programs of one's own.
+
+    async with Client("https://fsm.example:8443", ca=Path("root.pem")) as client:
+        await client.login("admin", password)
+        async for site in client.list("Site", labels="env=prod"):
+            print(site.name, site.spec.get("region"))
+        policy = await client.get("SecurityPolicy", "three-tier")
+        await client.patch("SecurityPolicy", "three-tier", {"spec": {"priority": 50}},
+                           if_match=policy.revision)
+
+Every method raises the HanseError that the server's problem document names (NotFound, Forbidden,
+Invalid with `fields`, RevisionConflict, …), with the request's id in its notes, and Unreachable if
+there is no answer.  `shared/docs/client.md` tells more.
+"""
+
+import random
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+from shared.cli.answers import (
+    Applied,
+    AuditEntry,
+    Change,
+    Commit,
+    Delete,
+    Identity,
+    Object,
+    Put,
+    StatusChange,
+    Token,
+    moment_of,
+)
+from shared.cli.connection import Connection, Lost
+from shared.cli.kinds import find_kind
+from shared.cli.trust import person_context, read_roots, server_url
+from shared.clock import Clock, SystemClock
+from shared.http.peer import PeerClient, PeerLimits
+from shared.ids import COMMON, parse_name
+from shared.pki.authority import trust_domain_of
+from shared.pki.identity import SpiffeId
+
+API: Final = "/api/v1"
+_TRANSACTIONS: Final = f"{API}/transactions"
+_WATCH: Final = f"{API}/watch"
+MERGE_PATCH: Final = "application/merge-patch+json"
+
+
+class Client:
+    """One server, as one person.  Use as an async context manager, or call close()."""
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        ca: str | Path,
+        token: str | None = None,
+        identity: str | None = None,
+        limits: PeerLimits | None = None,
+        clock: Clock | None = None,
+        source: random.Random | None = None,
+    ) -> None:
+        """`server` is https://HOST:PORT; `ca` the file of the federation's root, or its PEM text.
+
+        `identity` is whom to expect there (`spiffe://hanse.example/fsm`); left out, it may be the
+        FSM or an SDSP whose certificate is made for HOST.  `source` scatters retries.
+        """
+        roots = read_roots(ca)
+        who = SpiffeId.parse(identity, trust_domain_of(roots[0])) if identity else None
+        self.server = server_url(server)
+        self.token = token
+        self._connection = Connection(
+            PeerClient(
+                [self.server],
+                tls=person_context(roots, identity=who),
+                token=lambda: self.token,
+                limits=limits,
+            ),
+            clock=clock or SystemClock(),
+            source=source or random.Random(),  # noqa: S311 - scatters retries, keeps no secret
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def login(self, username: str, password: str) -> Token:
+        """Trade a password for a token, which this client sends from then on."""
+        body = {"username": username, "password": password}
+        answer = (await self._connection.call("POST", f"{API}/login", body=body)).json()
+        token = Token(str(answer["accessToken"]), moment_of(answer.get("expiresAt")))
+        self.token = token.text
+        return token
+
+    async def whoami(self) -> Identity:
+        return Identity.of((await self._connection.call("GET", f"{API}/whoami")).json())
+
+    async def get(
+        self, kind: str, name: str, *, tenant: str = COMMON, scope: str | None = None
+    ) -> Object:
+        """Return one object; without `scope`, of the server's own: federation or site."""
+        path, params = _address(kind, name, tenant, scope)
+        return Object.of((await self._connection.call("GET", path, params=params)).json())
+
+    async def list(
+        self,
+        kind: str,
+        *,
+        tenant: str | None = None,
+        scope: str | None = None,
+        labels: str | None = None,
+        fields: str | None = None,
+        page: int = 500,
+    ) -> AsyncGenerator[Object, None]:
+        """Yield objects of all tenants and scopes, or of those given, as of one revision.
+
+        `labels` and `fields` are selectors as kubectl has them: `env=prod,!old`,
+        `spec.vlan=110`.  Pages are fetched as they are needed.
+        """
+        params = _params(
+            tenant=tenant, scope=scope, labelSelector=labels, fieldSelector=fields, limit=page
+        )
+        path = f"{API}/{find_kind(kind).plural}"
+        while True:
+            document = await self._connection.mapping("GET", path, params=params)
+            for each in document["items"]:
+                yield Object.of(each)
+            goes_on = document["metadata"].get("continue")
+            if goes_on is None:
+                return
+            params["continue"] = goes_on
+
+    async def put(
+        self,
+        document: Mapping[str, Any],
+        *,
+        if_match: int | None = None,
+        dry_run: bool = False,
+        force: bool = False,
+    ) -> Object:
+        """Create the object of a document, or replace it.
+
+        `if_match` is the revision that must still stand (RevisionConflict else), 0 if there must
+        be no such object yet.
+        """
+        applied = await self.transaction([Put(document, if_match)], dry_run=dry_run, force=force)
+        return applied.results[0].object
+
+    async def patch(
+        self,
+        kind: str,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        tenant: str = COMMON,
+        scope: str | None = None,
+        if_match: int | None = None,
+        dry_run: bool = False,
+        force: bool = False,
+    ) -> Object:
+        """Change an object by a JSON merge patch (RFC 7396): `{"spec": {"priority": 50}}`."""
+        path, params = _address(kind, name, tenant, scope)
+        params |= _options(dry_run=dry_run, force=force)
+        headers = {"Content-Type": MERGE_PATCH}
+        if if_match is not None:
+            headers["If-Match"] = f'"{if_match}"'
+        answer = await self._connection.write(
+            "PATCH", path, body=patch, params=params, headers=headers
+        )
+        return Object.of(answer.json())
+
+    async def delete(
+        self,
+        kind: str,
+        name: str,
+        *,
+        tenant: str = COMMON,
+        scope: str | None = None,
+        if_match: int | None = None,
+        dry_run: bool = False,
+        force: bool = False,
+    ) -> Object:
+        """Delete an object and return it as it last was."""
+        operation = Delete(find_kind(kind).name, parse_name(name), tenant, scope, if_match)
+        applied = await self.transaction([operation], dry_run=dry_run, force=force)
+        return applied.results[0].object
+
+    async def transaction(
+        self,
+        operations: Sequence[Put | Delete],
+        *,
+        dry_run: bool = False,
+        force: bool = False,
+        reason: str | None = None,
+    ) -> Applied:
+        """Write several objects in one revision, all or nothing.
+
+        Of an Invalid, a field's path begins with `operations[INDEX].object` (with a single
+        operation it may be the document's own).  `reason` is kept in the audit trail.
+        """
+        body: dict[str, Any] = {"operations": [each.to_json() for each in operations]}
+        if reason is not None:
+            body["reason"] = reason
+        params = _options(dry_run=dry_run, force=force)
+        answer = await self._connection.write(
+            "POST", f"{API}/transactions", body=body, params=params
+        )
+        return Applied.of(answer.json())
+
+    async def watch(
+        self,
+        kinds: Iterable[str] = (),
+        *,
+        after: int | None = None,
+        tenant: str | None = None,
+        labels: str | None = None,
+        on_lost: Lost | None = None,
+    ) -> AsyncGenerator[Commit, None]:
+        """Yield each later change once and in order, a commit at a time; it doesn't end.
+
+        `after` is a revision (of an object, a list or a commit); left out, from now.  A connection
+        that breaks is made anew from where it was; before the server was heard at all, that is
+        Unreachable.  RevisionCompacted means: the changes since then are forgotten; list again.
+        """
+        params = _params(kinds=_plurals(kinds), tenant=tenant, labelSelector=labels)
+        async for line in self._connection.follow(_WATCH, params, after, "revision", on_lost):
+            if line.get("type") == "commit":
+                yield Commit.of(line)
+
+    async def watch_status(
+        self,
+        kinds: Iterable[str] = (),
+        *,
+        after: int | None = None,
+        tenant: str | None = None,
+        on_lost: Lost | None = None,
+    ) -> AsyncGenerator[StatusChange, None]:
+        """Yield observed status as it changes, of each object the latest only.
+
+        `after` is a StatusChange's sequence; left out, the status of all objects comes first.
+        """
+        params = _params(kinds=_plurals(kinds), tenant=tenant, status="true")
+        async for line in self._connection.follow(_WATCH, params, after, "sequence", on_lost):
+            if line.get("type") == "status":
+                yield StatusChange(int(line["sequence"]), Object.of(line["object"]))
+
+    async def history(
+        self,
+        kind: str,
+        name: str,
+        *,
+        tenant: str = COMMON,
+        scope: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Change, None]:
+        """Yield an object's changes, latest first, also of one that was deleted."""
+        path, params = _address(kind, name, tenant, scope)
+        async for item in self._connection.backwards(f"{path}/history", params, limit, "revision"):
+            yield Change.of(item)
+
+    async def audit(
+        self,
+        *,
+        kind: str | None = None,
+        name: str | None = None,
+        tenant: str | None = None,
+        scope: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[AuditEntry, None]:
+        """Yield the audit trail, latest first; with `kind` and `name`, of one object."""
+        params = _params(
+            kind=find_kind(kind).name if kind else None,
+            name=name,
+            tenant=tenant,
+            scope=scope,
+            text=text,
+        )
+        async for item in self._connection.backwards(f"{API}/audit", params, limit, "number"):
+            yield AuditEntry.of(item)
+
+    async def status(self, site: str | None = None) -> dict[str, Any]:
+        """Return how the federation or the site stands; with `site`, the FSM tells of that one."""
+        path = f"{API}/status" if site is None else f"{API}/sites/{_segment(site)}/status"
+        return await self._connection.mapping("GET", path)
+
+    async def resolve(self, *, node: str | None = None, staged: bool = False) -> dict[str, Any]:
+        """Return the rules that a site, or one of its nodes, makes of policy.  Asks an SDSP."""
+        params = _params(node=node, staged="true" if staged else None)
+        return await self._connection.mapping("GET", f"{API}/resolve", params=params)
+
+    async def trace(
+        self, flow: Mapping[str, Any], *, node: str | None = None, staged: bool = False
+    ) -> dict[str, Any]:
+        """Judge a flow `{"from", "to", "protocol", "port", "sourcePort"}`.  Asks an SDSP."""
+        body = {**flow, "staged": staged, **({"node": node} if node else {})}
+        return await self._connection.mapping("POST", f"{API}/trace", body=body)
+
+    async def held(self) -> Sequence[Mapping[str, Any]]:
+        """Return what a site enforces still although the FSM has it no longer.  Asks an SDSP."""
+        items = (await self._connection.mapping("GET", f"{API}/held"))["items"]
+        return [*items]
+
+    async def drop_held(self, keys: Sequence[Mapping[str, str]], *, reason: str) -> int:
+        """Let held objects (`{"kind", "name", "tenant", "scope"}`) go, all or none.
+
+        Returns how many; `reason` is kept in the audit trail.
+        """
+        body = {"keys": [*keys], "reason": reason}
+        answer = (await self._connection.write("POST", f"{API}/held/drop", body=body)).json()
+        return int(answer["dropped"])
+
+    async def join_token(self, kind: str, name: str, *, replace: bool = False) -> Token:
+        """Return a new token for a Site (asks the FSM) or a Node (asks its SDSP) to join with."""
+        path = f"{API}/{find_kind(kind).plural}/{_segment(name)}/jointoken"
+        params = _params(replace="true" if replace else None)
+        answer = await self._connection.mapping("POST", path, body={}, params=params)
+        return Token(str(answer["token"]), moment_of(answer.get("expiresAt")))
+
+
+def _address(kind: str, name: str, tenant: str, scope: str | None) -> tuple[str, dict[str, str]]:
+    path = f"{API}/{find_kind(kind).plural}/{_segment(name)}"
+    return path, _params(tenant=None if tenant == COMMON else tenant, scope=scope)
+
+
+def _segment(name: str) -> str:
+    return quote(parse_name(name), safe="")
+
+
+def _plurals(kinds: Iterable[str]) -> str | None:
+    return ",".join(find_kind(kind).plural for kind in kinds) or None
+
+
+def _params(**values: object) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _options(*, dry_run: bool, force: bool) -> dict[str, str]:
+    return _params(dryRun="true" if dry_run else None, force="true" if force else None)

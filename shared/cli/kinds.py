@@ -1,0 +1,45 @@
+"""Kinds as people write them: `securitypolicies`, `SecurityPolicy`, `policy`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from shared.errors import Invalid
+from shared.model.kinds import KINDS, Kind
+from shared.model.schema import suggestion
+
+# Only those that need no explanation.
+_SHORT: Final[Mapping[str, str]] = {
+    "policy": "SecurityPolicy",
+    "policies": "SecurityPolicy",
+    "net": "Network",
+    "nets": "Network",
+    "svc": "Service",
+    "group": "NodeGroup",
+    "groups": "NodeGroup",
+}
+
+_WORDS: Final[Mapping[str, Kind]] = {
+    **{word: KINDS[name] for word, name in _SHORT.items()},
+    **{kind.plural: kind for kind in KINDS.values()},
+    **{name.lower(): kind for name, kind in KINDS.items()},
+}
+
+
+def find_kind(word: str) -> Kind:
+    """Return the kind of a name, plural or short name in any case; Invalid (`unknown_kind`)."""
+    kind = _WORDS.get(word.lower())
+    if kind is None:
+        hint = suggestion(word, [*KINDS, *(each.plural for each in KINDS.values())])
+        raise Invalid(
+            f"there is no kind {word[:80]!r}{hint or '; see hanse explain'}", code="unknown_kind"
+        )
+    return kind
+
+
+def kind_and_names(subject: str, names: Sequence[str]) -> tuple[Kind, list[str]]:
+    """Return what `KIND NAME…` or `KIND/NAME` means; Invalid (`invalid_arguments`) if no name."""
+    word, slash, name = subject.partition("/")
+    found = [*([name] if slash else []), *names]
+    if not found:
+        raise Invalid(f"say which {word}: give its name", code="invalid_arguments")
+    return find_kind(word), found

@@ -1,0 +1,489 @@
+"""The commands that ask a server: how they are called.
+
+What they do is imported when one runs, which keeps `hanse --help` quick.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.cli.output import Output
+
+SERVERS = "Servers"
+OBJECTS = "Objects"
+SITES = "Sites"
+
+ContextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        "-c",
+        envvar="HANSE_CONTEXT",
+        show_envvar=False,
+        metavar="NAME",
+        help="The context to use; left out, the current one (hanse context).",
+    ),
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="The form of the answer.")]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE|FOLDER|-",
+        help="Documents: a file, a folder with all in it, a policy repository, or - for stdin; "
+        "several if there are several.",
+    ),
+]
+Tenant = Annotated[
+    str, typer.Option("--tenant", "-t", help="The object's tenant.", show_default=True)
+]
+AnyTenant = Annotated[
+    str | None,
+    typer.Option("--tenant", "-t", help="Only of this tenant; of a named object: common."),
+]
+Scope = Annotated[
+    str | None,
+    typer.Option(
+        "--scope", help="federation, region/NAME, site, group/NAME or node/NAME; see hanse explain."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do everything but write.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Pass what a person with the permission may pass.")
+]
+Reason = Annotated[str | None, typer.Option("--reason", help="Kept in the audit trail.")]
+Subject = Annotated[
+    str, typer.Argument(metavar="KIND[/NAME]", help="A kind, its plural, or a kind with a name.")
+]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Objects' names.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--selector", "-l", metavar="LABELS", help="Only with labels: env=prod,tier in (web,db)."
+    ),
+]
+
+
+def login(
+    server: Annotated[str, typer.Argument(help="https://HOST:PORT of the FSM or of an SDSP.")],
+    *,
+    user: Annotated[str | None, typer.Option("--user", "-u", help="The account's name.")] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", metavar="FILE", help="The federation's root, PEM.")
+    ] = None,
+    fingerprint: Annotated[
+        str | None,
+        typer.Option("--fingerprint", metavar="SHA256", help="That of the federation's root."),
+    ] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            "--identity",
+            metavar="SPIFFE-ID",
+            help="Whom to expect there, such as spiffe://hanse.example/fsm; then the host's name "
+            "doesn't matter, as through a tunnel.",
+        ),
+    ] = None,
+    password_file: Annotated[
+        str | None,
+        typer.Option(
+            "--password-file",
+            metavar="FILE",
+            help="Read the password from its first line; - is stdin. Or set HANSE_PASSWORD.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The context's name; else fsm, or the site's.")
+    ] = None,
+) -> None:
+    """Log in to a server, and remember it as a context.
+
+    Of a server that isn't known yet, give --ca or --fingerprint; else its root's fingerprint is
+    shown, for you to compare with the one that the FSM showed when it was made.
+    """
+    import os
+
+    from shared.cli.logging_in import LoginArguments, log_in
+    from shared.cli.session import run
+
+    arguments = LoginArguments(server, user, ca, fingerprint, identity, password_file, name)
+    run(log_in(arguments, os.environ))
+
+
+def whoami(*, context: ContextOption = None, output: OutputOption = Output.TABLE) -> None:
+    """Say who one is to the server, and what one may do."""
+    from shared.cli.logging_in import print_identity
+    from shared.cli.session import run
+
+    run(print_identity(context, output))
+
+
+def context_list(ctx: typer.Context, *, output: OutputOption = Output.TABLE) -> None:
+    """List the servers that one has logged in to; the current one has a star."""
+    if ctx.invoked_subcommand is None:
+        from shared.cli.logging_in import list_contexts
+
+        list_contexts(output)
+
+
+def context_use(name: Annotated[str, typer.Argument(help="A context's name.")]) -> None:
+    """Make a context the current one."""
+    from shared.cli.logging_in import use_context
+
+    use_context(name)
+
+
+def context_delete(name: Annotated[str, typer.Argument(help="A context's name.")]) -> None:
+    """Forget a context and its token."""
+    from shared.cli.logging_in import delete_context
+
+    delete_context(name)
+
+
+def get(
+    subject: Annotated[
+        str, typer.Argument(metavar="KIND[,KIND...][/NAME]", help="Kinds, or one with a name.")
+    ],
+    names: Names = None,
+    *,
+    labels: Labels = None,
+    fields: Annotated[
+        str | None,
+        typer.Option("--field-selector", metavar="FIELDS", help="Only with fields: spec.vlan=110."),
+    ] = None,
+    tenant: AnyTenant = None,
+    scope: Scope = None,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show objects: all of a kind in every tenant and scope, or those named."""
+    from shared.cli.session import run
+    from shared.cli.showing import Wanted
+    from shared.cli.showing import get as show
+
+    run(show(context, Wanted(subject, names or (), tenant, scope, labels, fields), output))
+
+
+def describe(
+    subject: Subject,
+    names: Names = None,
+    *,
+    labels: Labels = None,
+    tenant: AnyTenant = None,
+    scope: Scope = None,
+    context: ContextOption = None,
+) -> None:
+    """Tell all that is known of objects, with their latest changes."""
+    from shared.cli.session import run
+    from shared.cli.showing import Wanted
+    from shared.cli.showing import describe as show
+
+    run(show(context, Wanted(subject, names or (), tenant, scope, labels)))
+
+
+def apply(
+    files: Files = None,
+    *,
+    dry_run: DryRun = False,
+    force: Force = False,
+    reason: Reason = None,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Create or replace every object of some documents, in one revision: all or nothing.
+
+    Of a policy repository, federation/ goes to the FSM and sites/NAME/ to that site's SDSP. A
+    document with metadata.revision only replaces that revision.
+    """
+    from shared.cli.applying import WriteArguments
+    from shared.cli.applying import apply as write
+    from shared.cli.session import run
+
+    how = WriteArguments(dry_run, force, reason, output)
+    run(write(context, _given(files), how))
+
+
+def diff(files: Files = None, *, context: ContextOption = None) -> None:
+    """Show what an apply would change; exit with 1 if it would change anything."""
+    from shared.cli.differing import diff as compare
+    from shared.cli.session import run
+
+    raise typer.Exit(int(run(compare(context, _given(files)))))
+
+
+def delete(
+    subject: Annotated[
+        str | None, typer.Argument(metavar="[KIND[/NAME]]", help="A kind, or one with a name.")
+    ] = None,
+    names: Names = None,
+    *,
+    files: Files = None,
+    tenant: Tenant = "common",
+    scope: Scope = None,
+    dry_run: DryRun = False,
+    force: Force = False,
+    reason: Reason = None,
+    ignore_not_found: Annotated[
+        bool, typer.Option("--ignore-not-found", help="What isn't there is no error.")
+    ] = False,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Delete objects by name or by documents, in one revision: all or nothing."""
+    from shared.cli.applying import Names as NamesOf
+    from shared.cli.applying import WriteArguments, delete_files, delete_names
+    from shared.cli.kinds import kind_and_names
+    from shared.cli.session import run
+
+    how = WriteArguments(dry_run, force, reason, output)
+    if (subject is None) == (not files):
+        raise typer.BadParameter("give either KIND NAME, or -f FILE")
+    if subject is None:
+        run(delete_files(context, _given(files), how, ignore_absent=ignore_not_found))
+        return
+    kind, found = kind_and_names(subject, names or ())
+    wanted = NamesOf(kind.name, found, tenant, scope)
+    run(delete_names(context, wanted, how, ignore_absent=ignore_not_found))
+
+
+def watch(
+    kinds: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND]...", help="Kinds; left out, all.")
+    ] = None,
+    *,
+    labels: Labels = None,
+    tenant: AnyTenant = None,
+    after: Annotated[
+        int | None,
+        typer.Option("--after", min=0, help="Begin behind this revision; left out, now."),
+    ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Watch what is observed, not what people wrote.")
+    ] = False,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print changes as they happen, until Ctrl-C; with -o json one a line."""
+    from shared.cli.session import run
+    from shared.cli.watching import WatchArguments
+    from shared.cli.watching import watch as follow
+
+    if status and labels:
+        raise typer.BadParameter("status has no labels; leave -l out")
+    run(follow(context, WatchArguments(kinds or (), tenant, labels, after, status), output))
+
+
+def history(
+    subject: Subject,
+    names: Names = None,
+    *,
+    tenant: Tenant = "common",
+    scope: Scope = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many changes.")] = 20,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show who changed an object, when, and what; also of one that was deleted."""
+    from shared.cli.kinds import kind_and_names
+    from shared.cli.session import run
+    from shared.cli.trails import history as show
+    from shared.ids import Key
+
+    kind, found = kind_and_names(subject, names or ())
+    if len(found) != 1:
+        raise typer.BadParameter("give one name")
+    key = Key(kind.name, tenant, scope or "", found[0])
+    run(show(context, key, limit=limit, form=output))
+
+
+def audit(
+    subject: Annotated[
+        str | None, typer.Argument(metavar="[KIND[/NAME]]", help="With a name: only this object.")
+    ] = None,
+    names: Names = None,
+    *,
+    tenant: AnyTenant = None,
+    scope: Scope = None,
+    text: Annotated[str | None, typer.Option("--text", help="Words that an entry has.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many entries.")] = 50,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show the audit trail, latest first."""
+    from shared.cli.kinds import kind_and_names
+    from shared.cli.session import run
+    from shared.cli.trails import AuditWanted
+    from shared.cli.trails import audit as show
+
+    found: tuple[str, str] | None = None
+    if subject is not None:
+        kind, given = kind_and_names(subject, names or ())
+        if len(given) != 1:
+            raise typer.BadParameter("give one name")
+        found = kind.name, given[0]
+    run(show(context, AuditWanted(found, tenant, scope, text, limit), output))
+
+
+def status(
+    site: Annotated[
+        str | None, typer.Argument(metavar="[SITE]", help="Only this site, as the FSM sees it.")
+    ] = None,
+    *,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show which policy runs where, which generation of it, and why not."""
+    from shared.cli.session import run
+    from shared.cli.standing import status as show
+
+    run(show(context, site, output))
+
+
+def sites_list(
+    ctx: typer.Context, *, context: ContextOption = None, output: OutputOption = Output.TABLE
+) -> None:
+    """List the sites and how each stands."""
+    if ctx.invoked_subcommand is None:
+        from shared.cli.session import run
+        from shared.cli.standing import sites
+
+        run(sites(context, output))
+
+
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Revoke the live certificate when the new one joins.")
+]
+
+
+def sites_token(
+    name: Annotated[str, typer.Argument(help="The site's name.")],
+    *,
+    replace: Replace = False,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print a token with which the site's SDSP may join, once and within the hour."""
+    from shared.cli.session import run
+    from shared.cli.standing import give_token
+
+    run(give_token(context, "Site", name, output, replace=replace))
+
+
+def nodes_list(
+    ctx: typer.Context, *, context: ContextOption = None, output: OutputOption = Output.TABLE
+) -> None:
+    """List a site's nodes and how each stands."""
+    if ctx.invoked_subcommand is None:
+        from shared.cli.session import run
+        from shared.cli.standing import nodes
+
+        run(nodes(context, output))
+
+
+def nodes_token(
+    name: Annotated[str, typer.Argument(help="The node's name.")],
+    *,
+    replace: Replace = False,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print a token with which the node may join, once and within the hour."""
+    from shared.cli.session import run
+    from shared.cli.standing import give_token
+
+    run(give_token(context, "Node", name, output, replace=replace))
+
+
+NodeName = Annotated[str, typer.Argument(help="The node's name.")]
+
+
+def nodes_admit(name: NodeName, *, context: ContextOption = None) -> None:
+    """Let a node that has joined enforce."""
+    from shared.cli.session import run
+    from shared.cli.standing import admit
+
+    run(admit(context, name, admission="admitted"))
+
+
+def nodes_refuse(name: NodeName, *, context: ContextOption = None) -> None:
+    """Put a node out: it gets no configuration any more."""
+    from shared.cli.session import run
+    from shared.cli.standing import admit
+
+    run(admit(context, name, admission="refused"))
+
+
+def held_list(
+    ctx: typer.Context, *, context: ContextOption = None, output: OutputOption = Output.TABLE
+) -> None:
+    """List what a site enforces still although the FSM has it no longer."""
+    if ctx.invoked_subcommand is None:
+        from shared.cli.session import run
+        from shared.cli.standing import held
+
+        run(held(context, output))
+
+
+def held_drop(
+    subject: Annotated[
+        str | None, typer.Argument(metavar="[KIND[/NAME]]", help="What is let go.")
+    ] = None,
+    names: Names = None,
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Kept in the audit trail.")],
+    every: Annotated[bool, typer.Option("--all", help="Let all go that is held.")] = False,
+    tenant: Tenant = "common",
+    scope: Scope = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    context: ContextOption = None,
+) -> None:
+    """Let held objects go: they are enforced no longer."""
+    from shared.cli.kinds import kind_and_names
+    from shared.cli.session import run
+    from shared.cli.standing import drop_held
+
+    if (subject is None) != every:
+        raise typer.BadParameter("give either KIND NAME, or --all")
+    wanted = None
+    if subject is not None:
+        kind, found = kind_and_names(subject, names or ())
+        if len(found) != 1:
+            raise typer.BadParameter("give one name")
+        wanted = {"kind": kind.name, "name": found[0], "tenant": tenant}
+        wanted |= {"scope": scope} if scope else {}
+    run(drop_held(context, wanted, reason=reason, confirmed=yes))
+
+
+def _given(files: list[str] | None) -> list[str]:
+    if not files:
+        raise typer.BadParameter("say which documents: -f FILE")
+    return files
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command(rich_help_panel=SERVERS)(login)
+    app.command(rich_help_panel=SERVERS)(whoami)
+    contexts = typer.Typer(invoke_without_command=True, callback=context_list)
+    contexts.command("use")(context_use)
+    contexts.command("delete")(context_delete)
+    app.add_typer(contexts, name="context", rich_help_panel=SERVERS)
+    for command in (get, describe, apply, diff, delete, watch, history, audit):
+        app.command(rich_help_panel=OBJECTS)(command)
+    app.command(rich_help_panel=SITES)(status)
+    groups = (
+        ("sites", sites_list, {"token": sites_token}),
+        (
+            "nodes",
+            nodes_list,
+            {"token": nodes_token, "admit": nodes_admit, "refuse": nodes_refuse},
+        ),
+        ("held", held_list, {"drop": held_drop}),
+    )
+    for name, callback, commands in groups:
+        group = typer.Typer(invoke_without_command=True, callback=callback)
+        for each, function in commands.items():
+            group.command(each)(function)
+        app.add_typer(group, name=name, rich_help_panel=SITES)

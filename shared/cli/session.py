@@ -1,0 +1,117 @@
+"""What every live command does around its work: find the context, call, and say what went wrong.
+
+Exit statuses are those of shared.cli.main; a server that can't answer now (503, 507, 429) counts
+as one that could not be reached (3), a login that has ended as wrong use (2): log in again.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import typer
+from rich.markup import escape
+
+from shared.cli.client import Client
+from shared.cli.contexts import Context, ContextsFile
+from shared.cli.output import console, print_faults
+from shared.errors import HanseError, NotFound, TooManyRequests, Unauthenticated, Unavailable
+
+WRONG: Final = 2
+UNREACHABLE: Final = 3
+INTERRUPTED: Final = 130
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A command's client, and the context that it was made of."""
+
+    client: Client
+    context: Context
+
+    @property
+    def site(self) -> str | None:
+        """The site that answers; None if it is the FSM."""
+        return self.context.site
+
+    @property
+    def default_scope(self) -> str:
+        """The scope of documents that name none."""
+        return "federation" if self.site is None else "site"
+
+    def require_site(self, what: str) -> str:
+        """Return the site; NotFound (`asks_a_site`) if the context is the FSM's."""
+        if self.site is None:
+            raise NotFound(
+                f"{what} asks a site, and context {self.context.name} is the FSM's: "
+                "log in to the site's SDSP, or choose its context with --context",
+                code="asks_a_site",
+            )
+        return self.site
+
+    def require_fsm(self, what: str) -> None:
+        """NotFound (`asks_the_fsm`) if the context is a site's."""
+        if self.site is not None:
+            raise NotFound(
+                f"{what} asks the FSM, and context {self.context.name} is site {self.site}'s: "
+                "choose the FSM's with --context",
+                code="asks_the_fsm",
+            )
+
+
+@asynccontextmanager
+async def session(name: str | None, *, site: str | None = None) -> AsyncIterator[Session]:
+    """Open a session of a context: the one named, else that of `site`, else the current one."""
+    saved = ContextsFile.of(os.environ).load()
+    context = saved.of_site(site) if name is None and site is not None else saved.find(name)
+    if context.token is None:
+        raise _log_in_again("you are not logged in", context)
+    async with client_of(context) as client:
+        try:
+            yield Session(client, context)
+        except Unauthenticated as exc:
+            again = _log_in_again(exc.message, context, code=exc.code)
+            for note in getattr(exc, "__notes__", ()):
+                again.add_note(note)
+            raise again from exc
+
+
+def client_of(context: Context) -> Client:
+    return Client(context.server, ca=context.ca, token=context.token, identity=context.identity)
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command's work; typer.Exit with the status of what went wrong, once it is told."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt as exc:
+        raise typer.Exit(INTERRUPTED) from exc
+    except HanseError as exc:
+        print_problem(exc)
+        later = isinstance(exc, Unavailable | TooManyRequests)
+        raise typer.Exit(UNREACHABLE if later else WRONG) from exc
+
+
+def print_problem(error: HanseError) -> None:
+    """Print an error to stderr: sentence and code, each field, and the notes (the request's id)."""
+    to = console(stderr=True)
+    code = f" ({error.code})" if error.code else ""
+    to.print(f"[bold red]error:[/] {escape(error.message + code)}", soft_wrap=True)
+    print_faults(error.fields, label=None)
+    for note in getattr(error, "__notes__", ()):
+        to.print(escape(note), soft_wrap=True)
+
+
+def print_note(text: str) -> None:
+    """Print what isn't part of the answer to stderr."""
+    console(stderr=True).print(escape(text), soft_wrap=True)
+
+
+def _log_in_again(reason: str, context: Context, *, code: str = "not_logged_in") -> HanseError:
+    reason = reason.removesuffix("; log in again")
+    command = f"hanse login {context.server} --name {context.name}"
+    return Unauthenticated(f"{reason}; log in again: {command}", code=code)
