@@ -213,9 +213,8 @@ class Placed(NamedTuple):
         return TIERS.index(self.tier), depth, priority, self.tenant, self.name
 
 
-def policies_in_force(asking: Asking) -> list[Placed]:
-    """Return the policies of the view, in order of evaluation."""
-    outwards = global_chain(asking)
+def existing(asking: Asking, kind: str) -> tuple[Found, Found]:
+    """Return the inherited and the site's own policies of a kind that exist in the view."""
     site_labels = labels_of(site_document(asking))
 
     def exists(spec: dict[str, Any]) -> bool:
@@ -227,14 +226,49 @@ def policies_in_force(asking: Asking) -> list[Placed]:
 
     inherited = [
         (scope, each)
-        for scope, each in global_documents(asking.world, "SecurityPolicy")
-        if scope in outwards and exists(each["spec"])
+        for scope, each in global_documents(asking.world, kind)
+        if scope in global_chain(asking) and exists(each["spec"])
     ]
     own = [
         (scope, each)
-        for scope, each in local_documents(asking.world, asking.site, "SecurityPolicy")
+        for scope, each in local_documents(asking.world, asking.site, kind)
         if scope in local_chain(asking) and exists(each["spec"])
     ]
+    return inherited, own
+
+
+def settings_in_force(asking: Asking, kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return, by name, the scope and spec of the settings of a kind in force in the view.
+
+    "Documents of settings ... resolve the same way and carry `enforcement` as well: an inherited
+    `mandatory` one wins over any nearer one."
+    """
+    inherited, own = existing(asking, kind)
+    found = {}
+    for name in {name_of(each) for _, each in inherited + own}:
+        above = of_name(inherited, "common", name)
+        mandatory = [
+            pair for pair in above if pair[1]["spec"].get("enforcement", "default") == "mandatory"
+        ]
+        here = nearest(local_chain(asking), of_name(own, "common", name))
+        winner = nearest(global_chain(asking)[::-1], mandatory) or nearest(
+            global_chain(asking), above
+        )
+        if winner is None or (here is not None and not mandatory):
+            assert here is not None
+            found[name] = here[0], here[1]["spec"]
+            continue
+        exception = override_of(asking, kind, "common", name)
+        found[name] = (
+            (winner[0], winner[1]["spec"]) if exception is None else ("override", exception)
+        )
+    return found
+
+
+def policies_in_force(asking: Asking) -> list[Placed]:
+    """Return the policies of the view, in order of evaluation."""
+    outwards = global_chain(asking)
+    inherited, own = existing(asking, "SecurityPolicy")
     placed = []
     for tenant, name in {(tenant_of(each), name_of(each)) for _, each in inherited + own}:
         # "for one kind, tenant and name, the nearest definition wins whole, along the chain"

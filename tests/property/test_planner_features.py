@@ -8,7 +8,7 @@ from tests.property.features import FEATURES, features
 from tests.property.generators import rolled_world, worlds
 from tests.property.oracle_inheritance import World
 
-WORLDS = 80
+WORLDS = 60
 
 
 def test_every_feature_of_the_contract_is_exercised() -> None:
