@@ -162,8 +162,8 @@ class Hub:
             self._watchers.discard(watcher)
 
     async def _join(self, site: str, at: wire.Position) -> Watcher:
-        if at.incarnation == self.position.incarnation:
-            await self.reach(at.revision)
+        if at.incarnation == self.position.incarnation and at.revision > self.position.revision:
+            await self._catch_up(at.revision)
         view = self.view(site)
         if at.view != view.digest:
             raise Gone("what decides the site's content has changed; list again", code=VIEW_CHANGED)
@@ -195,17 +195,21 @@ class Hub:
             if at.digest != now.digest:
                 raise _diverged("its history is another one")
             return None
-        try:
-            position, selected = await self.selected_at(at.revision, site)
-        except Invalid as exc:
-            raise _diverged(f"the store has not reached revision {at.revision}") from exc
-        if at.revision > self.position.revision:
-            raise Unavailable("this FSM process is behind the store; try again")
+        position, selected = await self.selected_at(at.revision, site)
         if position.digest != at.digest:
             raise _diverged("its history is another one")
         if position.view != at.view:
             raise Gone("the copy was made under another view; list again", code=VIEW_CHANGED)
         return selected
+
+    async def _catch_up(self, revision: int) -> None:
+        """Wait for a revision that another process may have committed, and served already."""
+        try:
+            await self._worlds.at(Revision(revision), like=self._world)
+        except Invalid as exc:
+            raise _diverged(f"the store has not reached revision {revision}") from exc
+        if not await self.reach(revision):
+            raise Unavailable("this FSM process is behind the store; try again")
 
     async def reach(self, revision: int) -> bool:
         """Wait a while for a revision that the store may have and the hub not yet.
