@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 from sqlalchemy import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement
@@ -51,14 +52,15 @@ def _arguments(values: Values, order: Sequence[str] | None) -> Any:
 
 
 async def run_all(connection: AsyncConnection, steps: Sequence[Step]) -> None:
-    """Execute each statement for each of its rows, in as few trips to the database as it takes."""
+    """Execute each statement for each of its rows, in one trip to the database."""
     raw = (await connection.get_raw_connection()).driver_connection
     if isinstance(raw, OneHopConnection):
         await raw.hop(_run_all, steps)
         return
-    for sql, arguments in steps:
-        # One row goes as itself: executemany takes a slower road.
-        await connection.exec_driver_sql(sql, arguments[0] if len(arguments) == 1 else arguments)
+    assert isinstance(raw, psycopg.AsyncConnection)
+    async with raw.pipeline(), raw.cursor() as cursor:
+        for sql, arguments in steps:
+            await cursor.executemany(sql, arguments)
 
 
 def _run_all(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
