@@ -1,8 +1,12 @@
-"""Run `nft`, in a process of its own: a parser of root's input is kept out of the agent."""
+"""Run `nft`, in a process of its own: a parser of root's input is kept out of the agent.
 
-import asyncio
+These calls block; the data plane makes them in a thread of its own, and the process runs in that
+thread's network namespace.
+"""
+
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,32 +19,46 @@ _PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin",
 
 _DETAIL: Final = 2000
 _ABSENT: Final = "Error: No such file or directory"
-_NO_ACCESS: Final = ("Operation not permitted", "Cannot open network namespace")
+_NO_ACCESS: Final = "Operation not permitted"
 
 
 class Nft:
-    """Loads batches and lists tables, inside a named network namespace if one is given."""
+    """Loads batches and lists tables of the calling thread's network namespace."""
 
-    def __init__(self, *, namespace: str | None, timeout: float) -> None:
-        """A run that takes longer than `timeout` seconds is killed and counts as refused."""
-        self._command = ["ip", "netns", "exec", namespace] if namespace else []
+    def __init__(self, *, timeout: float) -> None:
+        """A run that takes longer than `timeout` seconds is killed."""
         self._timeout = timeout
 
-    async def load(self, commands: Sequence[dict[str, Any]]) -> None:
-        """Run a batch as one transaction.  Refused, if nft or the kernel doesn't take it."""
-        status, _, errors = await self._run(
-            "-f", "-", stdin=orjson.dumps({"nftables": list(commands)})
-        )
-        if status != 0 and any(each in errors for each in _NO_ACCESS):
+    def load(self, commands: Sequence[dict[str, Any]]) -> None:
+        """Run a batch as one transaction.
+
+        Refused, if nft or the kernel doesn't take it; NoDataPlane, if it may not be asked.
+        """
+        status, _, errors = self._run("-f", "-", given=orjson.dumps({"nftables": list(commands)}))
+        if status != 0 and _NO_ACCESS in errors:
             raise NoDataPlane("nft may not write rules here; run as root", detail=errors)
         if status != 0:
             raise Refused(
                 "nft did not take the rules; those before are still enforced", detail=errors
             )
 
-    async def list_table(self, name: str) -> list[dict[str, Any]] | None:
+    def list_table(self, name: str) -> list[dict[str, Any]] | None:
         """Return the objects of a table as nft lists them, None if there is no such table."""
-        status, output, errors = await self._run("-n", "list", "table", "inet", name)
+        return self._list("-n", "list", "table", "inet", name)
+
+    def list_counters(self, table: str) -> list[dict[str, Any]]:
+        """Return the counters of a table, none if there is no such table."""
+        objects = self._list("list", "counters", "table", "inet", table) or []
+        return [each["counter"] for each in objects if "counter" in each]
+
+    def list_set(self, table: str, name: str) -> list[Any]:
+        """Return the elements of a set, none if there is no such set."""
+        objects = self._list("-n", "list", "set", "inet", table, name) or []
+        sets = [each["set"] for each in objects if "set" in each]
+        return [element for each in sets for element in each.get("elem", ())]
+
+    def _list(self, *arguments: str) -> list[dict[str, Any]] | None:
+        status, output, errors = self._run(*arguments)
         if status == 0:
             objects: list[dict[str, Any]] = orjson.loads(output)["nftables"]
             return objects
@@ -48,50 +66,21 @@ class Nft:
             return None
         raise NoDataPlane("nft can't list what is enforced", detail=errors)
 
-    async def list_counters(self, table: str) -> list[dict[str, Any]]:
-        """Return the counters of a table, none if there is no such table."""
-        status, output, errors = await self._run("list", "counters", "table", "inet", table)
-        if status == 0:
-            objects: list[dict[str, Any]] = orjson.loads(output)["nftables"]
-            return [each["counter"] for each in objects if "counter" in each]
-        if _ABSENT in errors:
-            return []
-        raise NoDataPlane("nft can't list the counters", detail=errors)
-
-    async def list_set(self, table: str, name: str) -> list[Any]:
-        """Return the elements of a set, none if there is no such set."""
-        status, output, errors = await self._run("-n", "list", "set", "inet", table, name)
-        if status == 0:
-            objects: list[dict[str, Any]] = orjson.loads(output)["nftables"]
-            return [
-                element
-                for each in objects
-                if "set" in each
-                for element in each["set"].get("elem", ())
-            ]
-        if _ABSENT in errors:
-            return []
-        raise NoDataPlane("nft can't list what it remembers", detail=errors)
-
-    async def _run(self, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
-        command = [*self._command, "nft", "-j", *arguments]
-        found = shutil.which(command[0], path=_PATH)
-        if found is None:
-            raise NoDataPlane(f"there is no program {command[0]!r}; install nftables and iproute2")
-        process = await asyncio.create_subprocess_exec(
-            found,
-            *command[1:],
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    def _run(self, *arguments: str, given: bytes | None = None) -> tuple[int, bytes, str]:
+        program = shutil.which("nft", path=_PATH)
+        if program is None:
+            raise NoDataPlane("there is no program nft; install nftables")
         try:
-            async with asyncio.timeout(self._timeout):
-                output, errors = await process.communicate(stdin)
-        except TimeoutError:
+            done = subprocess.run(  # noqa: S603 - our own words; what people wrote goes in as data
+                [program, "-j", *arguments],
+                input=given,
+                stdin=subprocess.DEVNULL if given is None else None,
+                capture_output=True,
+                timeout=self._timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
             raise Refused(f"nft took longer than {self._timeout:g} s and was stopped") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return process.returncode or 0, output, errors.decode(errors="replace")[:_DETAIL]
+        except OSError as exc:
+            raise NoDataPlane(f"nft can't be run: {exc.strerror}") from exc
+        return done.returncode, done.stdout, done.stderr.decode(errors="replace")[:_DETAIL]

@@ -63,12 +63,12 @@ class NftablesDataPlane:
         """
         self._table = table
         self._layout = layout or Layout(log_group=LOG_GROUP)
-        self._nft = Nft(namespace=namespace, timeout=timeout)
+        self._nft = Nft(timeout=timeout)
         self._turn = asyncio.Lock()
         # What is known to stand in the kernel, with its hash; None if it has to be looked up.
         self._standing: tuple[Table, str] | None = None
-        # Sockets belong to the namespace of the thread that opens them; long lists are parsed
-        # here as well, so that the loop stays free.
+        # Sockets and processes belong to the namespace of the thread that makes them.  Long lists
+        # are worked through here as well, so that the loop stays free.
         self._thread = ThreadPoolExecutor(
             1,
             thread_name_prefix="dataplane",
@@ -98,7 +98,7 @@ class NftablesDataPlane:
 
     async def counters(self) -> Mapping[str, Count]:
         async with self._turn:
-            listed = await self._nft.list_counters(self._table)
+            listed = await self._in_thread(self._nft.list_counters, self._table)
         return {
             _OWN_COUNTERS.get(name) or name.removeprefix(RULE_COUNTER): Count(
                 each["packets"], each["bytes"]
@@ -124,7 +124,7 @@ class NftablesDataPlane:
     async def clear(self) -> None:
         async with self._turn:
             self._standing = None
-            await self._nft.load(batch.remove(self._table))
+            await self._in_thread(self._nft.load, batch.remove(self._table))
 
     async def close(self) -> None:
         self._thread.shutdown(wait=False)
@@ -135,7 +135,7 @@ class NftablesDataPlane:
         if not commands:
             return True
         try:
-            await self._nft.load(commands)
+            await self._in_thread(self._nft.load, commands)
         except Refused as exc:
             log.info("change did not fit, replacing the table", extra={"detail": exc.detail})
             return False
@@ -143,10 +143,12 @@ class NftablesDataPlane:
 
     async def _replace(self, want: Table) -> None:
         have = await self._listing()
-        await self._nft.load(await self._in_thread(batch.replace, self._table, have, want))
+        await self._in_thread(
+            self._nft.load, await self._in_thread(batch.replace, self._table, have, want)
+        )
 
     async def _listing(self) -> Listing | None:
-        objects = await self._nft.list_table(self._table)
+        objects = await self._in_thread(self._nft.list_table, self._table)
         return None if objects is None else await self._in_thread(parse_listing, objects)
 
     async def _remember(self, family: Family, denied: Iterable[Entry]) -> None:
@@ -160,8 +162,9 @@ class NftablesDataPlane:
             if not each:
                 continue
             try:
-                await self._nft.load(
-                    batch.remember_ended(self._table, ended_set(family), each, seconds)
+                await self._in_thread(
+                    self._nft.load,
+                    batch.remember_ended(self._table, ended_set(family), each, seconds),
                 )
             except Refused as exc:
                 # They are ended all the same; their later packets are judged by the rules alone.
@@ -174,13 +177,13 @@ class NftablesDataPlane:
         name = ended_set(family)
         keys = [
             key
-            for element in await self._nft.list_set(self._table, name)
+            for element in await self._in_thread(self._nft.list_set, self._table, name)
             if _is_allowed(judge, _ended_key(family, key := _listed_key(element)))
         ]
         if not keys:
             return
         try:
-            await self._nft.load(batch.forget_ended(self._table, name, keys))
+            await self._in_thread(self._nft.load, batch.forget_ended(self._table, name, keys))
         except Refused as exc:
             # One of them timed out meanwhile; the next generation tries again.
             log.info("ended connections stay remembered", extra={"detail": exc.detail})

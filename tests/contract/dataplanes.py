@@ -24,7 +24,6 @@ from typing import Protocol
 from dsn.dataplane.contract import DataPlane
 from dsn.dataplane.memory import MemoryDataPlane
 from dsn.dataplane.netlink import enter_namespace
-from dsn.dataplane.nft import Nft
 from dsn.dataplane.nftables import NftablesDataPlane
 from dsn.dataplane.ruleset import Layout
 from shared.policy.nodeconfig import (
@@ -56,6 +55,7 @@ OTHER_WORKLOAD = "10.1.0.2"
 ARRIVES = 5.0
 ABSENT = 0.25
 
+_PREFIX = "hanse-t"
 _numbers = itertools.count()
 
 
@@ -250,7 +250,9 @@ class KernelBench:
                     self.nft("delete", "rule", "inet", "hanse", chain, "handle", handle)
 
     async def nft_batch(self, commands: list[dict[str, object]]) -> None:
-        await Nft(namespace=self.names.node, timeout=30).load(commands)
+        plane = self.plane
+        assert isinstance(plane, NftablesDataPlane)
+        await plane._in_thread(plane._nft.load, commands)
 
     def nft(self, *arguments: str) -> str:
         return self.run("nft", *arguments)
@@ -367,12 +369,22 @@ class Namespaces:
 @contextmanager
 def namespaces() -> Iterator[Namespaces]:
     require("nft", "ip", "conntrack", root=True)
-    made = Namespaces(f"hanse-t{os.getpid()}-{next(_numbers)}")
+    _sweep()
+    made = Namespaces(f"{_PREFIX}{os.getpid()}-{next(_numbers)}")
     try:
         made.build()
         yield made
     finally:
         made.destroy()
+
+
+def _sweep() -> None:
+    """Remove what a test process that was killed has left."""
+    for each in Path("/run/netns").glob(f"{_PREFIX}*"):
+        process = each.name.removeprefix(_PREFIX).partition("-")[0]
+        if not Path("/proc", process).exists():
+            with suppress(subprocess.CalledProcessError):  # another sweep was first
+                _run("ip", "netns", "del", each.name)
 
 
 @asynccontextmanager

@@ -44,7 +44,7 @@ class Site:
         self.reports: list[dict[str, Any]] = []
         self.port = 0
         self._told = asyncio.Event()
-        self._generation = 0
+        self.generation = 0
         self._runner: web.AppRunner | None = None
 
     @property
@@ -57,8 +57,8 @@ class Site:
 
     def publish(self, configuration: NodeConfiguration) -> str:
         """Publish the next generation; return its hash."""
-        self._generation += 1
-        self.publications.publish(Generation(self._generation), {configuration.node: configuration})
+        self.generation += 1
+        self.publications.publish(Generation(self.generation), {configuration.node: configuration})
         return configuration.hash()
 
     async def reported(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
