@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from shared.errors import HanseError, RevisionCompacted
+from shared.errors import HanseError, RevisionCompacted, Unavailable
 from shared.http.keys import AUTHENTICATOR, METRICS, STREAMS
 from shared.http.request import caller_of, request_id
 from shared.http.statuses import status_of
@@ -32,11 +32,18 @@ class Streams:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def enter(self) -> asyncio.Task[Any]:
+        """Count the current task in; Unavailable once the server is stopping.
+
+        A client whose stream has just ended may come back over a connection that is still open.
+        """
+        if self._stopped:
+            raise Unavailable("the server is stopping; come back in a moment", code="stopping")
         task = asyncio.current_task()
         assert task is not None, "a stream is answered within a task"
         self._tasks.add(task)
@@ -46,6 +53,7 @@ class Streams:
         self._tasks.discard(task)
 
     def stop(self) -> None:
+        self._stopped = True
         for task in tuple(self._tasks):
             task.cancel()
 
