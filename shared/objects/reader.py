@@ -32,7 +32,7 @@ from shared.store.contract import (
     Store,
     Stored,
 )
-from shared.tasks.beats import with_beats
+from shared.tasks.streams import closing, with_beats
 
 LIMIT: Final = 500
 MOST: Final = 1000
@@ -180,11 +180,12 @@ class ObjectReader:
     ) -> AsyncIterator[bytes]:
         tenants = frozenset({watching.tenant}) if watching.tenant else None
         selection = Selection(kinds=kinds, tenants=tenants)
-        async for event in self._store.watch(after, selection=selection):
-            if isinstance(event, Bookmark):
-                yield line({"type": "bookmark", "revision": event.revision})
-                continue
-            yield line(self._commit(caller, kinds, watching, event))
+        async with closing(self._store.watch(after, selection=selection)) as events:
+            async for event in events:
+                if isinstance(event, Bookmark):
+                    yield line({"type": "bookmark", "revision": event.revision})
+                    continue
+                yield line(self._commit(caller, kinds, watching, event))
 
     def _commit(
         self, caller: Caller, kinds: frozenset[str], watching: Watching, commit: Commit
@@ -204,13 +205,14 @@ class ObjectReader:
     async def _status_lines(
         self, caller: Caller, kinds: frozenset[str], watching: Watching
     ) -> AsyncIterator[bytes]:
-        async for change in self._store.watch_status(watching.after or 0):
-            key = change.key
-            if key.kind not in kinds or watching.tenant not in (None, key.tenant):
-                continue
-            if may_read(caller, key):
-                document = key_document(key) | {"status": dict(change.status)}
-                yield line({"type": "status", "sequence": change.sequence, "object": document})
+        async with closing(self._store.watch_status(watching.after or 0)) as changes:
+            async for change in changes:
+                key = change.key
+                if key.kind not in kinds or watching.tenant not in (None, key.tenant):
+                    continue
+                if may_read(caller, key):
+                    document = key_document(key) | {"status": dict(change.status)}
+                    yield line({"type": "status", "sequence": change.sequence, "object": document})
 
     def _visible(self, caller: Caller, query: Query) -> tuple[Callable[[Stored], bool], Selection]:
         kind_at(self._home, query.kind)

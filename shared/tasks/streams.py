@@ -1,7 +1,8 @@
-"""A stream that is never silent: what a source yields, and a beat whenever it pauses."""
+"""Streams that end when they are left, and that are never silent."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 from shared.clock import Clock
@@ -11,6 +12,20 @@ Item = TypeVar("Item")
 Beat = TypeVar("Beat")
 
 _END: Final = object()
+
+
+@asynccontextmanager
+async def closing(source: AsyncIterator[Item]) -> AsyncIterator[AsyncIterator[Item]]:
+    """Yield `source`, and close it on leaving if it can be closed.
+
+    A generator that is merely dropped is closed when the collector finds it, and until then holds
+    what it holds: a place among the watchers, a connection.
+    """
+    try:
+        yield source
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
 async def with_beats(
@@ -26,11 +41,12 @@ async def with_beats(
     items: list[Item | object] = []
 
     async def pump() -> None:
-        async for item in source:
-            items.append(item)
-            ready.set()
-            await taken.wait()
-            taken.clear()
+        async with closing(source):
+            async for item in source:
+                items.append(item)
+                ready.set()
+                await taken.wait()
+                taken.clear()
         items.append(_END)
         ready.set()
 

@@ -1,0 +1,103 @@
+import asyncio
+
+import pytest
+
+from shared.tasks.group import Group
+
+
+async def forever(ended: list[str], name: str) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append(name)
+
+
+async def fail(error: Exception) -> None:
+    await asyncio.sleep(0)
+    raise error
+
+
+async def test_leaving_the_block_ends_the_tasks() -> None:
+    ended: list[str] = []
+    async with Group() as group:
+        group.start(forever(ended, "a"), name="a")
+        group.start(forever(ended, "b"), name="b")
+        await asyncio.sleep(0)
+    assert sorted(ended) == ["a", "b"]
+
+
+async def test_the_first_failure_ends_all_and_is_raised_itself() -> None:
+    ended: list[str] = []
+    reached = False
+
+    async def block() -> None:
+        nonlocal reached
+        async with Group() as group:
+            group.start(forever(ended, "a"), name="a")
+            group.start(fail(ValueError("first")), name="b")
+            await asyncio.Event().wait()
+            reached = True
+
+    with pytest.raises(ValueError, match="first"):
+        await block()
+    assert ended == ["a"]
+    assert not reached
+
+
+async def test_what_others_raise_while_ending_does_not_hide_the_cause() -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise KeyError("while ending")
+
+    async def block() -> None:
+        async with Group() as group:
+            group.start(stubborn(), name="a")
+            await asyncio.sleep(0)
+            group.start(fail(ValueError("first")), name="b")
+            await asyncio.Event().wait()
+
+    with pytest.raises(ValueError, match="first"):
+        await block()
+
+
+async def test_an_error_of_the_block_itself_is_raised_and_ends_the_tasks() -> None:
+    ended: list[str] = []
+
+    async def block() -> None:
+        async with Group() as group:
+            group.start(forever(ended, "a"), name="a")
+            await asyncio.sleep(0)
+            raise ValueError("block")
+
+    with pytest.raises(ValueError, match="block"):
+        await block()
+    assert ended == ["a"]
+
+
+async def test_cancelling_the_block_cancels_all() -> None:
+    ended: list[str] = []
+    started = asyncio.Event()
+
+    async def block() -> None:
+        async with Group() as group:
+            group.start(forever(ended, "a"), name="a")
+            started.set()
+            await asyncio.Event().wait()
+
+    async with Group() as outer:
+        task = outer.start(block(), name="block")
+        await started.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        await outer.wait()
+        assert task.cancelled()
+    assert ended == ["a"]
+
+
+async def test_waiting_ends_when_every_task_has() -> None:
+    async with Group() as group:
+        task = group.start(asyncio.sleep(0, "result"), name="a")
+        await group.wait()
+    assert task.result() == "result"
