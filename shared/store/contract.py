@@ -65,6 +65,7 @@ class Change:
     """One object's change within a revision.
 
     Of a deletion, `after` is None and `before` the last version; of a creation, `before` is None.
+    Neither carries a status.  Watchers share one Change: it must not be modified.
     """
 
     revision: Revision
@@ -250,7 +251,9 @@ class Store(Protocol):
         transaction.  With `validated_at` and `depends_on`, RevisionConflict (code
         `validation_outdated`) if a selected object changed after that revision: validate again.
         With a `request_id` committed within the last 24 h nothing runs and `replayed` is true.
-        Errors: what `work` raises; RevisionConflict; Unavailable; StorageFull.
+        Units that wait at the same time share one commit; each has its own revision and outcome.
+        Errors: what `work` raises; RevisionConflict; StorageFull; Unavailable, whose code
+        `commit_unknown` says that it may have been committed: send the same request id again.
         """
 
     async def committed(self, request_id: str) -> Revision | None:
@@ -264,11 +267,21 @@ class Store(Protocol):
     ) -> AsyncIterator[Commit | Bookmark]:
         """Yield each later commit once and in order, then bookmarks while it is quiet.
 
-        Commits without a selected change become bookmarks.  RevisionCompacted if `after` is
-        older than the log: list again.
+        Commits without a selected change become bookmarks.  A watcher may be as slow as it
+        likes: nothing is buffered for it, it reads on from the log.  It outlives the database's
+        restart; while that is away no bookmarks come.
+
+        Errors: RevisionCompacted if `after` is older than the log, or has become so: list again;
+        Gone (`history_diverged`) if the database was replaced beneath; Invalid if `after` lies in
+        the future; Unavailable: watch again after the last position.
         """
 
-    def watch_status(self, after: int) -> AsyncIterator[StatusChange]: ...
+    def watch_status(self, after: int) -> AsyncIterator[StatusChange]:
+        """Yield the latest status of each object written after a sequence, then what follows.
+
+        Of several writes between two readings only the last comes.  A removed status is empty;
+        the removal of an object with its status is told by `watch` alone.
+        """
 
     async def history(
         self, key: Key, *, before: Revision | None = None, limit: int = 100
@@ -290,6 +303,9 @@ class Store(Protocol):
         """Append records of reads and refusals, which take no transaction of their own."""
 
     async def compact(self, before: Revision) -> None:
-        """Drop the watch log before a revision; history of objects stays."""
+        """Make `before` the oldest revision to watch from and to read at; history stays.
+
+        Invalid if it lies in the future.
+        """
 
     async def close(self) -> None: ...

@@ -96,6 +96,37 @@ async def test_a_commit_put_off_for_ever_is_given_up(
 
 
 @pytest.mark.postgres
+async def test_a_commit_of_unknown_outcome_is_found_out_by_its_request_id(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    store = await open_store(postgres_url, clock=SystemClock(), create=True)
+    # The server ends the connection in the midst of the first COMMIT.
+    postgres.execute(
+        postgres_url,
+        """
+        CREATE SEQUENCE times;
+        CREATE FUNCTION leave_once() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF nextval('times') = 1 THEN
+                PERFORM pg_terminate_backend(pg_backend_pid());
+                PERFORM pg_sleep(1);
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER leave AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION leave_once();
+        """,
+    )
+    with pytest.raises(Unavailable, match="send the same request id again") as caught:
+        await put(store, {"n": 1})
+    assert caught.value.code == "commit_unknown"
+    assert await store.committed(str({"n": 1})) is None
+    await put(store, {"n": 1})
+    assert await store.committed(str({"n": 1})) == 1
+    await store.close()
+
+
+@pytest.mark.postgres
 async def test_one_that_the_database_refuses_hurts_no_other_in_its_group(
     postgres: PostgresServer, postgres_url: str
 ) -> None:
