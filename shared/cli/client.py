@@ -64,8 +64,8 @@ class Client:
     ) -> None:
         """`server` is https://HOST:PORT; `ca` the file of the federation's root, or its PEM text.
 
-        `identity` is whom to expect there (`spiffe://hanse.example/fsm`); left out, it may be the
-        FSM or an SDSP whose certificate is made for HOST.  `source` scatters retries.
+        `identity` is whom to expect there (`spiffe://sfo.hanse.example/sdsp`); left out, it may be
+        the FSM, or an SDSP whose certificate is made for HOST.  `source` scatters retries.
         """
         roots = read_roots(ca)
         who = SpiffeId.parse(identity, trust_domain_of(roots[0])) if identity else None

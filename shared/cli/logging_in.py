@@ -18,7 +18,6 @@ from shared.cli.session import print_note, session
 from shared.cli.trust import (
     fingerprints,
     identify,
-    is_made_for_host,
     offered_roots,
     parse_fingerprint,
     read_roots,
@@ -26,6 +25,8 @@ from shared.cli.trust import (
 )
 from shared.enrolment.joining import fetch_root
 from shared.errors import Forbidden, Invalid, Unauthenticated
+from shared.ids import parse_dns_label
+from shared.pki.authority import trust_domain_of
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import SpiffeId
 
@@ -40,7 +41,7 @@ class LoginArguments:
     user: str | None
     ca: Path | None
     fingerprint: str | None
-    identity: str | None
+    site: str | None
     password_file: str | None
     name: str | None
 
@@ -123,25 +124,35 @@ def _confirmed(server: str, pem: str) -> str:
 async def _check_server(
     server: str, pem: str, arguments: LoginArguments, known: Context | None
 ) -> SpiffeId:
-    """Return who answers, if it is whom the caller means: expected, as before, or by its host."""
+    """Return who answers, if it is whom the caller means: named, as before, or by its host."""
     roots = read_roots(pem)
-    who = await identify(server, roots)
-    expected = arguments.identity or (known.identity if known else None)
+    found = await identify(server, roots)
+    expected: str | None = known.identity if known else None
+    if arguments.site is not None:
+        domain = trust_domain_of(roots[0])
+        expected = str(SpiffeId.sdsp(domain, parse_dns_label(arguments.site)))
     if expected is not None:
-        if str(who) != expected:
+        if str(found.id) != expected:
+            remedy = f"pass --site {found.id.site}" if found.id.site else "leave --site out"
+            if known is not None and arguments.site is None and found.id.site is None:
+                remedy = f"first: hanse context delete {known.name}"
             raise Forbidden(
-                f"{server} is {who}, and {expected} is expected there; if it moved, pass "
-                f"--identity {who}",
+                f"{server} is {found.id}, and {expected} is expected there; if that is meant, "
+                f"{remedy}",
                 code="wrong_identity",
             )
-        return who
-    if not await is_made_for_host(server, roots, who):
-        raise Forbidden(
-            f"the server at {server} is {who}, but its certificate is not made for that host; if "
-            f"that is whom you mean, as through a tunnel, pass --identity {who}",
-            code="wrong_host",
-        )
-    return who
+    elif found.id.site is not None and not found.is_made_for_host:
+        _confirm_site(server, found.id.site)
+    return found.id
+
+
+def _confirm_site(server: str, site: str) -> None:
+    what = f"{server} is the SDSP of site {site}; its certificate says nothing of that host"
+    if not _is_interactive():
+        raise Forbidden(f"{what}. If that is whom you mean, pass --site {site}", code="wrong_host")
+    print_note(f"{what}.")
+    if not typer.confirm(f"Do you mean site {site}?", default=False, err=True):
+        raise Forbidden("another server was meant; nothing was sent", code="wrong_host")
 
 
 def _user(arguments: LoginArguments, known: Context | None) -> str:
@@ -156,16 +167,20 @@ def _user(arguments: LoginArguments, known: Context | None) -> str:
 
 def _password(arguments: LoginArguments, user: str, environ: Mapping[str, str]) -> str:
     if (file := arguments.password_file) is not None:
-        return _first_line(file)
-    if given := environ.get(PASSWORD_VARIABLE):
-        return given
-    if not _is_interactive():
+        password = _first_line(file)
+    elif given := environ.get(PASSWORD_VARIABLE):
+        password = given
+    elif _is_interactive():
+        password = getpass.getpass(f"Password of {user}: ")
+    else:
         raise Invalid(
             f"there is no terminal to ask for the password: pass --password-file FILE, or set "
             f"{PASSWORD_VARIABLE}",
             code="no_password",
         )
-    return getpass.getpass(f"Password of {user}: ")
+    if not password:
+        raise Invalid("the password is empty", code="no_password")
+    return password
 
 
 def _first_line(file: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from shared.cli import explain, live, offline
+from shared.cli import explain, live, live_sites, offline
 from shared.cli.output import print_error
 from shared.errors import HanseError, Unreachable
 
@@ -72,6 +72,7 @@ def build() -> typer.Typer:
     offline.add_to(app)
     explain.add_to(app)
     live.add_to(app)
+    live_sites.add_to(app)
     return app
 
 

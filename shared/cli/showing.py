@@ -130,6 +130,7 @@ async def describe(context: str | None, wanted: Wanted, *, clock: Clock | None =
             if number:
                 print()
             _describe(each, clock or SystemClock())
+            print()
             await print_changes(opened.client, each.key, limit=_RECENT, title="Latest changes")
 
 

@@ -91,7 +91,7 @@ def _summary(states: Any) -> str:
 def _print_policies_by_site(policies: Sequence[JSON], *, wide: bool) -> None:
     rows = []
     for policy in policies:
-        name = _policy_name(policy, wide=wide)
+        name = _scoped_name(policy, wide=wide)
         sites = policy.get("sites") or ()
         if not sites:
             rows.append([name, str(policy["wanted"]), "", "no site is selected", "", "", ""])
@@ -100,10 +100,13 @@ def _print_policies_by_site(policies: Sequence[JSON], *, wide: bool) -> None:
     print_table(columns, rows)
 
 
-def _policy_name(policy: JSON, *, wide: bool = False) -> str:
-    name = str(policy["name"])
-    if policy.get("tenant", COMMON) != COMMON:
-        name += f" (tenant {policy['tenant']})"
+def _policy_name(policy: JSON) -> str:
+    tenant = policy.get("tenant", COMMON)
+    return str(policy["name"]) + ("" if tenant == COMMON else f" (tenant {tenant})")
+
+
+def _scoped_name(policy: JSON, *, wide: bool = False) -> str:
+    name = _policy_name(policy)
     if wide or policy.get("scope", FEDERATION) != FEDERATION:
         name += f" [{policy.get('scope')}]"
     return name
@@ -142,7 +145,7 @@ def _print_site(found: JSON, clock: Clock) -> None:
     _print_sites([{**found, "policies": found.get("summary")}], clock, wide=True)
     print()
     rows = [
-        [_policy_name(each), str(each["wanted"]), *_standing(each)] for each in found["policies"]
+        [_scoped_name(each), str(each["wanted"]), *_standing(each)] for each in found["policies"]
     ]
     print_table(["POLICY", "WANTED", "STATE", "RUNS", "NODES", "WHY NOT"], rows)
     _print_trouble(found, title=f"Site {found['name']}")

@@ -1,22 +1,23 @@
 """Whom a person's client talks to: roots, and who must stand at the other end.
 
-Whoever is asked for a password must be known first.  A server is known by its identity in the
-federation (`spiffe://hanse.example/fsm`) if the client was told which to expect, as a saved
-context does; then its address doesn't matter, as through a tunnel.  Without that, the certificate
-must also be made for the host that was asked for: a site's stolen key can then not stand in for
-the FSM, since a site's CA can't vouch for the FSM's host.
+Whoever is asked for a password must be known first.  The FSM is known by its certificate, which
+nobody else's key can make.  An SDSP's certificate says which site it is of, and whoever stole one
+site's key could stand at any address: so it must be the site that the client was told to expect,
+as a saved context does, or its certificate must be made for the host that is called, which a
+site's CA can do for the site's own hosts only.
 """
 
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from yarl import URL
 
 from shared.enrolment.joining import ROOT_PATH
-from shared.errors import Invalid, Unreachable
+from shared.errors import Forbidden, Invalid
 from shared.http.peer import PeerClient
 from shared.pki.authority import trust_domain_of
 from shared.pki.certificates import (
@@ -25,7 +26,7 @@ from shared.pki.certificates import (
     certificates_to_pem,
     fingerprint_of,
 )
-from shared.pki.identity import Expectation, Role, SpiffeId
+from shared.pki.identity import Expectation, Role, SpiffeId, TrustDomain
 from shared.pki.peer import PeerIdentity
 from shared.pki.tls import ServerCheck, unverified_context_for_root_download, visitor_context
 
@@ -71,50 +72,37 @@ def person_context(
 ) -> ssl.SSLContext:
     """Return the TLS context of a person's client.
 
-    With `identity` the server must be that component; without, the FSM or an SDSP whose
+    With `identity` the server must be that component; without, the FSM, or an SDSP whose
     certificate is made for the host that is called.
     """
-    expected = _SERVERS if identity is None else (Expectation(identity.role, identity.site),)
-    context = visitor_context(
-        roots,
-        # People hear of no revocations; certificates live for a day.
-        check=ServerCheck(trust_domain_of(roots[0]), expected, revoked=_never),
-    )
     if identity is None:
-        context.hostname_checks_common_name = False
-        context.check_hostname = True
-    return context
+        check: ServerCheck = _HostCheck(_domain(roots), _SERVERS, revoked=_never)
+    else:
+        expected = (Expectation(identity.role, identity.site),)
+        check = ServerCheck(_domain(roots), expected, revoked=_never)
+    return visitor_context(roots, check=check)
 
 
-async def identify(server: str, roots: Sequence[Certificate]) -> SpiffeId:
-    """Return who answers at `server`, whatever its certificate says of hosts; Unreachable.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Who answers somewhere, and whether that certificate vouches for the host."""
+
+    id: SpiffeId
+    is_made_for_host: bool
+
+
+async def identify(server: str, roots: Sequence[Certificate]) -> Found:
+    """Return who answers at `server`: the FSM or an SDSP; Unreachable if it is neither.
 
     Nothing secret is sent.
     """
-    check = _Recorder(trust_domain_of(roots[0]), _SERVERS, revoked=_never)
+    check = _Recorder(_domain(roots), _SERVERS, revoked=_never)
     client = PeerClient([server], tls=visitor_context(roots, check=check))
     try:
         await client.get("/livez")
     finally:
         await client.close()
-    return check.found[-1].id
-
-
-async def is_made_for_host(server: str, roots: Sequence[Certificate], who: SpiffeId) -> bool:
-    """Return whether the certificate of `who`, that answers at `server`, is for that host."""
-    context = person_context(roots, identity=who)
-    context.hostname_checks_common_name = False
-    context.check_hostname = True
-    client = PeerClient([server], tls=context)
-    try:
-        await client.get("/livez")
-    except Unreachable as exc:
-        if exc.code != "wrong_host":
-            raise
-        return False
-    finally:
-        await client.close()
-    return True
+    return check.found[-1]
 
 
 async def offered_roots(server: str) -> str:
@@ -151,17 +139,56 @@ def parse_fingerprint(text: str) -> bytes:
 
 
 def _never(_serial: str) -> bool:
+    # People hear of no revocations; certificates live for a day.
     return False
+
+
+def _domain(roots: Sequence[Certificate]) -> TrustDomain:
+    return trust_domain_of(roots[0])
+
+
+def _is_made_for_host(ssl_object: ssl.SSLObject) -> bool:
+    """Compare the certificate's names with the host that was called; we issue no wildcards."""
+    host = (ssl_object.server_hostname or "").rstrip(".").lower()
+    certificate: Any = ssl_object.getpeercert() or {}
+    names = certificate.get("subjectAltName", ())
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ("DNS", host) in names
+    return any(kind == "IP Address" and _is_address(text, address) for kind, text in names)
+
+
+def _is_address(name: str, address: IPv4Address | IPv6Address) -> bool:
+    try:
+        return ip_address(name.strip()) == address
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _HostCheck(ServerCheck):
+    """Lets an SDSP pass only if its certificate is made for the host."""
+
+    def identify(self, ssl_object: ssl.SSLObject) -> PeerIdentity:
+        # Named out: a class with slots has no `super()` without arguments in Python 3.11.
+        peer = ServerCheck.identify(self, ssl_object)
+        if peer.id.role is not Role.FSM and not _is_made_for_host(ssl_object):
+            raise Forbidden(
+                f"{peer.id} answers, but its certificate is not made for this host; say that you "
+                "expect it there",
+                code="wrong_host",
+            )
+        return peer
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorder(ServerCheck):
     """Remembers whom it let pass."""
 
-    found: list[PeerIdentity] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
 
     def identify(self, ssl_object: ssl.SSLObject) -> PeerIdentity:
-        # Named out: a class with slots has no `super()` without arguments in Python 3.11.
-        identity = ServerCheck.identify(self, ssl_object)
-        self.found.append(identity)
-        return identity
+        peer = ServerCheck.identify(self, ssl_object)
+        self.found.append(Found(peer.id, _is_made_for_host(ssl_object)))
+        return peer

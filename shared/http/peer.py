@@ -7,6 +7,7 @@ and lines have a longest length, and problem documents become the errors that th
 
 import io
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -274,7 +275,9 @@ def _unreachable(endpoint: URL, exc: Exception) -> Unreachable:
     elif isinstance(exc, TimeoutError):
         reason = "it took too long"
     elif isinstance(exc, aiohttp.ClientConnectorError):
-        reason = exc.os_error.strerror or "no connection"
+        number = exc.os_error.errno
+        # asyncio puts the address into the text, and resolvers have numbers of their own.
+        reason = os.strerror(number) if number and number > 0 else str(exc.os_error.strerror)
     else:
         reason = "the connection broke off"
     where = f"{endpoint.host}:{endpoint.port}"

@@ -234,7 +234,6 @@ def _load_chain(context: ssl.SSLContext, credentials: Credentials) -> None:
 _EXPIRED: Final = frozenset({9, 10})  # not yet valid, has expired
 _UNKNOWN_ROOT: Final = frozenset({2, 18, 19, 20, 21})  # unable to get the issuer, self-signed
 _CONSTRAINTS: Final = frozenset({24, 25, 47, 48, 79})  # not a CA, path length, (not) permitted name
-_OTHER_HOST: Final = frozenset({62, 64})  # host name mismatch, IP address mismatch
 
 
 def _verification_error(error: ssl.SSLCertVerificationError) -> HanseError:
@@ -255,12 +254,6 @@ def _verification_error(error: ssl.SSLCertVerificationError) -> HanseError:
         return Unauthenticated(
             "the other end's certificate claims a name that its CA may not give",
             code="wrong_issuer",
-            detail=str(error),
-        )
-    if number in _OTHER_HOST:
-        return Unauthenticated(
-            "the other end's certificate is not made for this host name or address",
-            code="wrong_host",
             detail=str(error),
         )
     return Unauthenticated(
