@@ -67,6 +67,8 @@ class NftablesDataPlane:
         self._turn = asyncio.Lock()
         # What is known to stand in the kernel, with its hash; None if it has to be looked up.
         self._standing: tuple[Table, str] | None = None
+        # Whether connections may be remembered as ended; an earlier agent may have left some.
+        self._remembers = True
         # Sockets and processes belong to the namespace of the thread that makes them.  Long lists
         # are worked through here as well, so that the loop stays free.
         self._thread = ThreadPoolExecutor(
@@ -110,13 +112,15 @@ class NftablesDataPlane:
     async def end_denied_connections(self, configuration: NodeConfiguration) -> int:
         async with self._turn:
             judge = await self._in_thread(Judge, configuration)
-            for family in FAMILIES:
-                await self._forget_allowed(family, judge)
+            if self._remembers:
+                found = [await self._forget_allowed(family, judge) for family in FAMILIES]
+                self._remembers = any(found)
             entries = await self._in_thread(netlink.list_entries)
             denied = await self._in_thread(denied_entries, entries, judge)
             if not denied:
                 return 0
             # Remembered first: a packet between deletion and remembering would begin it anew.
+            self._remembers = True
             for family in FAMILIES:
                 await self._remember(family, [each for each in denied if each.family == family])
             return await self._in_thread(netlink.delete_entries, denied)
@@ -173,20 +177,23 @@ class NftablesDataPlane:
                     extra={"connections": len(each), "detail": exc.detail},
                 )
 
-    async def _forget_allowed(self, family: Family, judge: Judge) -> None:
+    async def _forget_allowed(self, family: Family, judge: Judge) -> bool:
+        """Forget ended connections that are allowed again; return whether any were remembered."""
         name = ended_set(family)
+        remembered = await self._in_thread(self._nft.list_set, self._table, name)
         keys = [
             key
-            for element in await self._in_thread(self._nft.list_set, self._table, name)
+            for element in remembered
             if _is_allowed(judge, _ended_key(family, key := _listed_key(element)))
         ]
         if not keys:
-            return
+            return bool(remembered)
         try:
             await self._in_thread(self._nft.load, batch.forget_ended(self._table, name, keys))
         except Refused as exc:
             # One of them timed out meanwhile; the next generation tries again.
             log.info("ended connections stay remembered", extra={"detail": exc.detail})
+        return True
 
     async def _in_thread(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         loop = asyncio.get_running_loop()

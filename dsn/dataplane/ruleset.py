@@ -27,7 +27,8 @@ that tracking calls invalid (bad checksum or flags, an ICMP error about no known
 dropped and counted: they begin no connection, and answering them would end living ones.  A TCP
 packet without SYN that belongs to no known connection is judged like a first packet (so that
 connections older than the tracking live on), unless its connection was ended.  Own addresses may
-be the host's own: what it sends to itself is judged once, on output.
+be the host's own: what it sends to itself is judged once, on output.  The kernel answers a
+rejected packet only if it can verify its checksum; it drops the others in silence.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
