@@ -4,7 +4,6 @@ A policy says what must hold, not where.  Which addresses a name stands for depe
 and is decided in shared.policy; nothing here knows of stores, sites or requests.
 """
 
-from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -123,11 +122,13 @@ class SecurityPolicy(Spec):
     @model_validator(mode="after")
     def _rule_names_differ(self) -> Self:
         # Merging two versions of a policy pairs their rules by name.
-        for name, count in Counter(rule.name for rule in self.rules).most_common(1):
-            if count > 1:
+        seen: set[str] = set()
+        for index, rule in enumerate(self.rules):
+            if rule.name in seen:
                 raise PydanticCustomError(
                     "duplicate_rule",
-                    "{count} rules are named {name}; rule names are unique in a policy",
-                    {"count": count, "name": name},
+                    "another rule is named {name} already; rule names are unique in a policy",
+                    {"name": rule.name, "at": ("rules", index, "name")},
                 )
+            seen.add(rule.name)
         return self

@@ -126,12 +126,14 @@ class Entry(Spec):
                 continue
             if not getattr(self, field):
                 raise PydanticCustomError(
-                    "empty_ports", "{field} is empty; leave it out to mean any", {"field": alias}
+                    "empty_ports",
+                    "{field} is empty; leave it out to mean any",
+                    {"field": alias, "at": (alias,)},
                 )
             if self.protocol not in PORT_PROTOCOLS:
                 raise PydanticCustomError(
                     "ports_without_protocol",
                     "{field} goes only with tcp, udp and sctp",
-                    {"field": alias},
+                    {"field": alias, "at": (alias,)},
                 )
         return self

@@ -53,11 +53,16 @@ def _written_path(error: ErrorDetails, data: Any) -> Path:
         if _has(value, part):
             value = value[part]
             path.append(part)
-    # A branch may have the name of a key, but what is wrong is not that key's value.
-    is_field = _has(value, last) and value[last] == error["input"]
-    if is_field or error["type"] == "missing":
+    if error["type"] == "missing" or (_has(value, last) and not _is_branch(error, value, last)):
         path.append(last)
-    return tuple(path)
+    # The models' own errors may say which part of theirs is wrong.
+    return (*path, *error.get("ctx", {}).get("at", ()))
+
+
+def _is_branch(error: ErrorDetails, value: Any, last: str | int) -> bool:
+    # A branch may have the name of a key, but what is wrong is not that key's value.
+    named = isinstance(last, str) and error["type"] in _PYDANTICS_OWN
+    return named and value[last] != error["input"]
 
 
 def _has(value: Any, part: str | int) -> bool:

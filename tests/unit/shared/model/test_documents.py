@@ -200,6 +200,26 @@ class TestFields:
             "spec.rules[0].services[0]",
         ]
 
+    @pytest.mark.parametrize(
+        ("service", "path", "code"),
+        [
+            ("{protocol: icmp, ports: [1]}", "[0].ports", "ports_without_protocol"),
+            ("{protocol: tcp, sourcePorts: []}", "[0].sourcePorts", "empty_ports"),
+            ("{protocol: tcp, ports: [1, 65536]}", "[0].ports[1]", "invalid_port"),
+            ("{service: x, ports: [1]}", "[0]", "invalid_service"),
+            ("{service: x}, {}", "[1]", "invalid_service"),
+        ],
+    )
+    def test_a_rules_services_are_told_by_their_place(self, service, path, code):
+        rule = f"{{name: r, from: any, to: any, action: deny, services: [{service}]}}"
+        found = faults(with_spec(f"{{rules: [{rule}]}}", "SecurityPolicy"))
+        assert found == [(4, f"spec.rules[0].services{path}", code)]
+
+    def test_a_rules_name_stands_once_in_a_policy(self):
+        rule = "{name: r, from: any, to: any, action: deny}"
+        found = faults(with_spec(f"\n  rules:\n  - {rule}\n  - {rule}", "SecurityPolicy"))
+        assert found == [(7, "spec.rules[1].name", "duplicate_rule")]
+
     def test_keys_that_are_no_plain_words_are_quoted_in_paths(self):
         text = NETWORK.replace("name: Web", 'name: Web, labels: {"a.b/c": 1}')
         assert faults(text) == [(3, 'metadata.labels["a.b/c"]', "invalid_value")]
