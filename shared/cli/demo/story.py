@@ -322,8 +322,8 @@ async def _until(come_true: Callable[[], Awaitable[bool]], what: str) -> None:
     """Ask again and again; Unavailable if it takes far longer than it should."""
     try:
         async with asyncio.timeout(_PATIENCE):
-            while not await come_true():
-                # Asked over the network: whatever changed is in another process.
-                await asyncio.sleep(_PAUSE)  # noqa: ASYNC110
+            # Asked over the network: what changes is in another process.
+            while not await come_true():  # noqa: ASYNC110
+                await asyncio.sleep(_PAUSE)
     except TimeoutError as exc:
         raise Unavailable(f"waited {_PATIENCE:.0f} s for {what}") from exc
