@@ -8,11 +8,12 @@ from typing import Final
 
 from fsm.feed.delivered import delivered_to
 from fsm.feed.hub import Hub, feed_position
-from fsm.feed.item import OPTIONAL, Item
-from fsm.feed.select import removal_of, select, subscription_key, view_of
+from fsm.feed.item import OPTIONAL, Audience, Item
+from fsm.feed.select import View, is_meant_for, removal_of, select, subscription_key, view_of
+from fsm.feed.worlds import FOLLOWED_OBJECTS
 from shared.errors import FieldError, Gone, Invalid, Malformed, NotFound, RevisionCompacted
 from shared.feed import wire
-from shared.ids import Key
+from shared.ids import Key, Revision
 from shared.model.subscription import Subscription
 from shared.store.contract import AuditRecord, Draft, Position, Snapshot, Store, Transaction
 
@@ -114,7 +115,7 @@ class Feed:
         if view is None:
             raise NotFound(f"the FSM has no Site {site}; create it", code="unknown_site")
         selected = select(world, view)
-        had = await self._had(site, since, loaded.position)
+        had = await self._had(view, since, loaded.position)
         tombstones = [
             wire.Tombstone(key, removal_of(key, world, view), revision)
             for key in sorted(had)
@@ -123,31 +124,38 @@ class Feed:
         items = [selected.items[key] for key in sorted(selected.items)]
         return _Listing(feed_position(loaded.position, view), items, tombstones)
 
-    async def _had(self, site: str, since: Since | None, now: Position) -> frozenset[Key]:
+    async def _had(self, view: View, since: Since | None, now: Position) -> frozenset[Key]:
         """Return the keys that a site had at its old position, as far as that is known."""
         if since is None or since.incarnation != now.incarnation:
             return frozenset()
         try:
-            _, selected = await self._hub.selected_at(since.revision, site)
+            _, selected = await self._hub.selected_at(since.revision, view.site)
         except RevisionCompacted:
             async with self._store.snapshot() as snapshot:
-                return await _remembered(snapshot, site, since)
+                return await _remembered(snapshot, view, since)
         except (NotFound, Invalid):
             # The site says that it was where the store, or the site itself, never was.
             return frozenset()
         return frozenset(selected.items) | selected.withheld
 
 
-async def _remembered(snapshot: Snapshot, site: str, since: Since) -> frozenset[Key]:
-    """Return what was put on record before the log was dropped.
+async def _remembered(snapshot: Snapshot, view: View, since: Since) -> frozenset[Key]:
+    """Return what a site is known to have had before the log was dropped.
 
-    The record is of the site's last acknowledged position.  The site may have gone on a little
-    since; what it got in between and has lost is then held, not removed.
+    What was put on record then is of the site's last acknowledged position; it may have gone on
+    a little since.  Deletions are known whenever they were.  What the site got in between and
+    lost by being deselected stays unknown: that is then held, not removed.
     """
-    delivered = await delivered_to(snapshot, site)
+    deleted = await snapshot.deleted(Revision(since.revision), FOLLOWED_OBJECTS)
+    keys = frozenset(
+        each.key
+        for each in deleted
+        if each.before and is_meant_for(view, Audience.of(each.key, each.before.spec))
+    )
+    delivered = await delivered_to(snapshot, view.site)
     if delivered is None or delivered.incarnation != since.incarnation:
-        return frozenset()
-    return delivered.keys if delivered.revision <= since.revision else frozenset()
+        return keys
+    return keys | delivered.keys if delivered.revision <= since.revision else keys
 
 
 def _cut(listing: _Listing, start: int) -> bytes:
