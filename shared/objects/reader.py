@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from shared.access.authorize import authorize, visible_tenants
 from shared.access.permissions import Permission, reading
 from shared.auth.identity import Caller
 from shared.clock import Clock
 from shared.errors import Forbidden
 from shared.http.ndjson import line
-from shared.http.response import change_document, envelope_of, key_document
+from shared.http.response import envelope_of, key_document
 from shared.ids import Key, Revision
 from shared.model.kinds import KINDS, Home
 from shared.objects.call import Call
 from shared.objects.paging import Continue
+from shared.objects.rendering import RenderedChanges
 from shared.objects.rights import absent, check_read, kind_at, may_read, readable_tenants
 from shared.objects.selection import Document, Labels
 from shared.objects.trail import Trail
@@ -79,6 +82,7 @@ class ObjectReader:
         self._home = home
         self._trail = trail
         self._clock = clock
+        self._rendered = RenderedChanges()
 
     async def get(self, call: Call, key: Key) -> Stored:
         """Return one object; NotFound, or Forbidden if the caller may read none of its kind."""
@@ -196,11 +200,28 @@ class ObjectReader:
             if change.key.kind in kinds
             and watching.tenant in (None, change.key.tenant)
             and may_read(caller, change.key)
-            and (document := _seen(change, watching.labels)) is not None
+            and (document := self._seen(change, watching.labels)) is not None
         ]
         if not changes:
             return {"type": "bookmark", "revision": commit.revision}
         return {"type": "commit", "revision": commit.revision, "changes": changes}
+
+    def _seen(
+        self, change: Change, labels: Labels | None
+    ) -> orjson.Fragment | dict[str, Any] | None:
+        """Return a change as a watcher of some labels sees it: what leaves its view is deleted."""
+        before = change.before is not None and (labels is None or labels(change.before.labels))
+        after = change.after is not None and (labels is None or labels(change.after.labels))
+        if after or (before and change.after is None):
+            return self._rendered.render(change)
+        if not before or change.before is None:
+            return None
+        return {
+            "operation": Operation.DELETE.value,
+            "reason": "deselected",
+            "revision": change.revision,
+            "object": envelope_of(change.before),
+        }
 
     async def _status_lines(
         self, caller: Caller, kinds: frozenset[str], watching: Watching
@@ -249,19 +270,3 @@ class ObjectReader:
             for name, kind in KINDS.items()
             if self._home in kind.lives_on and authorize(caller, reading(name)).allowed
         )
-
-
-def _seen(change: Change, labels: Labels | None) -> dict[str, Any] | None:
-    """Return a change as a watcher of some labels sees it: what leaves its view is deleted."""
-    before = change.before is not None and (labels is None or labels(change.before.labels))
-    after = change.after is not None and (labels is None or labels(change.after.labels))
-    if after or (before and change.after is None):
-        return change_document(change)
-    if not before or change.before is None:
-        return None
-    return {
-        "operation": Operation.DELETE.value,
-        "reason": "deselected",
-        "revision": change.revision,
-        "object": envelope_of(change.before),
-    }

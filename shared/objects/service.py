@@ -13,7 +13,15 @@ from typing import Any, Final
 import orjson
 
 from shared.clock import Clock
-from shared.errors import Conflict, FieldError, HanseError, Invalid, NotFound, RevisionConflict
+from shared.errors import (
+    Conflict,
+    FieldError,
+    HanseError,
+    Invalid,
+    NotFound,
+    RevisionCompacted,
+    RevisionConflict,
+)
 from shared.ids import Key, Revision
 from shared.metrics.names import WRITE_RETRIES, WRITES, Metrics
 from shared.model.base import Envelope
@@ -63,7 +71,7 @@ class Applied:
     """A batch that was committed, or would have been (dry run).
 
     `revision` is the store's after it.  Of a replayed request (the same request id, sent again)
-    the objects are as that request left them.
+    the objects are as that request left them, or as they are now if the log is compacted.
     """
 
     written: tuple[Written, ...]
@@ -293,14 +301,20 @@ class Objects:
 
     async def _replay(self, writes: Sequence[Write], revision: Revision) -> Applied:
         """Answer a request that was committed before with what it left behind."""
-        async with self._store.snapshot() as snapshot:
-            latest = snapshot.position.revision
-            found = [await snapshot.get(write.key) for write in writes]
+        found = await self._as_of(revision, writes)
         written = [
             Written(write.operation, stored or await self._last(write.key), changed=False)
             for write, stored in zip(writes, found, strict=True)
         ]
-        return Applied(tuple(written), min(revision, latest), replayed=True)
+        return Applied(tuple(written), revision, replayed=True)
+
+    async def _as_of(self, revision: Revision, writes: Sequence[Write]) -> list[Stored | None]:
+        try:
+            async with self._store.snapshot(revision) as snapshot:
+                return [await snapshot.get(write.key) for write in writes]
+        except RevisionCompacted:
+            async with self._store.snapshot() as snapshot:
+                return [await snapshot.get(write.key) for write in writes]
 
     async def _last(self, key: Key) -> Stored:
         for change in await self._store.history(key, limit=1):

@@ -385,7 +385,7 @@ async def test_the_same_request_sent_again_counts_once(api: Api) -> None:
     again = await client.request("PUT", PATH, body=network("web", "10.0.0.0/24"), headers=headers)
 
     assert again.headers["X-Replayed"] == "true"
-    assert revision(first) == 1
+    assert again.json() == first.json()
     assert (await client.get(PATH)).json()["spec"] == {"subnets": ["10.0.1.0/24"]}
     assert (await api.store.position()).revision == 2
 

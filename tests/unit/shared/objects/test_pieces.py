@@ -1,7 +1,9 @@
 """The small pure parts: continue tokens, differences, merge patches, admission chains."""
 
+import json
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +14,9 @@ from shared.ids import Generation, Incarnation, Key, Revision
 from shared.objects.admission import ACCEPTED, AdmissionChain, Batch, Fault, Review
 from shared.objects.diff import diff_of
 from shared.objects.paging import Continue
+from shared.objects.rendering import RenderedChanges
 from shared.objects.service import merge_patch
-from shared.store.contract import Selection, Stored
+from shared.store.contract import Change, Operation, Selection, Stored
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -142,3 +145,18 @@ async def test_a_chain_gathers_all_faults_and_all_that_was_read() -> None:
     assert result.warnings == (warning,)
     # Of tenants the first read any: so does the whole.
     assert result.depends_on == Selection(kinds=frozenset({"Network", "Site"}))
+
+
+def test_a_change_is_serialised_once_and_little_is_kept() -> None:
+    rendered = RenderedChanges(limit=3000)
+    after = stored(vlan=1)
+    changes = [
+        Change(Revision(number), Operation.PUT, after.key, None, after) for number in range(1, 20)
+    ]
+    first = rendered.render(changes[0])
+    assert json.loads(orjson.dumps([first]))[0]["object"]["spec"] == {"vlan": 1}
+    assert rendered.render(changes[0]) is first
+    for change in changes:
+        rendered.render(change)
+    assert sum(size for _, size in rendered._kept.values()) == rendered._size <= 3000
+    assert rendered.render(changes[0]) is not first
