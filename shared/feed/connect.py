@@ -56,15 +56,23 @@ class Connector:
         self._silence = silence
         self._heard = asyncio.Event()
 
-    def heard(self) -> None:
-        """Note a sign of life, one that the peer can only have given now."""
+    def heard(self, *, in_order: bool = True) -> None:
+        """Note a sign of life, one that the peer can only have given now.
+
+        With `in_order` false it is alive, but whether it will do is not known yet: the next
+        failure is still one of the same streak.
+        """
         now = self._clock.now()
-        since = self.link.since if self.link.connected else now
-        if self.link.failures:
+        before = self.link
+        self._heard.set()
+        if not in_order:
+            self.link = replace(before, heard_at=now)
+            return
+        if before.failures:
             log.info("connection recovered", extra={"peer": self._peer})
+        since = before.since if before.connected else now
         self.link = Link(connected=True, since=since, heard_at=now)
         self._backoff.reset()
-        self._heard.set()
 
     async def run(self, session: Session) -> NoReturn:
         """Run sessions until cancelled.  What is no HanseError is a mistake, and is raised."""

@@ -127,7 +127,7 @@ class Follower:
             group.start(self._acknowledgements.run(), name="acknowledgements")
             if self._subscription is not None:
                 await self._transport.put(f"{self._path}/subscription", self._subscription)
-                self._connector.heard()
+                self._connector.heard(in_order=False)
             position = await self._copy.position()
             if position is None or self._list_again:
                 position = await self._list(position)
@@ -168,7 +168,7 @@ class Follower:
         while True:
             answer = await self._transport.get(f"{self._path}/snapshot", params=params)
             page = parse_page(answer.json())
-            self._connector.heard()
+            self._connector.heard(in_order=False)
             if position is not None and page.position != position:
                 raise Gone("the snapshot changed between its pages", code="history_diverged")
             position = page.position

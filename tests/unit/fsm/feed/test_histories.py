@@ -135,7 +135,7 @@ class History:
             ]
         )
         more = []
-        if source.random() < 0.12:
+        if source.random() < 0.06:
             more.append(
                 source.choice(
                     [
@@ -152,9 +152,13 @@ class History:
             await put(self.store, draft, *more)
 
     async def settle(self) -> None:
-        """Let the weather clear and the last changes arrive."""
+        """Let the weather clear, go on a little, and let the last changes arrive."""
         self.transport.weather, self.copy.failing = FAIR, 0.0
-        await self.clock.pass_time(120)
+        await self.clock.pass_time(60)
+        for _ in range(5):
+            await self.change()
+            await self.clock.pass_time(2)
+        await self.clock.pass_time(60)
 
     async def expected(self) -> dict[Key, int]:
         world = await world_of(self.store)
