@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, Final, Literal
 
 import yaml
@@ -32,7 +33,7 @@ from shared.model.source import (
     parse_path,
     quoted,
 )
-from shared.model.validation import Finding, describe, findings
+from shared.model.validation import QUOTE_IT, Finding, describe, findings
 from shared.model.yaml_source import read_yaml, resolve_plain
 
 Format = Literal["yaml", "json"]
@@ -147,19 +148,19 @@ def _envelope_of(source: Source, faults: Faults) -> Envelope[Any] | None:
         return None
     name = data.get("kind")
     kind = KINDS.get(name) if isinstance(name, str) else None
+    wrong = [_kind_findings(data)]
     model = envelope_type(kind.name if kind else None)
-    wrong: list[Finding] = list(_kind_findings(data))
     envelope = None
     try:
         envelope = model.model_validate(data)
     except ValidationError as exc:
-        wrong.extend(findings(exc, model=model, data=data))
+        wrong.append(findings(exc, model=model, data=data))
     if kind is not None:
-        wrong.extend(_name_findings(data, kind))
+        wrong.append(_name_findings(data, kind))
         if kind.name == "Override":
-            wrong.extend(_override_findings(data))
-    _report(wrong, source, faults)
-    return None if wrong or kind is None else envelope
+            wrong.append(_override_findings(data))
+    is_sound = _report(chain.from_iterable(wrong), source, faults)
+    return envelope if is_sound and kind is not None else None
 
 
 def _kind_findings(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -212,20 +213,27 @@ def _inner_findings(model: type[Spec], inner: Mapping[str, Any]) -> Iterator[Fin
             yield found._replace(path=("spec", "spec", *found.path))
 
 
-def _report(wrong: Iterable[Finding], source: Source, faults: Faults) -> None:
-    """Add findings with their lines, but what a fault of the text already explains."""
+def _report(wrong: Iterable[Finding], source: Source, faults: Faults) -> bool:
+    """Add findings with their lines, but what a fault of the text already explains.
+
+    Return whether there was none at all.
+    """
     seen: set[Finding] = set()
+    is_sound = True
     for found in wrong:
+        is_sound = False
         explained = any(found.path[: len(path)] == path for path in source.refused)
         if explained or found in seen:
             continue
         seen.add(found)
-        place = source.place().at(found.path)
-        message = found.message
-        if place.text is not None and message.startswith("this must be text"):
-            message = f'this must be text; quote it: "{place.text}"'
-        line = place.line if faults.file is not None else None
+        message, line = found.message, None
+        if faults.file is not None:  # else nobody asks where, and looking costs
+            place = source.place().at(found.path)
+            line = place.line
+            if place.text is not None and message.startswith(QUOTE_IT):
+                message = f'{QUOTE_IT}: "{place.text}"'
         faults.add(found.code, message, path=(*source.prefix, *found.path), line=line)
+    return is_sound
 
 
 def to_plain(envelope: Envelope[Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ parsed first; only where something is to be reported is it scanned again for pat
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, Final, NoReturn
 
@@ -15,6 +15,7 @@ from shared.model.source import (
     CONTROL,
     MAX_DEPTH,
     MAX_INTEGER,
+    MAX_VALUES,
     Faults,
     GiveUp,
     Part,
@@ -52,7 +53,13 @@ def read_json(text: str, faults: Faults) -> Iterator[Source]:
         check_size(position - start, text, start, faults)
         scan = _Scan(text, start, position)
         refused: frozenset[Path] = frozenset()
-        if hook.duplicates or not _is_sound(data):
+        try:
+            is_sound = _is_sound(data) and not hook.duplicates
+        except OverflowError as exc:
+            line = text.count("\n", 0, start) + 1
+            faults.add("too_large", f"this holds more than {MAX_VALUES} values", line=line)
+            raise GiveUp from exc
+        if not is_sound:
             refused = scan.report(faults)
             hook.duplicates = False
         yield Source(data, scan.place, refused)
@@ -84,28 +91,37 @@ def _skip_space(text: str, position: int) -> int:
 
 
 def _is_sound(data: Any) -> bool:
-    """Say whether nothing in `data` is too deep, too large, or a control character."""
+    """Say whether nothing in `data` is too deep, too large, or a control character.
+
+    OverflowError if there are too many values in it.
+    """
     level = [data]
+    values = 0
     for depth in range(MAX_DEPTH + 1):
-        deeper: list[Any] = []
-        for value in level:
-            if isinstance(value, dict | list) and depth == MAX_DEPTH:
-                return False
-            if isinstance(value, dict):
-                deeper.extend(value.values())
-                if CONTROL.search("".join(value)):
-                    return False
-            elif isinstance(value, list):
-                deeper.extend(value)
-            elif isinstance(value, str):
-                if CONTROL.search(value):
-                    return False
-            elif isinstance(value, int | float) and _number_fault(value):
-                return False
-        if not deeper:
+        values += len(level)
+        if values > MAX_VALUES:
+            raise OverflowError
+        if not all(map(_is_sound_value, level)):
+            return False
+        containers = [value for value in level if isinstance(value, dict | list)]
+        if containers and depth == MAX_DEPTH:
+            return False
+        level = [inner for each in containers for inner in _inner(each)]
+        if not level:
             return True
-        level = deeper
     return False
+
+
+def _inner(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
+
+
+def _is_sound_value(value: Any) -> bool:
+    if isinstance(value, str):
+        return CONTROL.search(value) is None
+    if isinstance(value, dict):
+        return CONTROL.search("".join(value)) is None
+    return not (isinstance(value, int | float) and _number_fault(value))
 
 
 def _number_fault(value: float) -> str | None:

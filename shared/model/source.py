@@ -19,6 +19,9 @@ MAX_DEPTH: Final = 32
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 MAX_TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 
+MAX_VALUES: Final = 250_000
+"""In a document, keys included.  One of 1 MiB full of short rules has 200,000."""
+
 MAX_FAULTS: Final = 1000
 """Per text.  Past it a reader gives up: nobody reads on, and hostile input costs no more."""
 

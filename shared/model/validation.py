@@ -4,6 +4,7 @@ Codes: `unknown_field`, `missing_field`, `null`; the models' own (`invalid_subne
 `duplicate_rule`, ...) stay as they are; all else is `invalid_value`.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, get_args
 
@@ -13,6 +14,11 @@ from pydantic_core.core_schema import ErrorType
 
 from shared.model.schema import Model, field_names_at, suggestion
 from shared.model.source import Path, quoted
+
+QUOTE_IT: Final = "this must be text; quote it"
+
+# pydantic makes all of its errors before it gives the first: 10,000 take some 50 ms.
+_MAX_ERRORS: Final = 10_000
 
 _PYDANTICS_OWN: Final = frozenset(get_args(ErrorType))
 _WANTED: Final = {
@@ -37,6 +43,10 @@ class Finding(NamedTuple):
 
 def findings(exc: ValidationError, *, model: Model, data: Any) -> Iterator[Finding]:
     """Yield what is wrong with `data`, which `model` refused with `exc`."""
+    if exc.error_count() > _MAX_ERRORS:
+        sentence = f"this has {exc.error_count()} faults, too many to tell; look at its form first"
+        yield Finding((), "too_many_faults", sentence)
+        return
     for error in exc.errors(include_url=False):
         if error["type"] == "too_short" and error["input"]:
             continue  # the items were refused, each with its own error
@@ -96,6 +106,8 @@ def _sentence(error: ErrorDetails, path: Path, model: Model) -> str:
         return "this is an empty list; it must have at least one item"
     if kind == "literal_error":
         return _not_among(error["ctx"]["expected"], value)
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f'{QUOTE_IT}: "{json.dumps(value)}"'
     if kind in _WANTED and not error["msg"].startswith("write "):
         return f"this must be {_WANTED[kind]}, not {describe(value)}"
     return error["msg"].removeprefix("Value error, ").replace("Input should", "this should")

@@ -20,6 +20,7 @@ from shared.model.source import (
     MAX_DEPTH,
     MAX_DOCUMENT_BYTES,
     MAX_INTEGER,
+    MAX_VALUES,
     Faults,
     GiveUp,
     Path,
@@ -103,6 +104,7 @@ class _Reader:
         self._parser = parser
         self._faults = faults
         self._refused: set[Path] = set()
+        self._values = 0
 
     def documents(self) -> Iterator[Source]:
         while not isinstance(event := self._next(), yaml.StreamEndEvent):
@@ -110,6 +112,7 @@ class _Reader:
                 continue
             self._check_directives(event)
             self._refused = set()
+            self._values = 0
             root = self._next()
             if self._is_empty(root):
                 continue
@@ -141,6 +144,10 @@ class _Reader:
 
     def _node(self, event: yaml.Event, path: Path, line: int) -> tuple[Any, Place]:
         """Return the value that begins with `event`, and its place; the key's line counts."""
+        self._values += 1
+        if self._values > MAX_VALUES:
+            self._refuse("too_large", f"this holds more than {MAX_VALUES} values", (), event)
+            raise GiveUp
         if isinstance(event, yaml.AliasEvent):
             self._refuse("alias", "aliases are not taken; write the value out", path, event)
             return None, Place(line)

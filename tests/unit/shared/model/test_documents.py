@@ -400,6 +400,20 @@ class TestHostileInput:
         assert [each.code for each in reading.faults] == ["too_large"]
         assert process_time() - start < 0.1
 
+    @pytest.mark.parametrize("form", ["yaml", "json"])
+    def test_more_values_than_anyone_writes_are_refused(self, form):
+        text = "[" + "1," * 300_000 + "1]"
+        reading = parse_documents(text.encode(), file="f", format=form)
+        assert [each.code for each in reading.faults] == ["too_large"]
+
+    def test_more_faults_than_anyone_mends_are_counted_only(self):
+        rules = {"rules": [5] * 100_000}
+        plain = {"apiVersion": "hanse/v1", "kind": "SecurityPolicy", "metadata": {"name": "x"}}
+        start = process_time()
+        _, found = parse_value({**plain, "spec": rules})
+        assert [each.code for each in found] == ["too_many_faults"]
+        assert process_time() - start < 1
+
     def test_many_documents_may_share_a_large_text(self):
         text = ("---\n" + NETWORK) * 12_000
         assert len(text) > MAX_DOCUMENT_BYTES
