@@ -4,13 +4,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PACKAGES := slapd ldap-utils postgresql nftables iproute2 conntrack
+# What the nodes of the demo enforce with, and the servers that tests start themselves.
+NODE_PACKAGES := nftables iproute2 procps
+TEST_PACKAGES := $(NODE_PACKAGES) postgresql
 ARGS ?=
 # Test processes; the suite is meant for two cores.
 JOBS ?= 2
 
+# $(call apt_install,PACKAGES,WHAT HAPPENS WITHOUT): installs only what is missing.
+define apt_install
+missing=""; for package in $(1); do \
+  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
+if [ -z "$$missing" ]; then :; \
+elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+else echo "Not root, or no apt-get:$$missing not installed; $(2)."; fi
+endef
+
 .DEFAULT_GOAL := help
-.PHONY: help install servers format lint test test-unit golden demo clean
+.PHONY: help install servers nodes format lint test test-unit golden demo clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,12 +37,11 @@ $(STAMP): pyproject.toml
 
 install: $(STAMP) ## Create the virtual environment and install Hanse into it
 
-servers: ## Install the system packages that tests and demo can use (as root, with apt-get)
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  missing=""; for package in $(PACKAGES); do \
-	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
-	  if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi; \
-	else echo "Not root or no apt-get: tests whose server is missing will be skipped by name."; fi
+servers: ## Install the system packages that the tests can use (as root, with apt-get)
+	@$(call apt_install,$(TEST_PACKAGES),tests whose server is missing will be skipped by name)
+
+nodes: ## Install what nodes enforce with (as root, with apt-get)
+	@$(call apt_install,$(NODE_PACKAGES),the demo will use the simulated data plane unless nft and ip are there)
 
 format: install ## Format the code
 	$(BIN)/ruff format .
@@ -51,7 +62,7 @@ test-unit: install ## Run the tests that need no server, in seconds
 golden: install ## Re-record the golden files; look at the diff before you commit it
 	$(BIN)/pytest tests --update-golden -m "not kernel" $(ARGS)
 
-demo: install servers ## Run the two-sites story; ARGS=--exit ends instead of staying up
+demo: install nodes ## Run the two-sites story; ARGS=--exit ends instead of staying up
 	$(BIN)/hanse demo $(ARGS)
 
 clean: ## Remove the virtual environment and caches
