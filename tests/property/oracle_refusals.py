@@ -217,8 +217,12 @@ def is_replaced(asking: Asking, kind: str, tenant: str, name: str) -> bool:
         # What is sealed can't be hidden, and what has no content hides nothing.
         sealed = any(seals(kind, scope, each["spec"]) for scope, each in inherited)
         return not sealed and any(each["spec"].get(CONTENT[kind]) for _, each in local)
+    # Of what doesn't select the site nothing is inherited that could be replaced.
     site_labels = labels_of(site_document(asking))
-    if any(mandatory_here(each, site_labels) for _, each in inherited):
+    inherited = [
+        pair for pair in inherited if selects(pair[1]["spec"].get("sites", {}), site_labels)
+    ]
+    if not inherited or any(mandatory_here(each, site_labels) for _, each in inherited):
         return False
     return any(each["spec"].get("stage", "enforced") == "enforced" for _, each in local)
 

@@ -11,7 +11,7 @@ from shared.policy.faults.fault import Fault
 from shared.policy.faults.references import reserved_priority, unknown_names
 from shared.policy.inherit import has_meaning, is_mandatory, is_sealed, selects
 from shared.policy.inputs import Document, Documents, SiteInputs
-from shared.policy.scopes import Chain, Places
+from shared.policy.scopes import Chain
 
 ROOT: Final = "spec.spec"
 
@@ -69,13 +69,12 @@ def _replaced(
 ) -> dict[Name, Document]:
     """Return the inherited definitions that a local namesake of any scope replaces."""
     found: dict[Name, Document] = {}
-    labels = Places(inputs).labels
     for kind in INHERITED_KINDS:
         for document in inputs.local.of_kind(kind):
             name = Name(kind, document.key.tenant, document.key.name)
             reaching = _inherited(inputs.federation, document, upstream)
             inherited = [each for each in reaching if selects(each, labels)]
-            if inherited and _replaces(document, inherited, labels):
+            if inherited and _replaces(document, inherited):
                 found.setdefault(name, document)
     return found
 
@@ -85,12 +84,12 @@ def _inherited(federation: Documents, local: Document, upstream: Chain) -> list[
     return [found for key in keys if (found := federation.get(key)) is not None]
 
 
-def _replaces(local: Document, inherited: list[Document], labels: Mapping[str, str]) -> bool:
+def _replaces(local: Document, inherited: list[Document]) -> bool:
     if KINDS[local.key.kind].inheritance == "name":
         return has_meaning(local.spec) and not any(map(is_sealed, inherited))
     if isinstance(local.spec, SecurityPolicy) and local.spec.stage == "staged":
         return False
-    return not any(is_mandatory(each) and selects(each, labels) for each in inherited)
+    return not any(map(is_mandatory, inherited))
 
 
 def targetless(inputs: SiteInputs, upstream: Chain) -> Iterator[Fault]:

@@ -28,3 +28,9 @@ def test_an_override_of_what_a_local_policy_replaces_is_refused_beside_a_mandato
     west = [region("west")]
     faults = site_faults(world([*west, *federation], local, at=site(region="west")))
     assert [fault.code for fault in faults] == ["override_exists"]
+
+
+def test_an_override_of_what_does_not_apply_here_is_not_refused_for_a_namesake() -> None:
+    elsewhere = policy("p", sites=ELSEWHERE)
+    local = [policy("p"), override("o", "SecurityPolicy", "p", {"rules": [rule()]})]
+    assert [*site_faults(world([elsewhere], local))] == []
