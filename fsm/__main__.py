@@ -1,6 +1,8 @@
 """`python -m fsm`, the same as `hanse fsm`."""
 
-from fsm.cli import commands
+import sys
+
+from shared.cli.main import run
 
 if __name__ == "__main__":
-    commands()
+    sys.exit(run(["fsm", *sys.argv[1:]]))
