@@ -9,7 +9,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Final
 
 from aiohttp import web
@@ -81,8 +81,9 @@ async def serving(
         logger=log,
     )
     limit_tls_buffers()
-    sock = _listen(host, port)
-    try:
+    async with AsyncExitStack() as stack:
+        sock = stack.enter_context(closing(_listen(host, port)))
+        stack.push_async_callback(runner.cleanup)
         await runner.setup()
         inner = runner.server
         assert inner is not None, "setup() makes it"
@@ -93,15 +94,9 @@ async def serving(
             ssl_handshake_timeout=limits.header if tls else None,
             backlog=1024,
         )
-    except BaseException:
-        sock.close()
-        await runner.cleanup()
-        raise
-    try:
+        # Nobody new comes in while those who are here end.
+        stack.callback(listener.close)
         yield Server(host=host, port=sock.getsockname()[1], secure=tls is not None)
-    finally:
-        listener.close()
-        await runner.cleanup()
 
 
 def _listen(host: str, port: int) -> socket.socket:
