@@ -57,6 +57,6 @@ def init(
 @commands.command()
 def serve(data: Data) -> None:
     """Run the federation's manager until it is stopped."""
-    from fsm.setup import serve_federation
+    from fsm.serving import serve_federation
 
     serve_federation(data, announce=typer.echo)

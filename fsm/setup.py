@@ -1,14 +1,11 @@
-"""What the commands of `hanse fsm` do."""
+"""What `hanse fsm init` does."""
 
 import asyncio
-import os
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fsm.app import running
-from fsm.settings import FILE, FSMSettings, load
+from fsm.settings import FILE, FSMSettings
 from fsm.trust import FSMCredentials, create_trust, fingerprint_text
 from shared.auth.passwords import Passwords
 from shared.cli.setup import create_folder, new_password, parse_listen, store_settings
@@ -18,7 +15,6 @@ from shared.objects.accounts import create_account
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import parse_trust_domain
 from shared.store.sql import open_store
-from shared.tasks.program import configure_logging, notify_ready, run_program
 
 ROOT_FILE = "root.pem"
 
@@ -73,19 +69,3 @@ async def _create_store(settings: FSMSettings, data: Path, admin: str, password:
     finally:
         passwords.close()
         await store.close()
-
-
-def serve_federation(data: Path, *, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is told where, once it does."""
-    settings = load(data, dict(os.environ))
-    configure_logging()
-
-    async def main(stop: asyncio.Event) -> None:
-        async with running(
-            settings, data, clock=SystemClock(), source=random.SystemRandom()
-        ) as federation:
-            announce(f"federation: serving at {federation.server.url}")
-            notify_ready(federation.server.url)
-            await stop.wait()
-
-    run_program(main)

@@ -11,7 +11,7 @@ taking a commit can't interleave, so a watcher misses nothing and gets nothing t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn, Protocol
 
@@ -88,6 +88,7 @@ class Hub:
         self._position: Position | None = None
         self._watchers: set[Watcher] = set()
         self._moved = asyncio.Event()
+        self._changed: tuple[tuple[int, int], list[tuple[Item | None, Item | None]]] = ((0, 0), [])
 
     @property
     def world(self) -> dict[Key, Item]:
@@ -164,30 +165,28 @@ class Hub:
     async def _join(self, site: str, at: wire.Position) -> Watcher:
         if at.incarnation == self.position.incarnation and at.revision > self.position.revision:
             await self._catch_up(at.revision)
-        view = self.view(site)
-        if at.view != view.digest:
-            raise Gone("what decides the site's content has changed; list again", code=VIEW_CHANGED)
-        before = await self._selected_before(site, at)
+        self._view_at(site, at)
+        before = await self._loaded_before(site, at)
         # From here to the end nothing waits: the world can't move on.
-        view, now = self.view(site), self.position
-        if at.view != view.digest:
-            raise Gone("what decides the site's content has changed; list again", code=VIEW_CHANGED)
-        needed = before is not None or view.is_narrowed
-        selected = select(self._world, view) if needed else None
-        watcher = Watcher(
-            view,
-            after=Revision(at.revision),
-            selected=selected if view.is_narrowed else None,
-        )
-        if before is not None and selected is not None:
-            delta = difference(before, selected, world=self._world, view=view)
-            if not self._send(watcher, delta, now):
+        view = self._view_at(site, at)
+        selected = select(self._world, view) if view.is_narrowed else None
+        watcher = Watcher(view, after=Revision(at.revision), selected=selected)
+        if before is not None:
+            delta = self._delta_since(before, watcher)
+            if not self._send(watcher, delta, self.position):
                 raise Gone("too much has changed since; list again", code=COMPACTED)
         self._watchers.add(watcher)
         return watcher
 
-    async def _selected_before(self, site: str, at: wire.Position) -> Selected | None:
-        """Return what a copy at a position holds, if it isn't what the hub has; Gone."""
+    def _view_at(self, site: str, at: wire.Position) -> View:
+        """Return a site's view of now, which must be that of its copy; Gone (`view_changed`)."""
+        view = self.view(site)
+        if at.view != view.digest:
+            raise Gone("what decides the site's content has changed; list again", code=VIEW_CHANGED)
+        return view
+
+    async def _loaded_before(self, site: str, at: wire.Position) -> Loaded | None:
+        """Return the world at a copy's position, None if it is that of now; Gone."""
         now = self.position
         if at.incarnation != now.incarnation:
             raise _diverged("the store was created anew or restored since")
@@ -195,12 +194,32 @@ class Hub:
             if at.digest != now.digest:
                 raise _diverged("its history is another one")
             return None
-        position, selected = await self.selected_at(at.revision, site)
-        if position.digest != at.digest:
+        loaded = await self._worlds.at(Revision(at.revision), like=self._world)
+        if loaded.position.digest != at.digest:
             raise _diverged("its history is another one")
-        if position.view != at.view:
+        view = view_of(loaded.items, site)
+        if view is None or view.digest != at.view:
             raise Gone("the copy was made under another view; list again", code=VIEW_CHANGED)
-        return selected
+        return loaded
+
+    def _delta_since(self, before: Loaded, watcher: Watcher) -> Delta:
+        view = watcher.view
+        if watcher.selected is None:
+            return _together(change_of(view, *change) for change in self._changed_since(before))
+        selected = select(before.items, view)
+        return difference(selected, watcher.selected, world=self._world, view=view)
+
+    def _changed_since(self, before: Loaded) -> list[tuple[Item | None, Item | None]]:
+        """Return each object that differs from an earlier world, as it was and as it is.
+
+        Worked out once: after a restart of the FSM all sites come back from the same revision.
+        """
+        span = (before.position.revision, self.position.revision)
+        if self._changed[0] != span:
+            keys = sorted({*before.items, *self._world})
+            pairs = [(before.items.get(key), self._world.get(key)) for key in keys]
+            self._changed = span, [(was, now) for was, now in pairs if _differ(was, now)]
+        return self._changed[1]
 
     async def _catch_up(self, revision: int) -> None:
         """Wait for a revision that another process may have committed, and served already."""
@@ -276,13 +295,9 @@ class Hub:
             delta = difference(watcher.selected, now, world=self._world, view=watcher.view)
             watcher.selected = now
             return delta
-        parts = [
+        return _together(
             change_of(watcher.view, before, self._world.get(change.key))
             for change, before in changes
-        ]
-        return Delta(
-            tuple(put for part in parts for put in part.puts),
-            tuple(removal for part in parts for removal in part.removals),
         )
 
     def _send(self, watcher: Watcher, delta: Delta, position: Position) -> bool:
@@ -315,3 +330,15 @@ def feed_position(position: Position, view: View) -> wire.Position:
 
 def _diverged(why: str) -> Gone:
     return Gone(f"the position can't be resumed: {why}; list again", code="history_diverged")
+
+
+def _differ(was: Item | None, now: Item | None) -> bool:
+    return was is None or now is None or was.version != now.version
+
+
+def _together(parts: Iterable[Delta]) -> Delta:
+    every = list(parts)
+    return Delta(
+        tuple(put for part in every for put in part.puts),
+        tuple(removal for part in every for removal in part.removals),
+    )
