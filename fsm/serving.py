@@ -1,0 +1,28 @@
+"""What `hanse fsm serve` does; the other commands need far less of the program."""
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from fsm.app import running
+from fsm.settings import load
+from shared.clock import SystemClock
+from shared.tasks.program import configure_logging, notify_ready, run_program
+
+
+def serve_federation(data: Path, *, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is told where, once it does."""
+    settings = load(data, dict(os.environ))
+    configure_logging()
+
+    async def main(stop: asyncio.Event) -> None:
+        async with running(
+            settings, data, clock=SystemClock(), source=random.SystemRandom()
+        ) as federation:
+            announce(f"federation: serving at {federation.server.url}")
+            notify_ready(federation.server.url)
+            await stop.wait()
+
+    run_program(main)
