@@ -37,9 +37,21 @@ def find_kind(word: str) -> Kind:
 
 
 def kind_and_names(subject: str, names: Sequence[str]) -> tuple[Kind, list[str]]:
-    """Return what `KIND NAME…` or `KIND/NAME` means; Invalid (`invalid_arguments`) if no name."""
+    """Return what `KIND NAME…` or `KIND/NAME…` means: one kind, and at least one name.
+
+    Invalid (`unknown_kind`, `invalid_arguments`).
+    """
     word, slash, name = subject.partition("/")
-    found = [*([name] if slash else []), *names]
+    kind = find_kind(word)
+    found = [name] if slash else []
+    for each in names:
+        before, slash, after = each.partition("/")
+        if slash and find_kind(before) is not kind:
+            raise Invalid(
+                f"{each} is another kind than {subject}; give one kind at a time",
+                code="invalid_arguments",
+            )
+        found.append(after if slash else each)
     if not found:
-        raise Invalid(f"say which {word}: give its name", code="invalid_arguments")
-    return find_kind(word), found
+        raise Invalid(f"say which {kind.name}: give its name", code="invalid_arguments")
+    return kind, found

@@ -99,9 +99,14 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 def print_problem(error: HanseError) -> None:
     """Print an error to stderr: sentence and code, each field, and the notes (the request's id)."""
     to = console(stderr=True)
-    code = f" ({error.code})" if error.code else ""
-    to.print(f"[bold red]error:[/] {escape(error.message + code)}", soft_wrap=True)
-    print_faults(error.fields, label=None)
+    fields = error.fields
+    if len(fields) == 1 and fields[0].message == error.message:
+        # A single fault is the sentence, with its place.
+        sentence, fields = str(fields[0]), ()
+    else:
+        sentence = f"{error.message} ({error.code})"
+    to.print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
+    print_faults(fields, label=None)
     for note in getattr(error, "__notes__", ()):
         to.print(escape(note), soft_wrap=True)
 
