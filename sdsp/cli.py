@@ -57,6 +57,6 @@ def join(
 @commands.command()
 def serve(data: Data) -> None:
     """Run the site's manager until it is stopped."""
-    from sdsp.setup import serve_site
+    from sdsp.serving import serve_site
 
     serve_site(data, announce=typer.echo)

@@ -1,13 +1,10 @@
-"""What the commands of `hanse sdsp` do."""
+"""What `hanse sdsp init` and `join` do."""
 
 import asyncio
-import os
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sdsp.app import running
 from sdsp.settings import FILE, SDSPSettings, load
 from sdsp.upstream.enroll import SiteCredentials, join_federation
 from shared.auth.passwords import Passwords
@@ -22,7 +19,6 @@ from shared.clock import SystemClock
 from shared.errors import Conflict
 from shared.objects.accounts import create_account
 from shared.store.sql import open_store
-from shared.tasks.program import configure_logging, notify_ready, run_program
 
 
 def initialise(
@@ -77,22 +73,6 @@ def join_site(data: Path, *, servers: Sequence[str], token: str) -> str:
         },
     )
     return f"Joined as site {site}.\nNext: hanse sdsp serve --data {data}"
-
-
-def serve_site(data: Path, *, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is told where, once it does."""
-    settings = load(data, dict(os.environ))
-    configure_logging()
-
-    async def main(stop: asyncio.Event) -> None:
-        async with running(
-            settings, data, clock=SystemClock(), source=random.SystemRandom()
-        ) as site:
-            announce(f"site {settings.site}: serving at {site.server.url}")
-            notify_ready(site.server.url)
-            await stop.wait()
-
-    run_program(main)
 
 
 def _prepared(data: Path) -> SDSPSettings:
