@@ -49,8 +49,9 @@ class Namespaces:
 
     async def add(self, host: str, *, forwards: bool = False) -> str:
         name = self.name(host)
-        await run("ip", "netns", "add", name)
+        # Noted before it is made: whoever is interrupted meanwhile takes it away all the same.
         self._made.append(name)
+        await run("ip", "netns", "add", name)
         await run("ip", "-n", name, "link", "set", "lo", "up")
         settings = (*_EVERY, *_FORWARD) if forwards else _EVERY
         await run("ip", "netns", "exec", name, "sysctl", "-q", "-w", *settings)
@@ -62,9 +63,10 @@ class Namespaces:
         They are the host's `own`, or those of hosts behind it.
         """
         self._links += 1
-        down, up = f"d{self._links}", f"u{self._links}"
+        link = self._links
+        down, up = f"d{link}", f"u{link}"
         # Each link's router has an address of its own: a node is one and has one.
-        via4, via6 = f"169.254.77.{self._links}", f"fe80::77:{self._links}"
+        via4, via6 = f"169.254.77.{link}", f"fe80::77:{link}"
         inner, outer = self.name(host), self.name(router)
         await run(
             "ip",
@@ -87,7 +89,7 @@ class Namespaces:
         await run("ip", "-n", outer, "address", "add", f"{via6}/64", "dev", down, "nodad")
         await run("ip", "-n", inner, "route", "add", "default", "via", via4, "dev", up, "onlink")
         await run("ip", "-n", inner, "-6", "route", "add", "default", "via", via6, "dev", up)
-        inner4, inner6 = f"169.254.78.{self._links}", f"fe80::78:{self._links}"
+        inner4, inner6 = f"169.254.78.{link}", f"fe80::78:{link}"
         if not own:
             await run("ip", "-n", inner, "address", "add", f"{inner4}/32", "dev", up)
             await run("ip", "-n", inner, "address", "add", f"{inner6}/64", "dev", up, "nodad")
@@ -134,7 +136,11 @@ async def run(*command: str, check: bool = True) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
-    _, errors = await process.communicate()
+    try:
+        _, errors = await process.communicate()
+    finally:
+        # Cancelled meanwhile: what it does is done before anything is undone.
+        await process.wait()
     if check and process.returncode:
         said = errors.decode(errors="replace").strip()
         raise Unavailable(f"{' '.join(command)}: {said or process.returncode}")

@@ -40,7 +40,11 @@ class Programs:
             env={**os.environ, **(given or {})},
             start_new_session=True,
         )
-        out, errors = await process.communicate(stdin.encode())
+        try:
+            out, errors = await process.communicate(stdin.encode())
+        finally:
+            # Cancelled meanwhile: nothing stays behind that still works on our folder.
+            await _end(process)
         if process.returncode:
             said = (errors or out).decode(errors="replace").strip()
             raise Unavailable(f"hanse {arguments[0]} {arguments[1]} failed: {said}")
@@ -68,10 +72,10 @@ class Programs:
             await self._wait_for(name, process, until)
 
     async def end(self) -> None:
-        """End all programs, the last started first."""
-        while self._running:
-            _, process = self._running.pop()
-            await _end(process)
+        """End all programs: the last started is told first, and then all are waited for."""
+        ending = [process for _, process in reversed(self._running)]
+        self._running.clear()
+        await asyncio.gather(*map(_end, ending))
 
     async def _wait_for(self, name: str, process: asyncio.subprocess.Process, text: str) -> None:
         assert process.stdout is not None

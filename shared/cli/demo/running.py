@@ -32,7 +32,8 @@ async def run_demo(*, stay: bool, simulate: bool) -> int:
     folder = Path(tempfile.mkdtemp(prefix="hanse-demo-"))
     world = World(folder=folder, example=_example(), kernel=kernel)
     traffic = RealTraffic() if kernel else SimulatedTraffic(folder)
-    plane = "nftables in network namespaces" if kernel else "the simulated data plane"
+    named = f"nftables in network namespaces of their own, {world.namespaces.name('*')}"
+    plane = named if kernel else "the simulated data plane"
     out.print(f"[bold]Hanse demo[/]: the nodes enforce with {plane}", soft_wrap=True)
     story = Story(world, traffic, out)
     try:

@@ -11,11 +11,12 @@ from rich.markup import escape
 
 from shared.cli.answers import Put
 from shared.cli.demo.traffic import Attempt, Seen, Traffic
-from shared.cli.demo.world import SiteWorld, World
+from shared.cli.demo.world import SiteWorld, World, together
 from shared.cli.output import print_table
 from shared.errors import HanseError, Unavailable
 
 MONITOR: Final = {"monitor": ("192.168.250.9",)}
+_SITES: Final = ("sfo", "fra")
 _PORTS: Final = (22, 5432, 6379, 6380, 8000, 8080, 9100)
 # Longer than the longest back-off of a site that has lost its FSM.
 _PATIENCE: Final = 45.0
@@ -81,22 +82,28 @@ class Story:
             raise
 
     async def _federation(self) -> None:
-        await self.world.start_fsm()
+        prepare = (self._prepare(name) for name in _SITES)
+        await together(self.world.start_fsm(), *prepare)
         count = await self.world.apply_federation()
         self._say(f"FSM at {self.world.url}; {count} objects applied in one transaction")
 
+    async def _prepare(self, name: str) -> None:
+        await self.world.prepare_site(name, MONITOR)
+
     async def _sites(self) -> None:
-        for name in ("sfo", "fra"):
-            site = await self.world.start_site(name, MONITOR)
-            await self._until_heard(site)
-            await site.api.transaction([Put(each) for each in site.documents])
-            await self.world.start_nodes(site)
-            for host in site.hosts.values():
-                await self._traffic.listen(host, _PORTS)
-            nodes = ", ".join(site.nodes)
-            self._say(f"{name}: SDSP at {site.url}; nodes {nodes}")
-        for site in self.world.sites.values():
-            await self._until_realised(site)
+        sites = [self.world.sites[name] for name in _SITES]
+        await together(*(self._start(site) for site in sites))
+        for site in sites:
+            self._say(f"{site.name}: SDSP at {site.url}; nodes {', '.join(site.nodes)}")
+
+    async def _start(self, site: SiteWorld) -> None:
+        await self.world.start_site(site)
+        await self._until_heard(site)
+        await site.api.transaction([Put(each) for each in site.documents])
+        await self.world.start_nodes(site)
+        for host in site.hosts.values():
+            await self._traffic.listen(host, _PORTS)
+        await self._until_realised(site)
 
     async def _resolved(self) -> None:
         """Show the rules of both sites, side by side."""
@@ -198,11 +205,13 @@ class Story:
     async def _try_all(self, site: SiteWorld, tries: Sequence[Try]) -> None:
         """Try connections, and hold what happened against what should, and what the site says."""
         rows = []
-        for each in tries:
-            attempt = Attempt(
-                site.hosts[each.source], site.hosts[each.destination], each.port, each.family
-            )
-            seen = await self._traffic.attempt(attempt)
+        attempts = [
+            Attempt(site.hosts[each.source], site.hosts[each.destination], each.port, each.family)
+            for each in tries
+        ]
+        # At once: each that is dropped takes its time to be sure of.
+        found = await asyncio.gather(*map(self._traffic.attempt, attempts))
+        for each, attempt, seen in zip(tries, attempts, found, strict=True):
             told = await site.api.trace(attempt.to_flow())
             good = seen == each.expected == told["outcome"]
             rows.append(

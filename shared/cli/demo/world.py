@@ -3,7 +3,7 @@
 import random
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from shared.cli.demo.relay import HOST, Relay
 from shared.errors import FieldError, Invalid
 from shared.model.documents import parse_documents, to_plain
 from shared.model.inventory import Workload
+from shared.tasks.group import Group
 
 TRUST_DOMAIN: Final = "demo.hanse.example"
 USER: Final = "admin"
@@ -123,63 +124,62 @@ class World:
         await self.api.transaction([Put(each) for each in self.federation])
         return len(self.federation)
 
-    async def start_site(self, name: str, outsiders: Mapping[str, Sequence[str]]) -> SiteWorld:
-        """Let a site join and serve; `outsiders` are hosts that no node enforces for."""
+    async def prepare_site(self, name: str, outsiders: Mapping[str, Sequence[str]]) -> SiteWorld:
+        """Make a site's folder and network; `outsiders` are hosts that no node enforces for."""
         wire = Relay(self.port)
         await wire.start()
-        folder = self.folder / name
         documents = read_documents(self.example / "sites" / name)
-        site = SiteWorld(name, documents, {}, free_port(), wire, folder)
+        site = SiteWorld(name, documents, {}, free_port(), wire, self.folder / name)
         self.sites[name] = site
         site.hosts = {host.name: host for host in self._hosts(site, outsiders)}
         site.nodes = [each["metadata"]["name"] for each in documents if each["kind"] == "Node"]
-        token = await self.api.join_token("Site", name)
-        data = str(folder)
-        await self.programs.call(
-            "sdsp", "init", "--data", data, "--listen", f"{HOST}:{site.port}", given=self._secret
+        listen = f"{HOST}:{site.port}"
+        await together(
+            self.programs.call(
+                "sdsp", "init", "--data", str(site.folder), "--listen", listen, given=self._secret
+            ),
+            *([self._build_network(site)] if self.kernel else []),
         )
-        server = f"https://{HOST}:{wire.port}"
+        return site
+
+    async def start_site(self, site: SiteWorld) -> None:
+        """Let a prepared site join and serve."""
+        token = await self.api.join_token("Site", site.name)
+        data = str(site.folder)
+        server = f"https://{HOST}:{site.wire.port}"
         await self.programs.call(
-            "sdsp",
-            "join",
-            "--data",
-            data,
-            "--server",
-            server,
-            "--token",
-            "-",
+            "sdsp", "join", "--data", data, "--server", server, "--token", "-",
             stdin=f"{token.text}\n",
-        )
+        )  # fmt: skip
         await self.programs.start(
-            f"sdsp-{name}", "sdsp", "serve", "--data", data, until="serving at"
+            f"sdsp-{site.name}", "sdsp", "serve", "--data", data, until="serving at"
         )
         site.client = await self._login(site.url)
-        return site
 
     async def start_nodes(self, site: SiteWorld) -> None:
         """Let the site's nodes join and run, each in its own namespace if there are any."""
-        if self.kernel:
-            await self._build_network(site)
-        for node in site.nodes:
-            token = await site.api.join_token("Node", node)
-            data = str(self.folder / f"{site.name}-{node}")
-            namespace = self.namespaces.name(f"{site.name}-{node}") if self.kernel else None
-            port = site.port
-            if namespace:
-                # A namespace reaches nothing outside: the demo carries its one connection.
-                door = Relay(site.port, namespace=namespace, port=_AGENT_PORT)
-                await door.start()
-                self._stack.push_async_callback(door.close)
-                port = _AGENT_PORT
-            await self.programs.call(
-                "dsn", "join", "--data", data, "--server", f"https://{HOST}:{port}", "--token", "-",
-                stdin=f"{token.text}\n", namespace=namespace,
-            )  # fmt: skip
-            plane = ("nftables",) if self.kernel else ("memory", "--simulation-port", "0")
-            await self.programs.start(
-                f"dsn-{site.name}-{node}", "dsn", "run", "--data", data, "--data-plane", *plane,
-                namespace=namespace,
-            )  # fmt: skip
+        await together(*(self._start_node(site, each) for each in site.nodes))
+
+    async def _start_node(self, site: SiteWorld, node: str) -> None:
+        token = await site.api.join_token("Node", node)
+        data = str(self.folder / f"{site.name}-{node}")
+        namespace = self.namespaces.name(f"{site.name}-{node}") if self.kernel else None
+        port = site.port
+        if namespace:
+            # A namespace reaches nothing outside: the demo carries its one connection.
+            door = Relay(site.port, namespace=namespace, port=_AGENT_PORT)
+            await door.start()
+            self._stack.push_async_callback(door.close)
+            port = _AGENT_PORT
+        await self.programs.call(
+            "dsn", "join", "--data", data, "--server", f"https://{HOST}:{port}", "--token", "-",
+            stdin=f"{token.text}\n", namespace=namespace,
+        )  # fmt: skip
+        plane = ("nftables",) if self.kernel else ("memory", "--simulation-port", "0")
+        await self.programs.start(
+            f"dsn-{site.name}-{node}", "dsn", "run", "--data", data, "--data-plane", *plane,
+            namespace=namespace,
+        )  # fmt: skip
 
     async def _login(self, url: str) -> Client:
         client = await self._stack.enter_async_context(Client(url, ca=self.root))
@@ -218,6 +218,14 @@ class World:
             await self.namespaces.attach(
                 f"{site.name}-{host.name}", router, host.addresses, own=True
             )
+
+
+async def together(*works: Coroutine[Any, Any, object]) -> None:
+    """Do several things at once; the first that fails ends the others and is raised."""
+    async with Group() as group:
+        for number, work in enumerate(works):
+            group.start(work, name=f"demo {number}")
+        await group.wait()
 
 
 def read_documents(folder: Path) -> list[dict[str, Any]]:
