@@ -13,6 +13,7 @@ Invalid with `fields`, RevisionConflict, …), with the request's id in its note
 there is no answer.  `shared/docs/client.md` tells more.
 """
 
+import os
 import random
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ from shared.cli.answers import (
     moment_of,
 )
 from shared.cli.connection import Connection, Lost
+from shared.cli.contexts import ContextsFile
 from shared.cli.kinds import find_kind
 from shared.cli.trust import person_context, read_roots, server_url
 from shared.clock import Clock, SystemClock
@@ -81,6 +83,17 @@ class Client:
             clock=clock or SystemClock(),
             source=source or random.Random(),  # noqa: S311 - scatters retries, keeps no secret
         )
+
+    @classmethod
+    def from_context(
+        cls, name: str | None = None, *, environ: Mapping[str, str] | None = None
+    ) -> Self:
+        """Return a client with the token of `hanse login`: of a context, or the current one.
+
+        NotFound (`no_context`, `unknown_context`); Invalid if the file of contexts can't be used.
+        """
+        context = ContextsFile.of(os.environ if environ is None else environ).load().find(name)
+        return cls(context.server, ca=context.ca, token=context.token, identity=context.identity)
 
     async def __aenter__(self) -> Self:
         return self

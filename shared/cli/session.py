@@ -6,10 +6,13 @@ as one that could not be reached (3), a login that has ended as wrong use (2): l
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from types import FrameType
+from typing import Any, Final, NoReturn, TypeVar
 
 import typer
 from rich.markup import escape
@@ -87,13 +90,36 @@ def client_of(context: Context) -> Client:
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's work; typer.Exit with the status of what went wrong, once it is told."""
     try:
-        return asyncio.run(work)
-    except KeyboardInterrupt as exc:
+        with _interrupted_at_once():
+            return asyncio.run(work)
+    except (KeyboardInterrupt, typer.Abort) as exc:
         raise typer.Exit(INTERRUPTED) from exc
     except HanseError as exc:
         print_problem(exc)
         later = isinstance(exc, Unavailable | TooManyRequests)
         raise typer.Exit(UNREACHABLE if later else WRONG) from exc
+
+
+@contextmanager
+def _interrupted_at_once() -> Iterator[None]:
+    """Let Ctrl-C end a command that waits for its terminal or its stdin.
+
+    asyncio's own handler only cancels the task, which would not notice before the next line.
+    """
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    # Another function than Python's own, which asyncio would replace.
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def print_problem(error: HanseError) -> None:

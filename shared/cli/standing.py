@@ -34,14 +34,14 @@ async def status(
         return
     now = clock or SystemClock()
     if opened.site is not None:
-        _print_own_site(found, now)
+        print_own_site(found, now)
     elif site is not None:
         _print_site(found, now)
     else:
-        _print_federation(found, now, wide=form is Output.WIDE)
+        print_federation(found, now, wide=form is Output.WIDE)
 
 
-def _print_federation(found: JSON, clock: Clock, *, wide: bool) -> None:
+def print_federation(found: JSON, clock: Clock, *, wide: bool) -> None:
     _print_sites(found["sites"], clock, wide=wide)
     print()
     _print_policies_by_site(found["policies"], wide=wide)
@@ -175,7 +175,7 @@ def _held(found: JSON) -> Sequence[JSON]:
     return found.get("held") or ()
 
 
-def _print_own_site(found: JSON, clock: Clock) -> None:
+def print_own_site(found: JSON, clock: Clock) -> None:
     """Print what a site says of itself."""
     upstream = found["upstream"]
     link = "connected to the FSM" if upstream["connected"] else "not connected to the FSM"

@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import stat
 import subprocess
 import sys
@@ -224,3 +225,18 @@ def test_at_a_terminal_the_fingerprint_is_shown_and_must_be_confirmed(
     agreeing.expect("Logged in to the FSM")
     assert agreeing.wait() == 0
     assert PASSWORD not in agreeing.shown
+
+
+@pytest.mark.parametrize("question", ["[y/N]", "User name", "Password of admin"])
+def test_ctrl_c_at_a_question_ends_it_at_once(fsm: Place, tmp_path: Path, question: str) -> None:
+    environ = {**os.environ, "HANSE_CONFIG": str(tmp_path / "contexts.yaml"), "COLUMNS": "300"}
+    environ.pop("HANSE_PASSWORD", None)
+    terminal = Terminal(["login", fsm.url], environ)
+    for asked, answer in (("[y/N]", "y"), ("User name", "admin"), ("Password of admin", "")):
+        terminal.expect(asked)
+        if asked == question:
+            break
+        terminal.say(answer)
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.wait() == 130
+    assert "Traceback" not in terminal.shown

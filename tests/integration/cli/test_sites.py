@@ -215,3 +215,39 @@ def test_nothing_is_held_at_a_site_that_lost_nothing(compiled: Hanse) -> None:
     assert done.status == 2
     assert "(not_held)" in done.err
     assert compiled("held").status == 2
+
+
+def test_a_large_removal_is_held_until_a_person_lets_it_go(compiled: Hanse) -> None:
+    rules = "".join(
+        f"    - {{name: r{n}, from: any, to: [{{network: Monitoring}}], action: allow,\n"
+        f"       services: [{{protocol: tcp, ports: [{n}]}}]}}\n"
+        for n in range(1, 21)
+    )
+    policy = (
+        "apiVersion: hanse/v1\nkind: SecurityPolicy\nmetadata: {name: many}\n"
+        f"spec:\n  rules:\n{rules}"
+    )
+    assert compiled("apply", "-f", "-", stdin=policy).status == 0
+    until(
+        lambda: compiled("resolve", "-c", "sfo", "-o", "json"),
+        lambda found: "many" in {each["policy"] for each in found.get("rules", ())},
+    )
+    assert compiled("delete", "securitypolicy", "many").status == 0
+    held = until(
+        lambda: compiled("held", "-c", "sfo", "-o", "json"), lambda found: found.get("items")
+    )["items"]
+    assert [(each["kind"], each["name"]) for each in held] == [("SecurityPolicy", "many")]
+    assert "many" in compiled("held", "-c", "sfo").out
+    assert "many" in compiled("status", "-c", "sfo").out
+
+    drop = ("held", "drop", "securitypolicy/many", "-c", "sfo", "--reason", "no longer needed")
+    done = compiled(*drop)
+    assert (done.status, "pass --yes" in done.err) == (2, True)
+    done = compiled(*drop, "--yes")
+    assert (done.status, done.out) == (0, "Dropped 1: SecurityPolicy many (federation).\n")
+    assert compiled("held", "-c", "sfo").err == "nothing is held\n"
+    until(
+        lambda: compiled("resolve", "-c", "sfo", "-o", "json"),
+        lambda found: "many" not in {each["policy"] for each in found["rules"]},
+    )
+    assert "no longer needed" in compiled("audit", "-c", "sfo").out
