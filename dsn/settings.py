@@ -78,7 +78,9 @@ class DSNSettings(Settings):
         description="Loopback port at which a simulated data plane judges packets; 0 for any free "
         "one, written to simulation.json.",
     )
-    report_period: float = Field(15.0, gt=0, le=600)
+    report_period: float = Field(
+        15.0, gt=0, le=20, description="A site takes a node that is silent for 60 s for gone."
+    )
     read_back_period: float = Field(30.0, gt=0, le=3600)
 
 

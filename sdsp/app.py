@@ -196,6 +196,7 @@ class _Parts:
             states=self.states,
             inbound=self.inbound,
             link=lambda: upstream.follower.link if upstream else None,
+            clock=self.clock,
         )
         parts = self._api()
         services = create_services(parts)

@@ -2,21 +2,25 @@
 
 Kept in memory, since every report changes it, and written to the store's status now and then, so
 that a restarted SDSP still shows when a node was last seen.  "Connected" means that the node's
-stream is open: a report alone proves nothing about the way back.
+stream is open, for a report alone proves nothing about the way back, and that it has reported of
+late, for a stream whose other end is gone may look open until the kernel gives up.
 """
 
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
 
 from shared.ids import COMMON, SITE, Key
 from shared.store.contract import Selection, Store
 from shared.tasks.loop import Outcome
 
 _NODES = Selection(kinds=frozenset({"Node"}))
+
+# A node reports at least every 20 s (dsn.settings.DSNSettings.report_period); two may be lost.
+QUIET: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,12 @@ class NodeState:
     data_plane: str | None = None
     agent: str | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
+
+    def is_connected(self, now: datetime) -> bool:
+        """Return whether its stream is open and it was heard of late."""
+        if not self.connected or self.last_seen is None:
+            return False
+        return now - datetime.fromisoformat(self.last_seen) <= QUIET
 
     @property
     def is_drifting(self) -> bool:

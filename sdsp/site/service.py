@@ -11,6 +11,7 @@ from sdsp.realisation import for_people, realisation
 from sdsp.status import PolicyStatus
 from sdsp.upstream.apply import INHERITED, Inbound
 from shared.algebra.cidrs import Family, parse_cidrs
+from shared.clock import Clock
 from shared.errors import Invalid, Unavailable
 from shared.feed.connect import Link
 from shared.ids import Key
@@ -35,6 +36,7 @@ class SiteView:
         states: NodeStates,
         inbound: Inbound,
         link: Callable[[], Link | None],
+        clock: Clock,
     ) -> None:
         self.site = site
         self._store = store
@@ -43,6 +45,7 @@ class SiteView:
         self._states = states
         self._inbound = inbound
         self._link = link
+        self._clock = clock
 
     def compilation(self) -> Compilation:
         """Return the newest; Unavailable (`not_compiled`) before the FSM was heard."""
@@ -145,6 +148,7 @@ class SiteView:
             "wanted": {"generation": newest.generation, "hash": newest.hash} if newest else None,
             "state": _node_state(stored, state, newest),
             **{_camel(name): value for name, value in shown.items()},
+            "connected": state.is_connected(self._clock.now()),
         }
 
 
