@@ -10,6 +10,7 @@ from fsm.sites.service import Sites, Wanted
 from shared.access.authorize import visible_tenants
 from shared.access.permissions import Permission
 from shared.auth.identity import Caller, CallerKind
+from shared.enrolment.handlers import JOIN_LIMIT
 from shared.http.authentication import address_of
 from shared.http.body import Body, read_body
 from shared.http.request import (
@@ -116,7 +117,7 @@ class SiteStatus(BaseModel):
 async def join(request: web.Request) -> web.Response:
     """Trade a join token for the certificate of a site's CA."""
     only_parameters(request)
-    body = await read_body(request, Join)
+    body = await read_body(request, Join, limit=JOIN_LIMIT)
     token = JoinToken.parse(body.token)
     # Nobody is authenticated yet: the record says which token came, from where.
     caller = Caller(

@@ -12,6 +12,7 @@ from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeStates
 from shared.access.permissions import Permission
 from shared.auth.identity import Caller, CallerKind
+from shared.enrolment.handlers import JOIN_LIMIT
 from shared.http.authentication import address_of
 from shared.http.body import Body, read_body
 from shared.http.keys import CLOCK
@@ -91,7 +92,7 @@ class Report(_Wire):
 @routes.post("/node/v1/join", permission=PUBLIC, body=Join, answer=JoinedNode)
 async def join(request: web.Request) -> web.Response:
     """Trade a join token for a node's certificate."""
-    body = await read_body(request, Join)
+    body = await read_body(request, Join, limit=JOIN_LIMIT)
     enrolment = request.app[ENROLMENT]
     token = JoinToken.parse(body.token)
     # Nobody is authenticated yet: the record says which token came, from where.

@@ -10,6 +10,9 @@ from shared.http.routes import PUBLIC, Routes
 
 PEM_TYPE: Final = "application/x-pem-file"
 
+JOIN_LIMIT: Final = 32 * 1024
+"""Bytes of a join's body, which anybody may send: a token and a signing request."""
+
 ROOTS: web.AppKey[Callable[[], str]] = web.AppKey("roots")
 """Returns the trusted roots of now, in PEM form."""
 

@@ -1,6 +1,7 @@
 """One aiohttp application from a component's routes and collaborators."""
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from shared.http.keys import (
     CLOCK,
     METRICS,
     ON_REFUSED,
+    READERS,
     ROUTE_TABLE,
     STREAMS,
     OnRefused,
@@ -53,14 +55,21 @@ def create_application(routes: Iterable[Routes], collaborators: Collaborators) -
     app[CHECKS] = collaborators.checks
     app[ON_REFUSED] = collaborators.on_refused
     app[STREAMS] = Streams()
+    # One thread: more would only share the interpreter, and large bodies may wait for each other.
+    app[READERS] = ThreadPoolExecutor(1, thread_name_prefix="bodies")
     app[ROUTE_TABLE] = {}
     for each in (health.routes, openapi.routes, docs.routes, *routes):
         each.add_to(app)
     app[openapi.DOCUMENT] = openapi.describe(app[ROUTE_TABLE].values(), title=collaborators.title)
     app.on_response_prepare.append(decorate)
     app.on_shutdown.append(_end_streams)
+    app.on_cleanup.append(_end_readers)
     return app
 
 
 async def _end_streams(app: web.Application) -> None:
     app[STREAMS].stop()
+
+
+async def _end_readers(app: web.Application) -> None:
+    app[READERS].shutdown(wait=False, cancel_futures=True)

@@ -3,26 +3,40 @@
 JSON is read twice: once strictly and fast (orjson refuses bad UTF-8, lone surrogates and NaN), once
 by the standard library, which alone tells of duplicate keys.  What comes out can be written by
 any JSON writer and stored by any database here.
+
+A body of a MiB can cost a second of reading, so large ones are read beside the event loop, one at
+a time; a million empty lists in it are refused before that.
 """
 
 import asyncio
 import json
-from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.errors import FieldError, Invalid, Malformed, TooLarge
+from shared.http.keys import READERS
 from shared.http.routes import BODY_LIMIT
-from shared.model.source import CONTROL, MAX_DEPTH, MAX_INTEGER, path_text
+from shared.model.source import (
+    CONTROL,
+    MAX_DEPTH,
+    MAX_DOCUMENT_BYTES,
+    MAX_INTEGER,
+    MAX_VALUES,
+    path_text,
+)
 from shared.model.validation import findings
 
 # A body may take this long, and after that must average this many bytes a second: enough for
 # a bad mobile link, too fast for a client that only wants to hold the connection.
 _GRACE: Final = 10.0
 _RATE: Final = 16 * 1024
+
+# Reading this much takes a few milliseconds, whatever is in it.
+_SMALL: Final = 16 * 1024
 
 JSON_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 
@@ -34,11 +48,30 @@ class Body(BaseModel):
 
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 
 async def read_body(request: web.Request, model: type[BodyT], *, limit: int = BODY_LIMIT) -> BodyT:
     """Read a JSON body into a model; Malformed, TooLarge, or Invalid with the fields' paths."""
     document = await read_json(request, limit=limit)
+    return await aside(request, _validated, model, document)
+
+
+async def aside(
+    request: web.Request, work: Callable[[*Arguments], Result], *arguments: *Arguments
+) -> Result:
+    """Do what grows with a body: at once for a small one, beside the event loop for a large one.
+
+    `work` runs in a thread then, so it must touch nothing that others change.
+    """
+    if request.content.total_bytes <= _SMALL:
+        return work(*arguments)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(request.app[READERS], work, *arguments)
+
+
+def _validated(model: type[BodyT], document: Any) -> BodyT:
     try:
         return model.model_validate(document)
     except ValidationError as exc:
@@ -56,7 +89,9 @@ async def read_json(
             f"not {request.content_type[:80]!r}",
             code="unsupported_media_type",
         )
-    return parse_json(await read_bytes(request, limit=limit))
+    data = await read_bytes(request, limit=limit)
+    most = MAX_VALUES * max(1, limit // MAX_DOCUMENT_BYTES)
+    return await aside(request, parse_json, data, most)
 
 
 async def read_bytes(request: web.Request, *, limit: int = BODY_LIMIT) -> bytes:
@@ -81,10 +116,13 @@ async def read_bytes(request: web.Request, *, limit: int = BODY_LIMIT) -> bytes:
     return b"".join(pieces)
 
 
-def parse_json(data: bytes) -> Any:
-    """Parse JSON; Malformed for what can't be read or is deeper than 32 levels."""
+def parse_json(data: bytes, most: int = MAX_VALUES) -> Any:
+    """Parse JSON; Malformed for what can't be read or is deeper than 32 levels.
+
+    TooLarge if it holds more than `most` values: they cost far more to judge than to send.
+    """
     try:
-        orjson.loads(data)
+        _check_count(data, orjson.loads(data), most)
         document = json.loads(data, object_pairs_hook=_without_duplicates)
     except RecursionError as exc:
         raise _too_deep() from exc
@@ -106,6 +144,23 @@ def field_errors(
         FieldError(path_text(found.path), found.code, found.message)
         for found in findings(exc, model=model, data=data)
     )
+
+
+def _check_count(data: bytes, document: Any, most: int) -> None:
+    # Each value but the first follows one of these, so that counting them settles most bodies.
+    if sum(data.count(each) for each in (b",", b"[", b"{")) < most:
+        return
+    count, level = 1, [document]
+    while level:
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+        count += len(level)
+        if count > most:
+            raise TooLarge(f"the body holds more than the {most} values that are taken")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

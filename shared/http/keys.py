@@ -4,6 +4,7 @@ A key may name a protocol, so the types stand as annotations, not as arguments.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -27,6 +28,8 @@ CHECKS: web.AppKey[Mapping[str, "Check"]] = web.AppKey("checks")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
 ON_REFUSED: web.AppKey[OnRefused] = web.AppKey("on_refused")
+READERS: web.AppKey[Executor] = web.AppKey("readers")
+"""Where large bodies are read, beside the event loop."""
 ROUTE_TABLE: web.AppKey[dict[web.AbstractRoute, "Route"]] = web.AppKey("route_table")
 STREAMS: web.AppKey["Streams"] = web.AppKey("streams")
 

@@ -48,6 +48,8 @@ log = logging.getLogger("hanse.access")
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
 
 _HEADERS: Final = {
+    # Whose version it is is nobody's business.
+    "Server": "hanse",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",

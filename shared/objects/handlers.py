@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from shared.access.permissions import Permission
 from shared.errors import FieldError, Invalid, Malformed
-from shared.http.body import Body, read_body
+from shared.http.body import Body, aside, read_body
 from shared.http.ndjson import NDJSON, stream_lines
 from shared.http.problems import field_document
 from shared.http.request import flag, is_dry_run, number, only_parameters, text
@@ -16,6 +16,7 @@ from shared.http.routes import AUTHENTICATED, TRANSACTION_LIMIT, Parameter, Rout
 from shared.ids import COMMON, Key, Revision
 from shared.model.documents import parse_value
 from shared.model.kinds import KINDS, PLURALS
+from shared.model.source import MAX_FAULTS
 from shared.objects import parameters
 from shared.objects.call import call_of
 from shared.objects.keys import OBJECTS, READER
@@ -87,7 +88,7 @@ async def transact(request: web.Request) -> web.Response:
     only_parameters(request, "dryRun", "force")
     body = await read_body(request, TransactionBody, limit=TRANSACTION_LIMIT)
     objects, call = request.app[OBJECTS], call_of(request)
-    writes = _writes(body, objects)
+    writes = await aside(request, _writes, body, objects)
     dry_run = is_dry_run(request)
     options = Options(dry_run=dry_run, force=flag(request, "force"), reason=body.reason)
     applied = await objects.apply(call, writes, options)
@@ -117,6 +118,10 @@ def _writes(body: TransactionBody, objects: Objects) -> list[Write]:
     writes: list[Write] = []
     faults: list[FieldError] = []
     for index, operation in enumerate(body.operations):
+        if len(faults) >= MAX_FAULTS:
+            message = f"stopped after {MAX_FAULTS} faults; mend these first"
+            faults[MAX_FAULTS:] = [FieldError("operations", "too_many_faults", message)]
+            break
         prefix = f"operations[{index}].object"
         expected = None if operation.ifMatch is None else Revision(operation.ifMatch)
         if operation.operation == "delete":

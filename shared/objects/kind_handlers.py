@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, create_model
 
 from shared.access.permissions import reading, writing
 from shared.errors import FieldError, Invalid, Malformed, RevisionConflict
-from shared.http.body import read_json
+from shared.http.body import aside, read_json
 from shared.http.request import (
     expected_revision,
     flag,
@@ -223,7 +223,7 @@ async def put_object(request: web.Request, *, kind: Kind) -> web.Response:
         for part in _NAMED:
             if (asked := text(request, part)) is not None:
                 metadata.setdefault(part, asked)
-    envelope = _parse(document)
+    envelope = await aside(request, _parse, document)
     key = envelope.key(request.app[OBJECTS].default_scope)
     wanted = {"kind": kind.name, "name": request.match_info["name"]}
     wanted |= {part: asked for part in _NAMED if (asked := text(request, part)) is not None}
@@ -246,7 +246,7 @@ async def patch_object(request: web.Request, *, kind: Kind) -> web.Response:
         current = await objects.find(key)
         if current is None:
             raise absent(key)
-        envelope = _parse(merge_patch(_plain(current), patch))
+        envelope = await aside(request, _patched, current, patch)
         _check_place(envelope.key(objects.default_scope), key._asdict())
         write = Write(key, envelope, current.revision if given is None else given)
         try:
@@ -275,6 +275,10 @@ def _parse(document: Any) -> Envelope[Any]:
         message = faults[0].message if len(faults) == 1 else f"{len(faults)} faults"
         raise Invalid(f"the document is not valid: {message}", fields=faults)
     return envelope
+
+
+def _patched(current: Stored, patch: dict[str, Any]) -> Envelope[Any]:
+    return _parse(merge_patch(_plain(current), patch))
 
 
 def _check_place(found: Key, wanted: dict[str, str]) -> None:
