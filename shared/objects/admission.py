@@ -5,7 +5,7 @@ mandatory policies stand).  They see the whole batch and one snapshot, and say o
 their judgement rests: if one of those changes before the commit, they are asked again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -64,12 +64,14 @@ class Fault:
 class Review:
     """`depends_on` selects what the judgement rests on; None if on the batch alone.
 
-    Warnings reach whoever writes, and don't stop the write.
+    Warnings reach whoever writes, and don't stop the write.  `drafts` are written instead of what
+    was asked for, by position in the batch: with the fields that the server itself records.
     """
 
     faults: tuple[Fault, ...] = ()
     warnings: tuple[Fault, ...] = ()
     depends_on: Selection | None = None
+    drafts: Mapping[int, Draft] = field(default_factory=dict)
 
 
 ACCEPTED: Final = Review()
@@ -95,6 +97,7 @@ class AdmissionChain:
                 faults=result.faults + found.faults,
                 warnings=result.warnings + found.warnings,
                 depends_on=_either(result.depends_on, found.depends_on),
+                drafts={**result.drafts, **found.drafts},
             )
         return result
 

@@ -130,8 +130,11 @@ class Objects:
         trail: Trail,
         clock: Clock,
         metrics: Metrics,
+        alongside: Alongside | None = None,
     ) -> None:
+        """`alongside` is what the component itself writes with every batch."""
         self._store = store
+        self._alongside = alongside
         self._home = home
         self._admission = admission
         self._trail = trail
@@ -228,6 +231,8 @@ class Objects:
             review = await self._admission.review(batch, snapshot)
             validated_at = snapshot.position.revision
         _refuse(review.faults, alone=len(task.writes) == 1)
+        for index, draft in review.drafts.items():
+            proposals[index] = replace(proposals[index], draft=draft)
         return await self._commit(task, proposals, review, validated_at)
 
     async def _commit(
@@ -244,8 +249,9 @@ class Objects:
                 await self._write(transaction, task, proposal, write.expected)
                 for proposal, write in zip(proposals, task.writes, strict=True)
             ]
-            if options.alongside:
-                await options.alongside(transaction, written)
+            for alongside in (self._alongside, options.alongside):
+                if alongside:
+                    await alongside(transaction, written)
             if options.dry_run:
                 raise _DryRunDone(tuple(written))
             return tuple(written)
