@@ -5,7 +5,9 @@ works on a site that is cut off.
 """
 
 import html
+import posixpath
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -21,6 +23,23 @@ from shared.http.routes import PUBLIC, Routes
 routes = Routes("/docs", tag="description")
 
 _PAGE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
+
+# As somebody new to Hanse would read them; others follow by name.
+_ORDER: Final = (
+    "start",
+    "policies",
+    "semantics",
+    "sites",
+    "enforcement",
+    "trust",
+    "operations",
+    "incidents",
+    "api",
+    "client",
+    "errors",
+)
+DECISIONS: Final = "decisions"
+"""The folder of numbered records: why things are as they are."""
 
 # The page has no script and loads nothing; only its own inline style sheet is allowed.
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
@@ -42,38 +61,54 @@ td, th { border: 1px solid #d0d7de; padding: .3rem .6rem; text-align: left; vert
 @routes.get("", permission=PUBLIC, media_type="text/html")
 async def index(request: web.Request) -> web.Response:
     """Show what there is to read, and every route."""
-    links = "".join(f'<li><a href="/docs/{name}">{_e(_title(name))}</a></li>' for name in _names())
-    reading = f"<h2>Reading</h2><ul>{links}</ul>" if links else ""
+    names = _names()
+    reading = _listed("Reading", [each for each in names if "/" not in each])
+    decisions = _listed("Decisions, and their reasons", [each for each in names if "/" in each])
     document = request.app[DOCUMENT]
-    body = f"<h1>{_e(document['info']['title'])}</h1>{reading}{_reference(document)}"
+    body = f"<h1>{_e(document['info']['title'])}</h1>{reading}{decisions}{_reference(document)}"
     return _page(document["info"]["title"], body)
 
 
 @routes.get("/{page}", permission=PUBLIC, media_type="text/html")
 async def page(request: web.Request) -> web.Response:
     """Show one page of the documentation."""
-    name = request.match_info["page"]
+    return _shown(request.match_info["page"])
+
+
+@routes.get(f"/{DECISIONS}/{{page}}", permission=PUBLIC, media_type="text/html")
+async def decision(request: web.Request) -> web.Response:
+    """Show one decision, with its reasons."""
+    return _shown(f"{DECISIONS}/{request.match_info['page']}")
+
+
+def _shown(name: str) -> web.Response:
     # The name is looked up among those there are, and never becomes part of a path.
-    if not _PAGE_NAME.fullmatch(name) or name not in _names():
+    if name not in _pages():
         raise NotFound("there is no such page; see /docs")
     return _page(_title(name), _render(name))
 
 
+def _listed(title: str, names: list[str]) -> str:
+    links = "".join(f'<li><a href="/docs/{name}">{_e(_title(name))}</a></li>' for name in names)
+    return f"<h2>{_e(title)}</h2><ul>{links}</ul>" if links else ""
+
+
 def _names() -> list[str]:
-    return sorted(_pages())
+    places = {name: place for place, name in enumerate(_ORDER)}
+    return sorted(_pages(), key=lambda name: (places.get(name, len(places)), name))
 
 
 @cache
 def _pages() -> dict[str, Traversable]:
     folder = files("shared") / "docs"
-    if not folder.is_dir():
-        return {}
-    found = {each.name.removesuffix(".md"): each for each in folder.iterdir()}
-    return {
-        name: each
-        for name, each in found.items()
-        if each.name.endswith(".md") and _PAGE_NAME.fullmatch(name)
-    }
+    return dict(_pages_in(folder, "")) | dict(_pages_in(folder / DECISIONS, f"{DECISIONS}/"))
+
+
+def _pages_in(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for each in folder.iterdir() if folder.is_dir() else ():
+        name = each.name.removesuffix(".md")
+        if name != each.name and _PAGE_NAME.fullmatch(name):
+            yield prefix + name, each
 
 
 @cache
@@ -90,7 +125,12 @@ def _title(name: str) -> str:
 def _render(name: str) -> str:
     # "js-default" takes no HTML in the text, so a page can't bring any.
     rendered: str = MarkdownIt("js-default").render(_text(name))
-    return re.sub(r'href="([a-z0-9-]+)\.md(#[^"]*)?"', r'href="/docs/\1\2"', rendered)
+
+    def leads_here(found: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join("/docs", posixpath.dirname(name), found[1]))
+        return f'href="{path}{found[2] or ""}"'
+
+    return re.sub(r'href="([a-z0-9./-]+)\.md(#[^"]*)?"', leads_here, rendered)
 
 
 def _reference(document: dict[str, Any]) -> str:

@@ -1,0 +1,109 @@
+"""What the pages show is so: commands are run, documents read, links followed, codes counted."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from shared.cli.main import build, run
+from shared.model.documents import parse_documents
+from tests.unit.shared.docs.blocks import DOCS, IDS, PAGES, as_pattern, blocks, shell_lines
+from tests.unit.shared.docs.codes import ROOT, codes
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+# What a page may use beside hanse in a block that is not run.
+_PROGRAMS = {"make", ".", "curl", "hanse", "export", "jq", "systemctl", "mv"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_commands_print_what_the_page_shows(
+    page: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    status, unseen = 0, 0
+    for block in blocks(page):
+        if block.language == "yaml" and (name := block.file()):
+            Path(name).write_text(block.text)
+        for command, shown in block.commands() if block.language == "console" else ():
+            where = f"{page.name}:{block.line}: {command}"
+            if command == "echo $?":
+                printed, unseen = f"{status}\n", 0
+            else:
+                assert not unseen, f"{where}: show that the command before fails, by echo $?"
+                status = unseen = _run(command)
+                captured = capsys.readouterr()
+                printed = captured.out + captured.err
+            assert as_pattern(shown).fullmatch(printed), f"{where}\n{printed}"
+
+
+def _run(command: str) -> int:
+    match shlex.split(command):
+        case ["hanse", *arguments]:
+            return run(arguments)
+        case ["cp", "-r", source, target]:
+            shutil.copytree(source, target)
+            return 0
+    raise AssertionError(f"a console block runs something else: {command}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_documents_on_a_page_can_be_read(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "yaml":
+            reading = parse_documents(block.text.encode())
+            assert reading.documents, f"{page.name}:{block.line} has no document"
+            assert not reading.faults, f"{page.name}:{block.line}: {reading.faults}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_commands_that_need_a_server_are_at_least_commands(page: Path) -> None:
+    for line in shell_lines(page):
+        for part in re.split(r"\s*(?:\||&&)\s*", re.sub(r"\$\([^)]*\)", "x", line)):
+            words = shlex.split(part, comments=True)
+            if words and not re.match(r"[A-Z]+=", words[0]):
+                assert words[0] in _PROGRAMS, f"{page.name} uses {words[0]}"
+                if words[0] == "hanse":
+                    _parse(words[1:])
+
+
+def _parse(arguments: list[str]) -> None:
+    """Read a command line as `hanse` would, and do nothing; click.UsageError if it couldn't."""
+    command: click.Command = typer.main.get_command(build())
+    context = command.make_context("hanse", list(arguments))
+    while isinstance(command, click.Group):
+        name, found, rest = command.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+        assert found is not None, arguments
+        command, context = found, found.make_context(name, rest, parent=context)
+        if not (context.args or context._protected_args):
+            return
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for link in _LINK.findall(page.read_text("utf-8")):
+        path = link.partition("#")[0]
+        if path and not path.startswith(("https://", "/")):
+            target = (page.parent / path).resolve()
+            assert target in PAGES, f"{page.name} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_page_begins_with_its_title(page: Path) -> None:
+    assert re.match(r"# \S", page.read_text("utf-8"))
+
+
+def test_every_code_of_an_error_is_explained_and_no_other() -> None:
+    listed = re.findall(r"^\| `(\w+)` \|", (DOCS / "errors.md").read_text("utf-8"), re.MULTILINE)
+    assert len(listed) == len(set(listed)), "a code is explained twice"
+    assert set(listed) == set(codes())
