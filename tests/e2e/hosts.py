@@ -43,6 +43,7 @@ class Running:
             )
         self._log = log
         self._lines: Queue[str | None] = Queue()
+        self._said: list[str] = []
         # Read for as long as it lives, so that it never blocks on a full pipe.
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -50,9 +51,11 @@ class Running:
     def until(self, text: str) -> str:
         """Return the first line that has `text`; fail with the log if it ends before."""
         while (line := self._lines.get()) is not None:
+            self._said.append(line)
             if text in line:
                 return line
-        raise AssertionError(f"it ended without saying {text!r}:\n{self._log.read_text()}")
+        said = "".join(self._said) + self._log.read_text()
+        raise AssertionError(f"it ended without saying {text!r}:\n{said}")
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it by a signal and return its status."""

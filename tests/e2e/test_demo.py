@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import uuid
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.hosts import HANSE, Running
+from tests.e2e.hosts import HANSE, Host, Running
 from tests.servers import require
 
 INTERRUPTED = 130
@@ -43,7 +44,7 @@ def demo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Demo]:
     (folder := tmp_path / "tmp").mkdir()
     mark = f"mark-{uuid.uuid4()}"
     environ = {"TMPDIR": str(folder), "HANSE_TEST_MARK": mark, "COLUMNS": "200"}
-    command = [*HANSE, "demo", "--exit", *request.param]
+    command = [*HANSE, "demo", *request.param]
     running = Running(command, environ=environ, log=tmp_path / "demo.log")
     try:
         yield Demo(running, folder, mark)
@@ -51,8 +52,11 @@ def demo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Demo]:
         running.end()
 
 
-simulated = pytest.mark.parametrize("demo", [["--simulate"]], indirect=True, ids=["simulated"])
-in_kernel = pytest.mark.parametrize("demo", [[]], indirect=True, ids=["in kernel"])
+simulated = pytest.mark.parametrize(
+    "demo", [["--exit", "--simulate"]], indirect=True, ids=["simulated"]
+)
+staying = pytest.mark.parametrize("demo", [["--simulate"]], indirect=True, ids=["staying up"])
+in_kernel = pytest.mark.parametrize("demo", [["--exit"]], indirect=True, ids=["in kernel"])
 
 
 @pytest.fixture
@@ -80,6 +84,23 @@ def namespaces_of(first_line: str) -> str:
 def test_the_simulated_demo_tells_its_whole_story(demo: Demo) -> None:
     assert "the simulated data plane" in demo.running.until("Hanse demo:")
     demo.running.until(GOOD)
+    assert demo.running.process.wait() == 0
+    nothing_is_left(demo)
+
+
+@staying
+@pytest.mark.timeout(120)
+def test_the_demo_stays_up_and_what_it_says_to_try_works(demo: Demo, tmp_path: Path) -> None:
+    demo.running.until(GOOD)
+    demo.running.until("It stays up; Ctrl-C ends it.")
+    host, told = Host(tmp_path), {}
+    while not (line := demo.running.until("").strip()).startswith("The API's description"):
+        if line.startswith("export "):
+            told = dict(each.split("=", 1) for each in line.split()[1:])
+        elif line.startswith("hanse "):
+            done = host.run(*shlex.split(line, comments=True)[1:], **told)
+            assert done.status == 0, f"{line}\n{done.err}"
+    os.killpg(demo.running.process.pid, signal.SIGINT)
     assert demo.running.process.wait() == 0
     nothing_is_left(demo)
 
