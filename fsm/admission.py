@@ -19,6 +19,7 @@ from shared.model.inventory import Site
 from shared.model.network import Network
 from shared.model.policy import SecurityPolicy
 from shared.objects.admission import ACCEPTED, Batch, Fault, Proposal, Review
+from shared.pki.names import HostNames
 from shared.policy.faults.changes import in_use
 from shared.policy.faults.fault import Fault as PolicyFault
 from shared.policy.faults.fault import new_faults
@@ -56,15 +57,18 @@ class FederationAdmission:
         before = Documents(concerned)
         after = _changed(before, proposals)
         faults = [*_at(batch, _new_faults(before, after, proposals))]
+        taken = _names_of_sites(world, batch.proposals)
         for index, each in enumerate(batch.proposals):
-            faults += [Fault(index, error) for error in self._site_faults(each)]
+            faults += [Fault(index, error) for error in self._site_faults(each, taken)]
         return Review(
             tuple(faults),
             warnings=tuple(_unsupported(batch, world)),
             depends_on=Selection(kinds=_JUDGED_BY | {each.key.kind for each in proposals}),
         )
 
-    def _site_faults(self, proposal: Proposal) -> Iterator[FieldError]:
+    def _site_faults(
+        self, proposal: Proposal, taken: Mapping[str, HostNames]
+    ) -> Iterator[FieldError]:
         """Yield the names of a site's servers that no certificate could carry, or must not."""
         spec = proposal.envelope.spec if proposal.envelope else None
         if not isinstance(spec, Site):
@@ -85,6 +89,50 @@ class FederationAdmission:
                 if any(own == each or own.endswith(f".{each}") for each in names.dns):
                     message = f"{own} is the FSM's own name; a site that had it could take it"
                     yield FieldError(path, "name_taken", message)
+            before = registered_for(proposal.before.spec) if proposal.before else HostNames()
+            for site, others in taken.items():
+                name = _shared(names, others) if site != proposal.key.name else None
+                # Refused is only what a write makes worse.
+                if name and name != _shared(before, others):
+                    message = f"{name} is a name of site {site}; each could take the other's place"
+                    yield FieldError(path, "name_taken", message)
+
+
+def _names_of_sites(
+    world: Mapping[Key, Item], proposals: Sequence[Proposal]
+) -> dict[str, HostNames]:
+    """Return what each site registers once these writes are done; {} if they concern no Site."""
+    written = {each.key: each for each in proposals if each.key.kind == "Site"}
+    if not written:
+        return {}
+    specs = {key: item.spec for key, item in world.items() if key.kind == "Site"}
+    for key, each in written.items():
+        specs.pop(key, None)
+        if each.draft is not None:
+            specs[key] = each.draft.spec
+    found = {}
+    for key, spec in specs.items():
+        try:
+            found[key.name] = registered_for(spec)
+        except HanseError:
+            continue  # told where it is written
+    return found
+
+
+def _shared(ours: HostNames, others: HostNames) -> str | None:
+    """Return a name or address that two sites' certificates could both carry, if there is one.
+
+    A certificate constrained to a DNS name may carry all names beneath it (RFC 5280 §4.2.1.10).
+    Every host is its own loopback.
+    """
+    for ours_ in ours.dns:
+        for other in others.dns:
+            if ours_ != "localhost" and (
+                ours_ == other or ours_.endswith(f".{other}") or other.endswith(f".{ours_}")
+            ):
+                return ours_
+    both = set(ours.addresses) & set(others.addresses)
+    return next((str(each) for each in sorted(both, key=str) if not each.is_loopback), None)
 
 
 def _concerned(world: Mapping[Key, Item], proposals: Sequence[Proposal]) -> list[Document]:

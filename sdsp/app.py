@@ -269,6 +269,13 @@ class _Parts:
 
     def _api(self) -> Parts:
         identity = str(SpiffeId.sdsp(self.authority.trust_domain, self.settings.site))
+        # Names of nodes are unique within a site only: another site's node-1 is not ours.
+        site = self.settings.site
+        expected = (
+            Expectation(Role.NODE, site),
+            Expectation(Role.SDSP, site),
+            Expectation(Role.FSM),
+        )
         routes: list[Routes] = [
             enrolment_handlers.routes,
             node_handlers.routes,
@@ -279,7 +286,9 @@ class _Parts:
             store=self.store,
             admission=SiteAdmission(site=self.settings.site, clock=self.clock),
             tokens=Tokens(key_file=self.data / "token-key.pem", issuer=identity, audience=identity),
-            trust=Trust(domain=self.authority.trust_domain, revoked=self.revocations),
+            trust=Trust(
+                domain=self.authority.trust_domain, revoked=self.revocations, expected=expected
+            ),
             clock=self.clock,
             metrics=Metrics(),
             routes=routes,

@@ -112,6 +112,9 @@ async def acknowledge(request: web.Request) -> web.Response:
     only_parameters(request)
     hub = request.app[HUB]
     said = await read_body(request, Acknowledgement)
+    if said.position.revision > hub.position.revision:
+        # Nobody has applied what isn't there yet; other processes may be ahead of this one.
+        await hub.catch_up(said.position.revision)
 
     def revision_of(key: Key) -> int | None:
         item = hub.world.get(key)

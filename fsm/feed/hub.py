@@ -164,7 +164,7 @@ class Hub:
 
     async def _join(self, site: str, at: wire.Position) -> Watcher:
         if at.incarnation == self.position.incarnation and at.revision > self.position.revision:
-            await self._catch_up(at.revision)
+            await self.catch_up(at.revision)
         self._view_at(site, at)
         before = await self._loaded_before(site, at)
         # From here to the end nothing waits: the world can't move on.
@@ -221,8 +221,11 @@ class Hub:
             self._changed = span, [(was, now) for was, now in pairs if _differ(was, now)]
         return self._changed[1]
 
-    async def _catch_up(self, revision: int) -> None:
-        """Wait for a revision that another process may have committed, and served already."""
+    async def catch_up(self, revision: int) -> None:
+        """Wait for a revision that another process may have committed, and served already.
+
+        Gone (`history_diverged`) if there is no such revision; Unavailable.
+        """
         try:
             await self._worlds.at(Revision(revision), like=self._world)
         except Invalid as exc:

@@ -1,10 +1,14 @@
-"""Drop what has expired by itself, and what belongs to sites that are no more."""
+"""Drop what has expired by itself, and what belongs to sites that are no more.
+
+A site that is deleted is out: its certificates are revoked, lest they count again for a site that
+is given the same name later.
+"""
 
 from fsm.feed.acks import HEARD, REPORTS
 from fsm.feed.delivered import forget
 from fsm.feed.item import SUBSCRIPTION
 from shared.clock import Clock
-from shared.enrolment.register import Revocations, forget_expired
+from shared.enrolment.register import Revocations, forget_expired, revoke_unknown
 from shared.store.contract import Selection, Store, Transaction
 from shared.tasks.loop import Outcome
 
@@ -25,6 +29,7 @@ class Tidy:
         async def work(transaction: Transaction) -> int:
             stored = await transaction.list(Selection(kinds=frozenset({"Site", SUBSCRIPTION})))
             sites = {each.key.name for each in stored if each.key.kind == "Site"}
+            await revoke_unknown(transaction, is_known=lambda each: _site_of(each) in sites)
             dropped = await forget_expired(transaction, now=now)
             dropped += await forget(transaction, sites=sites, now=now)
             for space in (HEARD, REPORTS):
@@ -41,3 +46,8 @@ class Tidy:
         async with self._store.snapshot() as snapshot:
             await self._revocations.read(snapshot)
         return Outcome(changed=dropped)
+
+
+def _site_of(identity: str) -> str:
+    """Return the site of `spiffe://SITE.TRUST-DOMAIN/sdsp`; the FSM issues to sites only."""
+    return identity.removeprefix("spiffe://").partition(".")[0]

@@ -1,6 +1,6 @@
 """HTTP routes for nodes: joining, the configuration stream, reports."""
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from aiohttp import web
 from pydantic import ConfigDict, Field
@@ -69,19 +69,26 @@ class GivenNodeToken(_Wire):
     expires_at: str = Field(description="When it stops working (RFC 3339).")
 
 
+# Codes go on to the FSM, which takes nothing else for one; anything might stand in a free text.
+Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$")]
+Name = Annotated[str, Field(max_length=128)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
 class Report(_Wire):
     """What a node says of itself.  Only the latest counts."""
 
     incarnation: str = Field(max_length=64, description="Of the store that it last heard of.")
     generation: int = Field(ge=0, description="Of the configuration that it speaks of.")
-    hash: str | None = Field(max_length=64, description="Of the configuration it enforces.")
+    hash: Hash | None = Field(description="Of the configuration it enforces.")
     outcome: Literal["ack", "nack"] = Field(description="Whether it took the last one.")
-    code: str | None = Field(None, max_length=80, description="Why not.")
+    code: Code | None = Field(None, description="Why not.")
     message: str | None = Field(None, max_length=2000, description="Why not, in words.")
-    read_back: str | None = Field(None, max_length=64, description="Hash of what is enforced.")
+    read_back: Hash | None = Field(None, description="Hash of what is enforced.")
     data_plane: str | None = Field(None, max_length=40, description="nftables or memory.")
     agent: str | None = Field(None, max_length=80, description="The agent's version.")
-    counters: dict[str, int] = Field(
+    counters: dict[Name, Count] = Field(
         default_factory=dict, max_length=200_000, description="Connections decided, by rule id."
     )
     telemetry: list[dict[str, Any]] = Field(

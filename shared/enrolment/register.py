@@ -7,7 +7,7 @@ token is ever used twice and no certificate goes unrecorded.
 Tokens are objects (people see and delete them), issued certificates and revocations records.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -132,6 +132,18 @@ async def revoke(transaction: Transaction, issued: Iterable[Issued]) -> None:
     """Let certificates count no longer; they stay on record until they expire."""
     for each in issued:
         await transaction.put_record(REVOKED, each.serial, _to_record(each))
+
+
+async def revoke_unknown(transaction: Transaction, *, is_known: Callable[[str], bool]) -> int:
+    """Revoke all certificates of identities that are known no longer; return how many."""
+    revoked = await transaction.records(REVOKED)
+    unknown = [
+        _from_record(serial, record)
+        for serial, record in (await transaction.records(CERTIFICATES)).items()
+        if serial not in revoked and not is_known(record["identity"])
+    ]
+    await revoke(transaction, unknown)
+    return len(unknown)
 
 
 async def forget_expired(transaction: Transaction, *, now: datetime) -> int:

@@ -5,7 +5,7 @@ the token says who acts and the certificate over whose connection.
 """
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -15,7 +15,7 @@ from aiohttp import web
 from shared.auth.identity import Caller, component_caller
 from shared.clock import Clock
 from shared.errors import Unauthenticated
-from shared.pki.identity import TrustDomain
+from shared.pki.identity import Expectation, TrustDomain
 from shared.pki.peer import PeerIdentity, Revoked, has_certificate, peer_identity
 
 BearerVerifier = Callable[[str], Awaitable[Caller]]
@@ -37,12 +37,17 @@ class Authenticator:
         bearer: BearerVerifier | None = None,
         trust_domain: TrustDomain | None = None,
         revoked: Revoked = _never,
+        expected: Sequence[Expectation] | None = None,
     ) -> None:
-        """Without `trust_domain` client certificates mean nothing, without `bearer` tokens."""
+        """Without `trust_domain` client certificates mean nothing, without `bearer` tokens.
+
+        `expected` are the components that may come here at all; None: any of the trust domain.
+        """
         self._clock = clock
         self._bearer = bearer
         self._trust_domain = trust_domain
         self._revoked = revoked
+        self._expected = expected
         # A chain is judged once per connection and rechecked with each request.
         self._judged: WeakKeyDictionary[ssl.SSLObject, PeerIdentity] = WeakKeyDictionary()
 
@@ -76,7 +81,10 @@ class Authenticator:
             return None
         if connection not in self._judged:
             self._judged[connection] = peer_identity(
-                connection, trust_domain=self._trust_domain, revoked=self._revoked
+                connection,
+                trust_domain=self._trust_domain,
+                revoked=self._revoked,
+                expected=self._expected,
             )
         return self._judged[connection]
 

@@ -30,9 +30,9 @@ from shared.objects.call import Call
 from shared.objects.keys import OBJECTS, READER, TRAIL
 from shared.objects.kind_handlers import kind_routes
 from shared.objects.reader import ObjectReader
-from shared.objects.service import Objects
+from shared.objects.service import Alongside, Objects
 from shared.objects.trail import Trail
-from shared.pki.identity import TrustDomain
+from shared.pki.identity import Expectation, TrustDomain
 from shared.pki.peer import Revoked
 from shared.store.contract import Store
 
@@ -56,10 +56,14 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Which components' certificates count; see shared.pki.peer."""
+    """Which components' certificates count; see shared.pki.peer.
+
+    `expected` are those that may come here at all; None: any of the trust domain.
+    """
 
     domain: TrustDomain
     revoked: Revoked
+    expected: Sequence[Expectation] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,10 @@ class Services:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a component brings: its store, its rules, its own routes and health checks."""
+    """What a component brings: its store, its rules, its own routes and health checks.
+
+    `alongside` writes the component's own records in the transaction of each write of objects.
+    """
 
     home: Home
     store: Store
@@ -85,6 +92,7 @@ class Parts:
     metrics: Metrics
     routes: Sequence[Routes] = ()
     checks: Mapping[str, Check] = field(default_factory=dict)
+    alongside: Alongside | None = None
 
 
 def create_services(parts: Parts) -> Services:
@@ -104,6 +112,7 @@ def create_services(parts: Parts) -> Services:
             bearer=bearer,
             trust_domain=parts.trust.domain,
             revoked=parts.trust.revoked,
+            expected=parts.trust.expected,
         )
         if parts.trust
         else Authenticator(clock=parts.clock, bearer=bearer)
@@ -115,6 +124,7 @@ def create_services(parts: Parts) -> Services:
         trail=trail,
         clock=parts.clock,
         metrics=parts.metrics,
+        alongside=parts.alongside,
     )
     reader = ObjectReader(store=parts.store, home=parts.home, trail=trail, clock=parts.clock)
     return Services(objects=objects, reader=reader, trail=trail, authenticator=authenticator)
