@@ -130,7 +130,15 @@ def _render(name: str) -> str:
         path = posixpath.normpath(posixpath.join("/docs", posixpath.dirname(name), found[1]))
         return f'href="{path}{found[2] or ""}"'
 
-    return re.sub(r'href="([a-z0-9./-]+)\.md(#[^"]*)?"', leads_here, rendered)
+    rendered = re.sub(r'href="([a-z0-9./-]+)\.md(#[^"]*)?"', leads_here, rendered)
+    return re.sub(r"<(h[23])>(.*?)</h[23]>", _with_id, rendered)
+
+
+def _with_id(heading: re.Match[str]) -> str:
+    """Return a heading that links can lead to, by the name that forges give it too."""
+    text = html.unescape(re.sub(r"<[^>]*>", "", heading[2])).lower()
+    slug = re.sub(r"[^\w -]", "", text).replace(" ", "-")
+    return f'<{heading[1]} id="{_e(slug)}">{heading[2]}</{heading[1]}>'
 
 
 def _reference(document: dict[str, Any]) -> str:

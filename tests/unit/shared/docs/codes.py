@@ -87,11 +87,10 @@ def _in_table(table: ast.Dict | ast.DictComp) -> Iterator[ast.expr]:
                 yield value.elts[0]
         return
     # f"unknown_{word}" for each word of the mapping that it is made from
-    for value in ast.walk(table.generators[0].iter):
-        if isinstance(value, ast.Dict):
-            for each in value.values:
-                if isinstance(each, ast.Constant):
-                    yield ast.Constant(f"unknown_{each.value}")
+    for node in ast.walk(table.generators[0].iter):
+        for each in node.values if isinstance(node, ast.Dict) else ():
+            if isinstance(each, ast.Constant) and isinstance(each.value, str):
+                yield ast.Constant(f"unknown_{each.value}")
 
 
 def _returned(function: ast.FunctionDef) -> Iterator[ast.expr]:

@@ -4,12 +4,13 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
 from shared.cli.main import build, run
+from shared.http import docs
 from shared.model.documents import parse_documents
 from tests.unit.shared.docs.blocks import DOCS, IDS, PAGES, as_pattern, blocks, shell_lines
 from tests.unit.shared.docs.codes import ROOT, codes
@@ -76,26 +77,35 @@ def test_commands_that_need_a_server_are_at_least_commands(page: Path) -> None:
 
 
 def _parse(arguments: list[str]) -> None:
-    """Read a command line as `hanse` would, and do nothing; click.UsageError if it couldn't."""
-    command: click.Command = typer.main.get_command(build())
+    """Read a command line as `hanse` would, and do nothing; a usage error if it couldn't."""
+    command: Any = typer.main.get_command(build())
     context = command.make_context("hanse", list(arguments))
-    while isinstance(command, click.Group):
-        name, found, rest = command.resolve_command(
-            context, [*context._protected_args, *context.args]
-        )
+    # Typer brings its own click, so groups are known by what they can do.
+    while hasattr(command, "resolve_command"):
+        words = [*context._protected_args, *context.args]
+        if not words and command.invoke_without_command:
+            return
+        name, found, rest = command.resolve_command(context, words)
         assert found is not None, arguments
         command, context = found, found.make_context(name, rest, parent=context)
-        if not (context.args or context._protected_args):
-            return
+
+
+def test_a_command_that_does_not_exist_would_be_noticed() -> None:
+    for wrong in ("nodes tokne node-1", "nodes token", "held drop --every", "statsu"):
+        with pytest.raises(Exception, match=r"(?i)no such|missing"):
+            _parse(wrong.split())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for link in _LINK.findall(page.read_text("utf-8")):
-        path = link.partition("#")[0]
-        if path and not path.startswith(("https://", "/")):
-            target = (page.parent / path).resolve()
-            assert target in PAGES, f"{page.name} links to {link}"
+        if link.startswith(("https://", "/")):
+            continue
+        path, _, heading = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target in PAGES, f"{page.name} links to {link}"
+        rendered = docs._render(target.relative_to(DOCS).with_suffix("").as_posix())
+        assert not heading or f'id="{heading}"' in rendered, f"{page.name} links to {link}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
