@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from pydantic import field_validator
 
-from shared.http.body import Body, read_body
+from shared.errors import Malformed, TooLarge
+from shared.http.body import Body, parse_json, read_body
 from shared.http.response import json_response
 from shared.http.routes import PUBLIC, Routes
 from shared.model.documents import parse_value
@@ -124,3 +125,17 @@ async def test_a_transaction_of_thousands_of_faults_is_answered_with_some(tmp_pa
     assert response.status == 422
     assert len(document["errors"]) == 1001
     assert document["errors"][-1]["code"] == "too_many_faults"
+
+
+@pytest.mark.parametrize("text", [b"," * 300_000, b'\\",' * 150_000, b"[" * 300_000])
+def test_what_stands_in_a_text_is_not_counted(text: bytes) -> None:
+    assert len(parse_json(b'["' + text + b'"]')) == 1
+    for unended in (b'["' + text, b'["' + text + b"\\"):
+        with pytest.raises(Malformed):
+            parse_json(unended)
+
+
+@pytest.mark.parametrize("text", [b"[" * 126_000, b'"a",' * 126_000, b'"\\\\",' * 126_000])
+def test_what_stands_outside_of_texts_is_counted_before_it_is_parsed(text: bytes) -> None:
+    with pytest.raises(TooLarge):
+        parse_json(b"[" + text)
