@@ -4,11 +4,12 @@ import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 
+from sdsp.status import PolicyState
 from shared.cli.main import build, run
 from shared.http import docs
 from shared.model.documents import parse_documents
@@ -117,3 +118,14 @@ def test_every_code_of_an_error_is_explained_and_no_other() -> None:
     listed = re.findall(r"^\| `(\w+)` \|", (DOCS / "errors.md").read_text("utf-8"), re.MULTILINE)
     assert len(listed) == len(set(listed)), "a code is explained twice"
     assert set(listed) == set(codes())
+
+
+def test_every_word_of_a_policys_status_is_explained() -> None:
+    text = (DOCS / "sites.md").read_text("utf-8").partition("Of a policy")[2].partition("Of a node")
+    explained = set(re.findall(r"^\| `(\w+)` \|", text[0], re.MULTILINE))
+    # The FSM's own word for what a site chose to go without.
+    assert explained == _words(PolicyState) | {"unsubscribed"}
+
+
+def _words(literal: Any) -> set[str]:
+    return {literal} if isinstance(literal, str) else set().union(*map(_words, get_args(literal)))
