@@ -54,8 +54,8 @@ def test_32_levels_are_taken_and_no_more() -> None:
     ids=["lists", "objects", "escapes", "digits", "number", "duplicates"],
 )
 def test_hostile_bodies_are_refused_quickly(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises((Malformed, TooLarge)):
         parse_json(data)
-    # The promise is 100 ms; three times that allows for a busy machine.
-    assert time.perf_counter() - started < 0.3
+    # The promise is 100 ms; three times that allows for a slow machine, and CPU time for a busy one.
+    assert time.thread_time() - started < 0.3
