@@ -39,11 +39,22 @@ class Connections:
         self.limits = limits
         self._metrics = metrics
         self._by_address: Counter[str] = Counter()
+        self._closed = False
+
+    def close(self) -> None:
+        """Let in nobody any more.
+
+        A connection whose TLS handshake was under way when the listening ended would else come
+        to a server that has stopped, and stay.
+        """
+        self._closed = True
 
     def enter(self, address: str) -> str | None:
         """Count a new connection; return the limit that it breaks, if any."""
         self._by_address[address] += 1
         self._metrics.gauge(HTTP_CONNECTIONS).inc()
+        if self._closed:
+            return "stopping"
         if self._by_address[address] > self.limits.per_address:
             return "per_address"
         return "total" if self._by_address.total() > self.limits.total else None

@@ -96,6 +96,7 @@ async def serving(
         )
         # Nobody new comes in while those who are here end.
         stack.callback(listener.close)
+        stack.callback(connections.close)
         yield Server(host=host, port=sock.getsockname()[1], secure=tls is not None)
 
 
