@@ -25,6 +25,7 @@ from fsm.tasks.flush_voices import FlushVoices
 from fsm.tasks.renew_certificates import RenewCertificates
 from fsm.tasks.tidy import Tidy
 from fsm.trust import FSMCredentials, issue_own
+from shared.auth.limiter import Limiter
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.enrolment import handlers as enrolment_handlers
@@ -156,6 +157,7 @@ class _Parts:
             authority=lambda: Authority(self.credentials.issuing.load(), clock=self.clock),
             revocations=self.revocations,
             trail=services.trail,
+            limiter=Limiter(clock=self.clock),
             clock=self.clock,
         )
         app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(self.credentials.roots())

@@ -21,7 +21,9 @@ KindName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]{0,63}$")]
 Reference = Annotated[
     str, Field(pattern=r"^(network|service|networks|workloads):[-A-Za-z0-9_.]{0,253}$")
 ]
-State = Literal["realised", "partial", "pending", "failed", "held", "suspended"]
+State = Literal[
+    "realised", "partial", "pending", "failed", "held", "suspended", "replaced", "staged"
+]
 
 # A report is one request's body; a site that has more says how many in its counts.
 _MANY: Final = 10_000

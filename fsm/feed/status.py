@@ -31,6 +31,8 @@ _REASONS: Final = {
     "pending": "nodes_pending",
     "failed": "nodes_failed",
     "suspended": "name_taken",
+    "replaced": "nearer_definition",
+    "staged": "staged",
     "held": "held",
 }
 

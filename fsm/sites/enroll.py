@@ -7,9 +7,11 @@ certificate and its nodes', the site issues by itself.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from fsm.feed.select import site_key
 from fsm.sites.names import registered_for
+from shared.auth.limiter import Limiter
 from shared.clock import Clock
 from shared.enrolment.register import (
     Issued,
@@ -29,6 +31,9 @@ from shared.pki.certificates import Certificate, certificates_to_pem
 from shared.pki.identity import SpiffeId
 from shared.pki.jointoken import JoinKind, JoinToken
 from shared.store.contract import Snapshot, Store, Stored, Transaction
+
+ATTEMPTS: Final = "30 per minute"
+"""How often one address may try to join."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class SiteEnrolment:
         authority: Callable[[], Authority],
         revocations: Revocations,
         trail: Trail,
+        limiter: Limiter,
         clock: Clock,
     ) -> None:
         """`authority` returns the issuing CA of now."""
@@ -65,6 +71,7 @@ class SiteEnrolment:
         self._authority = authority
         self._revocations = revocations
         self._trail = trail
+        self._limiter = limiter
         self._clock = clock
 
     @property
@@ -101,8 +108,11 @@ class SiteEnrolment:
         """Trade a token and a signing request (PEM) for a site's CA certificate.
 
         The token is spent in the transaction that records the certificate.  Raises as
-        spend_token() and Authority.issue_site_intermediate() do; refusals are audited too.
+        spend_token() and Authority.issue_site_intermediate() do, and TooManyRequests; refusals
+        are audited too.
         """
+        # No token is ever guessed; but each attempt writes to the trail.
+        self._limiter.check((ATTEMPTS, f"join:{call.caller.address}"))
         try:
             enrolled = await self._join(call, text, csr)
         except HanseError as exc:

@@ -150,6 +150,20 @@ async def test_a_bad_signing_request_doesn_t_spend_the_token(fsm: FSM, admin: Pe
     await join_site(fsm, token)
 
 
+async def test_one_address_can_t_fill_the_trail_with_attempts(fsm: FSM, admin: Person) -> None:
+    unknown = JoinToken.create(JoinKind.SDSP, site="sfo", name="sfo", root=fsm.roots[0])
+    body = {"token": str(unknown), "csr": create_csr(generate_key())}
+    client = fsm.visitor()
+    codes = []
+    for _ in range(32):
+        with pytest.raises(HanseError) as caught:
+            await client.post("/enroll/v1/join", body)
+        codes.append(caught.value.code)
+    assert codes == ["join_token_refused"] * 30 + ["too_many_requests"] * 2
+    refused = [each for each in await audit(admin) if each[0] == "site.join"]
+    assert len(refused) == 30
+
+
 async def test_a_site_renews_its_ca_and_the_old_one_stays_good(fsm: FSM, admin: Person) -> None:
     site = await join_site(fsm, await admin.token("sfo"))
     answer = await site.client.post("/enroll/v1/renew", {"csr": create_csr(generate_key())})

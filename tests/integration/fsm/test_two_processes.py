@@ -1,0 +1,103 @@
+"""Two managers on one PostgreSQL: a site may talk to either, and people see the same."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fsm.settings import Listen
+from shared.auth.passwords import Passwords
+from shared.errors import Conflict, Invalid
+from shared.http.peer import PeerClient
+from shared.objects.accounts import create_account
+from shared.store.sql import open_store
+from shared.tasks.group import Group
+from tests.fixtures_postgres import postgres, postgres_url
+from tests.integration.fsm.harness import (
+    FSM,
+    PASSWORD,
+    MemoryCopy,
+    connect,
+    follow,
+    join_site,
+)
+
+__all__ = ["postgres", "postgres_url"]
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+async def pair(template: FSM, tmp_path: Path, postgres_url: str) -> AsyncIterator[tuple[FSM, FSM]]:
+    """Two running managers with the same keys and the same database."""
+    clock = type(template.clock)()
+    store = await open_store(postgres_url, clock=clock, create=True)
+    passwords = Passwords()
+    await create_account(store, "admin", PASSWORD, passwords=passwords, clock=clock)
+    passwords.close()
+    await store.close()
+    managers = []
+    for name in ("one", "other"):
+        shutil.copytree(template.data, tmp_path / name, symlinks=True)
+        settings = template.settings.model_copy(
+            update={"database": postgres_url, "listen": Listen(port=0)}
+        )
+        managers.append(FSM(tmp_path / name, clock, settings))
+    one, other = managers
+    async with one.serving():
+        # Whoever logged in at one is known at the other: they share the key of the tokens.
+        shutil.copy(one.data / "token-key.pem", other.data / "token-key.pem")
+        async with other.serving():
+            yield one, other
+
+
+async def test_a_site_follows_one_and_is_seen_at_the_other(pair: tuple[FSM, FSM]) -> None:
+    one, other = pair
+    admin = one.admin()
+    await admin.put("sites", "sfo", {})
+    site = await join_site(one, await admin.token("sfo"))
+    copy = MemoryCopy()
+    async with Group() as group:
+        group.start(follow(connect(other, site.credentials), copy).run(), name="follow")
+        await admin.put("networks", "AppX", {})
+        await copy.until(lambda: "AppX" in copy.names("Network"))
+        for manager in pair:
+            while True:
+                [found] = (await manager.admin().status(site="sfo"))["sites"]
+                if found["connected"]:
+                    break
+            assert found["joined"]
+
+
+async def test_a_site_changes_over_without_listing_again(pair: tuple[FSM, FSM]) -> None:
+    one, other = pair
+    admin = one.admin()
+    await admin.put("sites", "sfo", {})
+    site = await join_site(one, await admin.token("sfo"))
+    copy = MemoryCopy()
+    for number, manager in enumerate((one, other, one)):
+        client: PeerClient = connect(manager, site.credentials)
+        async with Group() as group:
+            group.start(follow(client, copy).run(), name="follow")
+            await admin.put("networks", f"net-{number}", {})
+            await copy.until(lambda n=number: f"net-{n}" in copy.names("Network"))
+    assert copy.listed == 1
+
+
+async def test_what_joined_at_one_is_known_at_the_other(pair: tuple[FSM, FSM]) -> None:
+    one, other = pair
+    admin = one.admin()
+    await admin.put("sites", "sfo", {})
+    await join_site(one, await admin.token("sfo"))
+    with pytest.raises(Conflict, match="--replace"):
+        await other.admin().token("sfo")
+
+
+async def test_writes_at_both_are_judged_by_what_the_other_wrote(pair: tuple[FSM, FSM]) -> None:
+    one, other = pair
+    await one.admin().put("networks", "AppX", {})
+    spec = {"rules": [{"name": "r", "from": [{"network": "AppX"}], "to": "any", "action": "deny"}]}
+    await other.admin().put("securitypolicies", "p", spec)
+    with pytest.raises(Invalid, match="names Network AppX"):
+        await one.admin().delete("networks", "AppX")
