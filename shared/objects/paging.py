@@ -12,6 +12,7 @@ from typing import Self
 
 from shared.errors import Gone, Malformed
 from shared.ids import Incarnation, Key, Revision
+from shared.model.source import CONTROL
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Continue:
         except (ValueError, TypeError, binascii.Error, RecursionError) as exc:
             raise _invalid() from exc
         texts = (incarnation, kind, tenant, scope, name)
-        if not all(isinstance(each, str) and "\x00" not in each for each in texts):
+        if not all(isinstance(each, str) and not CONTROL.search(each) for each in texts):
             raise _invalid()
         if not isinstance(revision, int) or not 0 <= revision < 2**63:
             raise _invalid()

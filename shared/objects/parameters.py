@@ -4,10 +4,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from shared.errors import Malformed
 from shared.http.request import text
 from shared.http.routes import Parameter
 from shared.ids import COMMON, Key
 from shared.model.kinds import DEFAULT_SCOPE, Home
+from shared.model.source import CONTROL
 from shared.objects.service import Applied
 
 _FLAG: Final[dict[str, Any]] = {"type": "boolean", "default": False}
@@ -60,12 +62,16 @@ LISTS: Final = (ANY_TENANT, ANY_SCOPE, LABELS, FIELDS, LIST_LIMIT, CONTINUE)
 
 
 def key_of(request: web.Request, kind: str, home: Home) -> Key:
-    """Return the key that a path and its parameters name."""
+    """Return the key that a path and its parameters name; Malformed if it can be no name."""
+    name = request.match_info["name"]
+    if CONTROL.search(name):
+        # Some databases refuse such a text with an error of their own.
+        raise Malformed("the name in the address has a control character")
     return Key(
         kind,
         text(request, "tenant") or COMMON,
         text(request, "scope") or DEFAULT_SCOPE[home],
-        request.match_info["name"],
+        name,
     )
 
 

@@ -51,6 +51,8 @@ def check_scope(home: Home, key: Key) -> None:
     """Raise Invalid (`scope_not_here`) unless objects of the kind may have such a scope here."""
     level, _, name = key.scope.partition("/")
     levels = KINDS[key.kind].scopes.get(home, ())
+    if not levels:
+        raise Invalid(f"objects of kind {key.kind} don't live here", code="scope_not_here")
     named = level in ("region", "group", "node")
     if level not in levels or named != bool(name):
         allowed = " or ".join(
