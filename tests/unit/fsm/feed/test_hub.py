@@ -120,7 +120,8 @@ async def test_an_object_is_serialised_once_for_all_sites(
 
 async def test_a_site_that_does_not_read_is_cut_off_and_others_go_on() -> None:
     async with (
-        running() as setting, setting.hub.watching("sfo", await setting.now("sfo")) as slow,
+        running() as setting,
+        setting.hub.watching("sfo", await setting.now("sfo")) as slow,
         setting.hub.watching("fra", await setting.now("fra")) as quick,
     ):
         await frame(slow), await frame(quick)

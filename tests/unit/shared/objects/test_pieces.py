@@ -36,10 +36,12 @@ def stored(kind: str = "Network", *, labels=None, annotations=None, **spec) -> S
     )
 
 
-@given(st.text(max_size=20), st.integers(0, 2**62), st.text(max_size=9), st.text(max_size=9))
+# What a store could hold: no control characters, no lone surrogates.
+TEXTS = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20)
+
+
+@given(TEXTS, st.integers(0, 2**62), TEXTS, TEXTS)
 def test_a_continue_token_comes_back_as_it_was(incarnation, revision, tenant, name) -> None:
-    if "\x00" in incarnation + tenant + name:
-        return
     token = Continue(
         Incarnation(incarnation), Revision(revision), Key("Network", tenant, "federation", name)
     )
