@@ -24,6 +24,7 @@ class Relay:
         self._wanted = port
         self._is_cut = False
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.port = port
 
@@ -43,11 +44,18 @@ class Relay:
         self._is_cut = False
 
     async def close(self) -> None:
+        """Break what is open, and return when nothing of it is left."""
         self.cut()
         if self._server:
             self._server.close()
+        while self._serving:
+            await asyncio.wait(self._serving)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "asyncio serves each connection in a task"
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         self._writers.add(writer)
         try:
             if self._is_cut:
@@ -55,7 +63,9 @@ class Relay:
             upper, lower = await asyncio.open_connection(HOST, self._target)
             self._writers.add(lower)
             try:
-                await asyncio.gather(self._pass(reader, lower), self._pass(upper, writer))
+                # Cut while it was being connected: it must not live on unseen.
+                if not self._is_cut:
+                    await asyncio.gather(self._pass(reader, lower), self._pass(upper, writer))
             finally:
                 self._writers.discard(lower)
                 lower.close()

@@ -56,6 +56,10 @@ class Wire(Relay):
     def silence(self) -> None:
         self._flowing.clear()
 
+    def cut(self) -> None:
+        super().cut()
+        self._flowing.set()
+
     def mend(self) -> None:
         super().mend()
         self._flowing.set()
