@@ -23,7 +23,7 @@ else echo "Not root, or no apt-get:$$missing not installed; $(2)."; fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers nodes format lint test test-unit golden demo clean
+.PHONY: help install servers nodes format lint test test-unit golden bench demo clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ test-unit: install ## Run the tests that need no server, in seconds
 
 golden: install ## Re-record the golden files; look at the diff before you commit it
 	$(BIN)/pytest tests --update-golden -m "not kernel" $(ARGS)
+
+bench: install servers ## Measure how fast writers write, alone and together
+	$(BIN)/python -m tests.bench.store_writers $(ARGS)
 
 demo: install nodes ## Run the two-sites story; ARGS=--exit ends instead of staying up
 	$(BIN)/hanse demo $(ARGS)
