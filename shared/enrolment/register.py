@@ -4,7 +4,8 @@ The FSM keeps such a register of its sites, an SDSP of its nodes.  Everything ha
 caller's transaction: a token is spent in the very transaction that records the certificate, so no
 token is ever used twice and no certificate goes unrecorded.
 
-Tokens are objects (people see and delete them), issued certificates and revocations records.
+Tokens are objects, so that people see who may join; a token's hash is a record, which nobody sees,
+and so are issued certificates and revocations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from shared.store.contract import Draft, Selection, Snapshot, Transaction
 TOKEN_LIFE: Final = timedelta(hours=1)
 CERTIFICATES: Final = "certificates"
 REVOKED: Final = "revoked"
+HASHES: Final = "jointokens"
 
 _TOKENS: Final = Selection(kinds=frozenset({"JoinToken"}))
 
@@ -56,15 +58,16 @@ async def add_token(
         )
     for stored in await transaction.list(_TOKENS):
         if stored.spec["kind"] == token.kind and stored.spec["joins"] == token.name:
-            await transaction.delete(stored.key)
+            await _drop_token(transaction, stored.key)
     expires_at = now + TOKEN_LIFE
+    key = _token_key(token, scope)
+    await transaction.put_record(HASHES, key.name, {"hash": token.hash})
     await transaction.put(
         Draft(
-            key=_token_key(token, scope),
+            key=key,
             spec={
                 "kind": token.kind.value,
                 "joins": token.name,
-                "hash": token.hash,
                 "expiresAt": expires_at.isoformat(),
                 **({"replace": True} if replace else {}),
             },
@@ -90,11 +93,13 @@ async def spend_token(
     """
     token = JoinToken.parse(text)
     token.check_kind(kind)
-    stored = await transaction.get(_token_key(token, scope))
+    key = _token_key(token, scope)
+    stored, secret = await transaction.get(key), await transaction.record(HASHES, key.name)
     if (
         stored is None
+        or secret is None
         or (site is not None and token.site != site)
-        or not is_hash_of(stored.spec["hash"], token)
+        or not is_hash_of(secret["hash"], token)
         or now >= datetime.fromisoformat(stored.spec["expiresAt"])
     ):
         raise Unauthenticated(
@@ -102,7 +107,7 @@ async def spend_token(
             "given out by another server; ask for a new one",
             code="join_token_refused",
         )
-    await transaction.delete(stored.key)
+    await _drop_token(transaction, key)
     return token, bool(stored.spec.get("replace", False))
 
 
@@ -156,7 +161,7 @@ async def forget_expired(transaction: Transaction, *, now: datetime) -> int:
                 dropped += 1
     for stored in await transaction.list(_TOKENS):
         if datetime.fromisoformat(stored.spec["expiresAt"]) <= now:
-            await transaction.delete(stored.key)
+            await _drop_token(transaction, stored.key)
             dropped += 1
     return dropped
 
@@ -172,6 +177,11 @@ class Revocations:
 
     async def read(self, snapshot: Snapshot) -> None:
         self._serials = frozenset(await snapshot.records(REVOKED))
+
+
+async def _drop_token(transaction: Transaction, key: Key) -> None:
+    await transaction.delete(key)
+    await transaction.delete_record(HASHES, key.name)
 
 
 def _token_key(token: JoinToken, scope: str) -> Key:
