@@ -190,9 +190,10 @@ async def revoke(request: web.Request) -> web.Response:
 async def status(request: web.Request) -> web.Response:
     """Tell which policy runs at which site, which generation of it, and why not.
 
-    A policy's `state` at a site is realised, partial, pending, failed, held, suspended,
-    replaced (by a nearer one of its name), staged or unsubscribed, with the code of the `reason` unless it is realised: among others unresolved_name,
-    not_joined, not_connected, not_acknowledged, not_reported, unsupported, or what a node said.
+    A policy's `state` at a site is realised, partial, pending, failed, held, suspended, replaced
+    (by a nearer one of its name), staged or unsubscribed, with the code of the `reason` unless it
+    is realised: among others unresolved_name, not_joined, not_connected, not_acknowledged,
+    not_reported, unsupported, or what a node said.
     """
     only_parameters(request, "site", "policy", "tenant")
     wanted = Wanted(text(request, "site"), text(request, "policy"), text(request, "tenant"))
