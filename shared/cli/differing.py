@@ -69,11 +69,23 @@ def _lines(document: dict[str, Any], key: Key, *, secret: bool) -> list[str]:
         metadata["tenant"] = key.tenant
     metadata["scope"] = key.scope
     for part in ("labels", "annotations"):
-        if found := document["metadata"].get(part):
-            metadata[part] = dict(sorted(found.items()))
+        found = document["metadata"].get(part) or {}
+        if ours := {name: found[name] for name in sorted(found) if not _is_systems(name)}:
+            metadata[part] = ours
     # A secret's content is in no answer, so it can't be compared.
-    spec = "not compared: it is secret" if secret else _sorted(document["spec"])
+    spec = "not compared: it is secret" if secret else _sorted(_asked_for(document["spec"], key))
     return dump_yaml({"kind": key.kind, "metadata": metadata, "spec": spec}).splitlines()
+
+
+def _is_systems(annotation: str) -> bool:
+    return annotation.startswith("hanse/")
+
+
+def _asked_for(spec: dict[str, Any], key: Key) -> dict[str, Any]:
+    """Return a spec without what the server itself records in it."""
+    if key.kind != "Override":
+        return spec
+    return {name: value for name, value in spec.items() if name != "basedOn"}
 
 
 def _sorted(value: Any) -> Any:
