@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,15 @@ from sdsp.nodes.states import NodeStates
 from sdsp.settings import SDSPSettings
 from sdsp.site import handlers as site_handlers
 from sdsp.site.service import SiteView
+from sdsp.steady import SteadyTime
 from sdsp.tasks.certificates import RenewCertificates
 from sdsp.tasks.expire_overrides import ExpireOverrides
-from sdsp.tasks.forget_expired import ForgetExpired
-from sdsp.upstream.apply import Inbound
-from sdsp.upstream.enroll import SiteCredentials
+from sdsp.tasks.register import KeepRegister
+from sdsp.upstream.apply import Inbound, claim
+from sdsp.upstream.enroll import SiteCredentials, make_ready, names_of
 from sdsp.upstream.report import ReportUpstream
+from sdsp.upstream.subscription import subscription_of
+from shared.auth.limiter import Limiter
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.enrolment import handlers as enrolment_handlers
@@ -35,20 +38,19 @@ from shared.errors import Invalid
 from shared.feed.connect import Connector
 from shared.feed.follow import Follower
 from shared.http.peer import PeerClient
-from shared.http.routes import Routes
 from shared.http.server import Server, serving
 from shared.metrics.names import Metrics
-from shared.objects.api import Parts, Services, Tokens, Trust, create_api, create_services
+from shared.objects.api import Parts, Tokens, Trust, create_api, create_services
+from shared.objects.trail import Trail
 from shared.pki.authority import Authority
 from shared.pki.certificates import certificates_to_pem
-from shared.pki.identity import Expectation, Role, SpiffeId
+from shared.pki.identity import Expectation, Role, SpiffeId, TrustDomain
+from shared.pki.names import HostNames
 from shared.pki.tls import HotContext, ServerCheck, client_context, server_context
-from shared.policy.compile import SitePlanner
-from shared.policy.inputs import SiteInputs
-from shared.policy.nodeplan import admitted_configurations
 from shared.store.contract import Store
 from shared.store.sql import open_store
 from shared.tasks.group import Group
+from shared.tasks.lock import only_process
 from shared.tasks.loop import Loop, Reconciler
 
 # Reports go out this long after something changed, so that a burst is one report.
@@ -73,37 +75,117 @@ async def running(
 ) -> AsyncIterator[Site]:
     """Serve a site that has joined, while the block runs.
 
-    Invalid (`not_joined`) if it has not; else what opening the store and the port may raise.
+    Invalid (`not_joined`) if it has not; Conflict (`already_running`, `other_site`); else what
+    opening the store and the port may raise.
     """
     credentials = SiteCredentials.beneath(data)
-    if not settings.site or not credentials.server.exists():
+    if not settings.site or not credentials.authority.exists():
         raise Invalid(
             f"the SDSP in {data} has not joined yet; run: hanse sdsp join --data {data} …",
             code="not_joined",
         )
     async with AsyncExitStack() as stack:
+        stack.enter_context(only_process(data))
+        make_ready(credentials, clock=clock)
         store = await open_store(settings.database_url(data), clock=clock)
         stack.push_async_callback(store.close)
-        executor = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="compile"))
-        parts = await _Parts.make(settings, data, store, credentials, clock=clock, source=source)
-        compiler = parts.compiler(executor)
-        upstream = parts.upstream()
+        await claim(store, settings.site)
+        compiling = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="compile"))
+        judging = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="judge"))
+        base = _Base(settings, data, store, credentials, judging, clock, source)
+        core = await _Core.make(base, compiling)
+        upstream = _upstream(base, core)
         if upstream:
             stack.push_async_callback(upstream.client.close)
-        app, view = parts.application(compiler, upstream)
+        view = _view(base, core, upstream)
+        app = _application(base, core, view)
         # The last word of the nodes, for whoever starts next.
-        stack.push_async_callback(parts.states.reconcile)
+        stack.push_async_callback(core.states.reconcile)
         group = await stack.enter_async_context(Group())
-        parts.start(group, compiler, upstream, view)
+        _Background(base, group).start(core, upstream, view)
         server = await stack.enter_async_context(
-            serving(app, host=settings.listen.host, port=settings.listen.port, tls=parts.server_tls)
+            serving(app, host=settings.listen.host, port=settings.listen.port, tls=core.server_tls)
         )
         yield Site(
             server=server,
             store=store,
-            compiler=compiler,
+            compiler=core.compiler,
             follower=upstream.follower if upstream else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What every part is made from.  `judging` is for planning that people or the feed wait for."""
+
+    settings: SDSPSettings
+    data: Path
+    store: Store
+    credentials: SiteCredentials
+    judging: Executor
+    clock: Clock
+    source: random.Random
+
+    @property
+    def site(self) -> str:
+        return self.settings.site
+
+    def backoff(self) -> Backoff:
+        return Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=self.source)
+
+    def authority(self) -> Authority:
+        """Read the site's CA of now: it is renewed while we live."""
+        return Authority(self.credentials.authority.load(), clock=self.clock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Core:
+    """What the site knows and trusts, which the other parts share."""
+
+    trust_domain: TrustDomain
+    server_tls: HotContext
+    upstream_tls: HotContext
+    revocations: Revocations
+    publications: Publications
+    states: NodeStates
+    time: SteadyTime
+    inbound: Inbound
+    compiler: Compiler
+
+    @classmethod
+    async def make(cls, base: _Base, compiling: Executor) -> "_Core":
+        own = base.credentials.server.load()
+        trust_domain = base.authority().trust_domain
+        revocations = Revocations()
+        async with base.store.snapshot() as snapshot:
+            await revocations.read(snapshot)
+        check = ServerCheck(trust_domain, (Expectation(Role.FSM),), revoked=revocations)
+        states = NodeStates(base.store)
+        await states.load()
+        publications = Publications((await base.store.position()).incarnation)
+        time = SteadyTime(base.clock)
+        return cls(
+            trust_domain=trust_domain,
+            server_tls=server_context(own),
+            upstream_tls=client_context(own, check=check),
+            revocations=revocations,
+            publications=publications,
+            states=states,
+            time=time,
+            inbound=Inbound(base.store, site=base.site, clock=base.clock, executor=base.judging),
+            compiler=Compiler(
+                base.store,
+                publications,
+                model=SiteModel(base.site),
+                now=time.now,
+                executor=compiling,
+            ),
+        )
+
+    def registered_names(self) -> HostNames | None:
+        """Return the names that the site's Site object registers, as far as it is known."""
+        newest = self.compiler.newest
+        return names_of(newest.planner.places.site) if newest else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,202 +194,138 @@ class _Upstream:
     follower: Follower
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    """What the steps of putting a site together hand on."""
+def _upstream(base: _Base, core: _Core) -> _Upstream | None:
+    if not base.settings.upstream:
+        return None
+    client = PeerClient(base.settings.upstream, tls=core.upstream_tls)
+    follower = Follower(
+        transport=client,
+        copy=core.inbound,
+        connector=Connector(peer="the FSM", clock=base.clock, backoff=base.backoff()),
+        subscription=subscription_of(base.settings.subscription),
+    )
+    return _Upstream(client, follower)
 
-    settings: SDSPSettings
-    data: Path
-    store: Store
-    credentials: SiteCredentials
-    authority: Authority
-    server_tls: HotContext
-    upstream_tls: HotContext
-    revocations: Revocations
-    publications: Publications
-    states: NodeStates
-    inbound: Inbound
-    clock: Clock
-    source: random.Random
 
-    @classmethod
-    async def make(
-        cls,
-        settings: SDSPSettings,
-        data: Path,
-        store: Store,
-        credentials: SiteCredentials,
-        *,
-        clock: Clock,
-        source: random.Random,
-    ) -> "_Parts":
-        authority = Authority(credentials.authority.load(), clock=clock)
-        own = credentials.server.load()
-        revocations = Revocations()
-        async with store.snapshot() as snapshot:
-            await revocations.read(snapshot)
-        check = ServerCheck(authority.trust_domain, (Expectation(Role.FSM),), revoked=revocations)
-        states = NodeStates(store)
-        await states.load()
-        return cls(
-            settings=settings,
-            data=data,
-            store=store,
-            credentials=credentials,
-            authority=authority,
-            server_tls=server_context(own),
-            upstream_tls=client_context(own, check=check),
-            revocations=revocations,
-            publications=Publications((await store.position()).incarnation),
-            states=states,
-            inbound=Inbound(store, site=settings.site, clock=clock, enforced_rules=enforced_rules),
-            clock=clock,
-            source=source,
-        )
+def _view(base: _Base, core: _Core, upstream: _Upstream | None) -> SiteView:
+    return SiteView(
+        site=base.site,
+        store=base.store,
+        newest=lambda: core.compiler.newest,
+        publications=core.publications,
+        states=core.states,
+        link=lambda: upstream.follower.link if upstream else None,
+        time=core.time,
+        clock=base.clock,
+        executor=base.judging,
+    )
 
-    def compiler(self, executor: ThreadPoolExecutor) -> Compiler:
-        return Compiler(
-            self.store,
-            self.publications,
-            model=SiteModel(self.settings.site),
-            node_configurations=admitted_configurations,
-            clock=self.clock,
-            executor=executor,
-        )
 
-    def upstream(self) -> _Upstream | None:
-        if not self.settings.upstream:
-            return None
-        client = PeerClient(self.settings.upstream, tls=self.upstream_tls)
-        connector = Connector(peer="the FSM", clock=self.clock, backoff=self._backoff())
-        follower = Follower(
-            transport=client, copy=self.inbound, connector=connector, subscription={}
-        )
-        return _Upstream(client, follower)
+def _application(base: _Base, core: _Core, view: SiteView) -> web.Application:
+    enrolment = NodeEnrolment(
+        base.store,
+        authority=base.authority,
+        revocations=core.revocations,
+        trail=Trail(store=base.store, clock=base.clock),
+        limiter=Limiter(clock=base.clock),
+        clock=base.clock,
+    )
+    parts = _parts(base, core, enrolment)
+    app = create_api(parts, create_services(parts))
+    app[node_handlers.ENROLMENT] = enrolment
+    app[node_handlers.PUBLICATIONS] = core.publications
+    app[node_handlers.STATES] = core.states
+    app[site_handlers.SITE_VIEW] = view
+    app[site_handlers.INBOUND] = core.inbound
+    app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(
+        base.credentials.server.load_public()[1]
+    )
+    return app
 
-    def application(
-        self, compiler: Compiler, upstream: _Upstream | None
-    ) -> tuple[web.Application, SiteView]:
-        view = SiteView(
-            site=self.settings.site,
-            store=self.store,
-            newest=lambda: compiler.newest,
-            publications=self.publications,
-            states=self.states,
-            inbound=self.inbound,
-            link=lambda: upstream.follower.link if upstream else None,
-            clock=self.clock,
-        )
-        parts = self._api()
-        services = create_services(parts)
-        app = create_api(parts, services)
-        app[node_handlers.ENROLMENT] = self._enrolment(services)
-        app[node_handlers.PUBLICATIONS] = self.publications
-        app[node_handlers.STATES] = self.states
-        app[site_handlers.SITE_VIEW] = view
-        app[site_handlers.INBOUND] = self.inbound
-        app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(
-            self.credentials.server.load_public()[1]
-        )
-        return app, view
 
-    def start(
-        self, group: Group, compiler: Compiler, upstream: _Upstream | None, view: SiteView
-    ) -> None:
-        """Start everything that runs beside the server."""
-        group.start(compiler.run(), name="compile")
-        self._loop(group, self.states, period=5.0, settle=1.0)
-        self._loop(group, ExpireOverrides(self.store, clock=self.clock), period=5.0)
-        self._loop(
-            group,
-            ForgetExpired(self.store, self.revocations, clock=self.clock),
-            period=30.0,
+def _parts(base: _Base, core: _Core, enrolment: NodeEnrolment) -> Parts:
+    identity = str(SpiffeId.sdsp(core.trust_domain, base.site))
+    # Names of nodes are unique within a site only: another site's node-1 is not ours.
+    expected = (
+        Expectation(Role.NODE, base.site),
+        Expectation(Role.SDSP, base.site),
+        Expectation(Role.FSM),
+    )
+    return Parts(
+        home="sdsp",
+        store=base.store,
+        admission=SiteAdmission(site=base.site, now=core.time.now, executor=base.judging),
+        tokens=Tokens(key_file=base.data / "token-key.pem", issuer=identity, audience=identity),
+        trust=Trust(domain=core.trust_domain, revoked=core.revocations, expected=expected),
+        clock=base.clock,
+        metrics=Metrics(),
+        routes=[enrolment_handlers.routes, node_handlers.routes, site_handlers.routes],
+        alongside=enrolment.after_writes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Background:
+    """Starts what runs beside the server."""
+
+    base: _Base
+    group: Group
+
+    def start(self, core: _Core, upstream: _Upstream | None, view: SiteView) -> None:
+        base, store, clock = self.base, self.base.store, self.base.clock
+        compiler = core.compiler
+        compiler.on_change = self._loop(compiler, period=60.0).activate
+        self.group.start(
+            compiler.follow(clock=clock, backoff=base.backoff()), name="follow the store"
         )
+        self._loop(core.states, period=5.0, settle=1.0)
+        self._loop(ExpireOverrides(store, now=core.time.now), period=5.0)
+        register = self._loop(KeepRegister(store, core.revocations, clock=clock), period=15.0)
         renew = RenewCertificates(
-            self.credentials,
+            base.credentials,
             upstream=upstream.client if upstream else None,
-            contexts=(self.server_tls, self.upstream_tls),
-            clock=self.clock,
+            contexts=(core.server_tls, core.upstream_tls),
+            registered=core.registered_names,
+            clock=clock,
         )
-        self._loop(group, renew, period=60.0)
-        if upstream:
-            group.start(upstream.follower.run(), name="follow the FSM")
-            report = self._loop(
-                group,
-                ReportUpstream(
-                    view=view,
-                    inbound=self.inbound,
-                    upstream=upstream.client,
-                    connected=lambda: upstream.follower.link.connected,
-                ),
-                period=5.0,
-                settle=REPORT_SETTLE,
-            )
-            for event in (compiler.compiled, self.states.changed):
-                group.start(_activate_on(event, report.activate), name="report soon")
+        self._loop(renew, period=60.0)
+        report = self._follow(upstream, view) if upstream else None
 
-    def _loop(
-        self, group: Group, reconciler: Reconciler, *, period: float, settle: float = 0.0
-    ) -> Loop:
-        loop = Loop(
-            reconciler, period=period, settle=settle, backoff=self._backoff(), clock=self.clock
+        def compiled() -> None:
+            if compiler.newest:
+                core.states.keep_only(compiler.newest.planner.places.nodes)
+            # Perhaps a node was deleted, and its certificates revoked.
+            register.activate()
+            if report:
+                report.activate()
+
+        self.group.start(_when(compiler.compiled, compiled), name="after compiling")
+        if report:
+            self.group.start(_when(core.states.changed, report.activate), name="report soon")
+
+    def _follow(self, upstream: _Upstream, view: SiteView) -> Loop:
+        self.group.start(upstream.follower.run(), name="follow the FSM")
+        report = ReportUpstream(
+            view=view,
+            upstream=upstream.client,
+            connected=lambda: upstream.follower.link.connected,
         )
-        group.start(loop.run(), name=reconciler.name)
+        return self._loop(report, period=5.0, settle=REPORT_SETTLE)
+
+    def _loop(self, reconciler: Reconciler, *, period: float, settle: float = 0.0) -> Loop:
+        loop = Loop(
+            reconciler,
+            period=period,
+            settle=settle,
+            backoff=self.base.backoff(),
+            clock=self.base.clock,
+        )
+        self.group.start(loop.run(), name=reconciler.name)
         return loop
 
-    def _backoff(self) -> Backoff:
-        return Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=self.source)
 
-    def _enrolment(self, services: Services) -> NodeEnrolment:
-        return NodeEnrolment(
-            self.store,
-            authority=lambda: Authority(self.credentials.authority.load(), clock=self.clock),
-            revocations=self.revocations,
-            trail=services.trail,
-            clock=self.clock,
-        )
-
-    def _api(self) -> Parts:
-        identity = str(SpiffeId.sdsp(self.authority.trust_domain, self.settings.site))
-        # Names of nodes are unique within a site only: another site's node-1 is not ours.
-        site = self.settings.site
-        expected = (
-            Expectation(Role.NODE, site),
-            Expectation(Role.SDSP, site),
-            Expectation(Role.FSM),
-        )
-        routes: list[Routes] = [
-            enrolment_handlers.routes,
-            node_handlers.routes,
-            site_handlers.routes,
-        ]
-        return Parts(
-            home="sdsp",
-            store=self.store,
-            admission=SiteAdmission(site=self.settings.site, clock=self.clock),
-            tokens=Tokens(key_file=self.data / "token-key.pem", issuer=identity, audience=identity),
-            trust=Trust(
-                domain=self.authority.trust_domain, revoked=self.revocations, expected=expected
-            ),
-            clock=self.clock,
-            metrics=Metrics(),
-            routes=routes,
-        )
-
-
-def enforced_rules(inputs: SiteInputs) -> list[tuple[str, ...]]:
-    """Return the rules that a site enforces, each named by where it comes from."""
-    planner = SitePlanner(inputs)
-    if planner.places.document is None:
-        return []
-    return [
-        (rule.tier, rule.tenant, rule.policy, rule.rule, rule.origin)
-        for rule in planner.plan().rules
-    ]
-
-
-async def _activate_on(event: asyncio.Event, activate: Callable[[], None]) -> None:
+async def _when(event: asyncio.Event, act: Callable[[], None]) -> None:
     while True:
         await event.wait()
         event.clear()
-        activate()
+        act()

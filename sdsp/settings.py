@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import Field
 
+from shared.model.selectors import Selector
 from shared.settings import Settings, load_settings
 
 FILE: Final = "settings.yaml"
@@ -18,11 +19,20 @@ class Listen(Settings):
     port: int = Field(8444, ge=0, le=65535)
 
 
+class Wishes(Settings):
+    """What the site wants of the federation's optional content; left out: all of it."""
+
+    kinds: tuple[str, ...] = Field((), description="Network, Service, SecurityPolicy; none: all.")
+    tenants: tuple[str, ...] = Field((), description="Tenants by name; none: all.")
+    selector: Selector = Field(default_factory=Selector, description="Labels of what is wanted.")
+
+
 class SDSPSettings(Settings):
     """`database` is left out for the SQLite file in the data folder."""
 
     site: str = Field("", description="The site's name; set by `hanse sdsp join`.")
     upstream: tuple[str, ...] = Field((), description="The FSM's endpoints, https://HOST:PORT.")
+    subscription: Wishes = Field(default_factory=Wishes)
     listen: Listen = Field(default_factory=Listen)
     database: str | None = Field(None, description="postgresql://… or cockroachdb://…")
 

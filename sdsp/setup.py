@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from shared.cli.setup import (
     store_settings,
 )
 from shared.clock import SystemClock
-from shared.errors import Conflict
+from shared.errors import Conflict, Unreachable
 from shared.objects.accounts import create_account
+from shared.pki.jointoken import JoinToken
 from shared.store.sql import open_store
+from shared.tasks.lock import only_process
 
 
 def initialise(
@@ -63,16 +66,27 @@ def join_site(data: Path, *, servers: Sequence[str], token: str) -> str:
     settings = _prepared(data)
     credentials = SiteCredentials.beneath(data)
     text = read_token(token)
-    site = asyncio.run(join_federation(credentials, servers[0], text, clock=SystemClock()))
-    store_settings(
-        data / FILE,
-        {
-            **settings.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-            "site": site,
-            "upstream": list(servers),
-        },
-    )
+    with only_process(data):
+        if not credentials.authority.exists():
+            # Before anything that can't be done twice: should this be cut short, then behind the
+            # credentials there is nothing left to do.
+            _remember(data, settings, JoinToken.parse(text).site, servers)
+        site = asyncio.run(_join_at_any(credentials, servers, text))
+        _remember(data, settings, site, servers)
     return f"Joined as site {site}.\nNext: hanse sdsp serve --data {data}"
+
+
+async def _join_at_any(credentials: SiteCredentials, servers: Sequence[str], text: str) -> str:
+    """Join at the first server that can be reached; raise what the last one raised."""
+    for server in servers[:-1]:
+        with suppress(Unreachable):
+            return await join_federation(credentials, server, text, clock=SystemClock())
+    return await join_federation(credentials, servers[-1], text, clock=SystemClock())
+
+
+def _remember(data: Path, settings: SDSPSettings, site: str, servers: Sequence[str]) -> None:
+    values = settings.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    store_settings(data / FILE, {**values, "site": site, "upstream": list(servers)})
 
 
 def _prepared(data: Path) -> SDSPSettings:

@@ -5,115 +5,133 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sdsp.compile.facts import Idle, PolicyFacts, UnresolvedReference
 from sdsp.nodes.publication import Published
 from sdsp.nodes.states import NodeState
 from shared.ids import Key
+from shared.policy.nodeconfig import NodeConfiguration
 
-PolicyState = Literal["realised", "partial", "pending", "failed", "suspended", "held"]
+PolicyState = Literal["realised", "partial", "pending", "failed", "held"] | Idle
 
 # A report lists so many failing nodes at most; the count says how many there are.
 FAILING_LISTED = 100
 
+_Name = tuple[str, str]
+"""A policy's tenant and name, as rules carry them."""
+
 
 @dataclass(frozen=True, slots=True)
-class UnresolvedReference:
-    rule: str
-    side: str
-    reference: str
-    fails_open: bool
-    """The rule would have denied: while it isn't installed, traffic passes that must not."""
+class NodeStanding:
+    """A node, the configuration that it should enforce, and the one that it does, if known."""
+
+    wanted: Published
+    state: NodeState
+    enforced: NodeConfiguration | None = None
+
+    @property
+    def has_realised(self) -> bool:
+        return self.state.enforces(self.wanted.hash)
+
+    @property
+    def failure(self) -> str | None:
+        if self.has_realised:
+            return None
+        if self.state.outcome == "nack":
+            return self.state.code or "refused"
+        return "drift" if self.state.is_drifting else None
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyStatus:
     """One policy at this site.
 
-    `total` nodes have rules of it; `realised` of them enforce their newest configuration, the
-    `failing` ones refused it or drift.
+    `total` nodes have rules of it, or may still have; `realised` of them enforce their newest
+    configuration, the `failing` ones refused it or drift.
     """
 
-    key: Key
+    facts: PolicyFacts
     state: PolicyState
     total: int = 0
     realised: int = 0
     pending: int = 0
     failing: Mapping[str, str] = field(default_factory=dict)
-    unresolved: Sequence[UnresolvedReference] = ()
+
+    @property
+    def key(self) -> Key:
+        return self.facts.key
+
+    @property
+    def unresolved(self) -> Sequence[UnresolvedReference]:
+        return self.facts.unresolved
 
 
 def policy_statuses(
-    policies: Sequence[Key],
+    policies: Sequence[PolicyFacts],
+    nodes: Mapping[str, NodeStanding],
     *,
-    published: Mapping[str, Published],
-    states: Mapping[str, NodeState],
-    unresolved: Mapping[tuple[str, str], Sequence[UnresolvedReference]],
-    suspended: frozenset[Key] = frozenset(),
     held: frozenset[Key] = frozenset(),
 ) -> list[PolicyStatus]:
-    """Return each policy's status; `unresolved` goes by (tenant, policy)."""
-    nodes_of = _nodes_by_policy(published)
+    by_policy, by_any = _nodes_by_policy(nodes)
     return [
         _status(
-            key,
-            nodes=nodes_of.get((key.tenant, key.name), ()),
-            published=published,
-            states=states,
-            unresolved=unresolved.get((key.tenant, key.name), ()),
-            is_suspended=key in suspended,
-            is_held=key in held,
+            facts,
+            nodes={
+                name: nodes[name]
+                for name in (*by_policy.get((facts.key.tenant, facts.key.name), ()), *by_any)
+            },
+            is_held=facts.key in held,
         )
-        for key in policies
+        for facts in policies
     ]
 
 
-def _nodes_by_policy(published: Mapping[str, Published]) -> dict[tuple[str, str], list[str]]:
-    nodes: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name, each in published.items():
-        for policy in {(rule.tenant, rule.policy) for rule in each.configuration.rules}:
-            nodes[policy].append(name)
-    return nodes
+def _nodes_by_policy(
+    nodes: Mapping[str, NodeStanding],
+) -> tuple[Mapping[_Name, Sequence[str]], Sequence[str]]:
+    """Return the nodes that have, or still have, rules of each policy; and those of which nobody
+    knows what they still have: that may be rules of any.
+    """
+    found: dict[_Name, list[str]] = defaultdict(list)
+    unknown: list[str] = []
+    for name, node in nodes.items():
+        policies = _policies(node.wanted.configuration)
+        if not node.has_realised and node.state.hash not in (None, node.wanted.hash):
+            if node.enforced is None:
+                unknown.append(name)
+                continue
+            policies |= _policies(node.enforced)
+        for policy in policies:
+            found[policy].append(name)
+    return found, unknown
+
+
+def _policies(configuration: NodeConfiguration) -> set[_Name]:
+    return {(rule.tenant, rule.policy) for rule in configuration.rules}
 
 
 def _status(
-    key: Key,
-    *,
-    nodes: Sequence[str],
-    published: Mapping[str, Published],
-    states: Mapping[str, NodeState],
-    unresolved: Sequence[UnresolvedReference],
-    is_suspended: bool,
-    is_held: bool,
+    facts: PolicyFacts, *, nodes: Mapping[str, NodeStanding], is_held: bool
 ) -> PolicyStatus:
-    if is_suspended:
-        return PolicyStatus(key, "suspended")
-    realised, failing = 0, {}
-    for name in nodes:
-        state = states.get(name, NodeState())
-        if state.enforces(published[name].hash):
-            realised += 1
-        elif state.outcome == "nack":
-            failing[name] = state.code or "refused"
-        elif state.is_drifting:
-            failing[name] = "drift"
+    if facts.idle is not None:
+        return PolicyStatus(facts, facts.idle)
+    realised = sum(1 for each in nodes.values() if each.has_realised)
+    failing = {name: code for name, each in nodes.items() if (code := each.failure) is not None}
     pending = len(nodes) - realised - len(failing)
     return PolicyStatus(
-        key,
-        _state(failing=bool(failing), pending=bool(pending), unresolved=unresolved, held=is_held),
+        facts,
+        _state(facts, failing=bool(failing), pending=bool(pending), held=is_held),
         total=len(nodes),
         realised=realised,
         pending=pending,
         failing=failing,
-        unresolved=unresolved,
     )
 
 
-def _state(
-    *, failing: bool, pending: bool, unresolved: Sequence[UnresolvedReference], held: bool
-) -> PolicyState:
+def _state(facts: PolicyFacts, *, failing: bool, pending: bool, held: bool) -> PolicyState:
     if failing:
         return "failed"
     # An uninstalled deny fails open, whatever the nodes say: never realised.
-    if any(each.fails_open for each in unresolved):
+    if any(each.fails_open for each in facts.unresolved):
         return "partial"
     if pending:
         return "pending"

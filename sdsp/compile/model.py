@@ -38,13 +38,6 @@ def document_of(stored: Stored) -> Document:
     )
 
 
-def site_inputs(site: str, stored: Iterable[Stored], *, now: datetime) -> SiteInputs:
-    """Return what the planner needs of a site's stored objects."""
-    model = SiteModel(site)
-    model.load(stored, Revision(0))
-    return model.inputs(now)
-
-
 class SiteModel:
     """Documents by where they come from, as of one revision of the site's store."""
 

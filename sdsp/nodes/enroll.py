@@ -5,11 +5,12 @@ Joining proves who a node is; what it may do is admission's matter: a node that 
 declared joins `pending` and gets no configuration until a person, or an AdmissionRule, admits it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sdsp.nodes.states import node_key
+from shared.auth.limiter import Limiter
 from shared.clock import Clock
 from shared.enrolment.register import (
     Revocations,
@@ -19,16 +20,23 @@ from shared.enrolment.register import (
     revoke,
     spend_token,
 )
-from shared.errors import HanseError
-from shared.ids import SITE, parse_dns_label
+from shared.errors import HanseError, TooManyRequests
+from shared.ids import COMMON, SITE, Key, parse_dns_label
 from shared.model.access import AdmissionRule
 from shared.objects.call import Call
+from shared.objects.service import Written
 from shared.objects.trail import Trail
 from shared.pki.authority import Authority
 from shared.pki.certificates import Certificate, certificates_to_pem
 from shared.pki.identity import SpiffeId
 from shared.pki.jointoken import JoinKind, JoinToken
-from shared.store.contract import Draft, Selection, Store, Transaction
+from shared.store.contract import Draft, Operation, Selection, Store, Transaction
+
+ATTEMPTS: Final = "30 per minute"
+"""How often one address may try to join: no token is ever guessed, but each try is audited."""
+
+# A node renews twice a day; each certificate is on record until it expires.
+_MOST_LIVE: Final = 20
 
 _RULES: Final = Selection(kinds=frozenset({"AdmissionRule"}))
 
@@ -46,6 +54,8 @@ class Enrolled:
     """A node's certificate chain and the roots it is to trust, as PEM."""
 
     node: str
+    site: str
+    trust_domain: str
     chain: str
     roots: str
     admission: str
@@ -61,24 +71,16 @@ class NodeEnrolment:
         authority: Callable[[], Authority],
         revocations: Revocations,
         trail: Trail,
+        limiter: Limiter,
         clock: Clock,
     ) -> None:
-        """`authority` returns the site's CA of now: it is renewed while we live."""
+        """`authority` reads the site's CA of now: it is renewed while we live."""
         self._store = store
         self._authority = authority
         self._revocations = revocations
         self._trail = trail
+        self._limiter = limiter
         self._clock = clock
-
-    @property
-    def authority(self) -> Authority:
-        return self._authority()
-
-    @property
-    def site(self) -> str:
-        site = self.authority.site
-        assert site is not None, "an SDSP has a site's CA"
-        return site
 
     async def give_token(self, call: Call, node: str, *, replace: bool) -> GivenToken:
         """Return a token with which `node` may join within the hour.
@@ -86,9 +88,10 @@ class NodeEnrolment:
         Invalid if that is no node's name; Conflict (`certificate_exists`) as add_token() has it.
         """
         parse_dns_label(node)
-        root = self.authority.credentials.roots[0]
-        token = JoinToken.create(JoinKind.NODE, site=self.site, name=node, root=root)
-        identity = str(self._identity(node))
+        authority = self._authority()
+        root = authority.credentials.roots[0]
+        token = JoinToken.create(JoinKind.NODE, site=_site_of(authority), name=node, root=root)
+        identity = str(identity_of(authority, node))
         audit = self._trail.record(call, "jointoken.create", reason=f"for node {node}")
 
         async def work(transaction: Transaction) -> str:
@@ -108,8 +111,10 @@ class NodeEnrolment:
     async def join(self, call: Call, text: str, csr: str) -> Enrolled:
         """Trade a token and a signing request (PEM) for a certificate.
 
-        Raises as spend_token() and Authority.issue_leaf() do; refusals are audited too.
+        Raises as spend_token() and Authority.issue_leaf() do, and TooManyRequests; refusals are
+        audited too.
         """
+        self._limiter.check((ATTEMPTS, f"join:{call.caller.address}"))
         try:
             return await self._join(call, text, csr)
         except HanseError as exc:
@@ -118,22 +123,24 @@ class NodeEnrolment:
 
     async def _join(self, call: Call, text: str, csr: str) -> Enrolled:
         audit = self._trail.record(call, "node.join")
+        authority = self._authority()
+        site = _site_of(authority)
 
         async def work(transaction: Transaction) -> Enrolled:
             now = self._clock.now()
             token, replaces = await spend_token(
-                transaction, text, kind=JoinKind.NODE, site=self.site, scope=SITE, now=now
+                transaction, text, kind=JoinKind.NODE, site=site, scope=SITE, now=now
             )
-            identity = self._identity(token.name)
+            identity = identity_of(authority, token.name)
             if replaces:
                 await revoke(
                     transaction, await live_certificates(transaction, str(identity), now=now)
                 )
-            chain = self.authority.issue_leaf(csr, identity)
+            chain = authority.issue_leaf(csr, identity)
             await record_certificate(transaction, chain[0], identity=str(identity))
             admission = await _declare(transaction, token.name)
             await transaction.audit(audit)
-            return self._enrolled(token.name, chain, admission)
+            return _enrolled(authority, token.name, chain, admission)
 
         enrolled = (await self._store.transact(work)).result
         async with self._store.snapshot() as snapshot:
@@ -141,30 +148,66 @@ class NodeEnrolment:
         return enrolled
 
     async def renew(self, call: Call, node: str, csr: str) -> Enrolled:
-        """Return a new certificate for a node that has proved itself with its old one."""
-        identity = self._identity(node)
-        chain = self.authority.issue_leaf(csr, identity)
+        """Return a new certificate for a node that has proved itself with its old one.
+
+        TooManyRequests if it has renewed over and over.
+        """
+        authority = self._authority()
+        identity = identity_of(authority, node)
+        chain = authority.issue_leaf(csr, identity)
         audit = self._trail.record(call, "node.renew")
 
         async def work(transaction: Transaction) -> Enrolled:
+            live = await live_certificates(transaction, str(identity), now=self._clock.now())
+            if len(live) >= _MOST_LIVE:
+                raise TooManyRequests(
+                    f"node {node} has {len(live)} certificates that are still good; use the "
+                    "newest, and renew it at half of its life",
+                    retry_after=3600.0,
+                )
             await record_certificate(transaction, chain[0], identity=str(identity))
             await transaction.audit(audit)
             stored = await transaction.get(node_key(node))
             admission = stored.spec.get("admission", "admitted") if stored else "pending"
-            return self._enrolled(node, chain, admission)
+            return _enrolled(authority, node, chain, admission)
 
         return (await self._store.transact(work)).result
 
-    def _identity(self, node: str) -> SpiffeId:
-        return SpiffeId.of_node(self.authority.trust_domain, self.site, node)
+    async def after_writes(self, transaction: Transaction, written: Sequence[Written]) -> None:
+        """Revoke the certificates of nodes that a batch deletes, in its own transaction."""
+        deleted = [
+            each.stored.key.name
+            for each in written
+            if each.operation is Operation.DELETE and each.stored.key.kind == "Node"
+        ]
+        if not deleted:
+            return
+        authority, now = self._authority(), self._clock.now()
+        for node in deleted:
+            identity = str(identity_of(authority, node))
+            await revoke(transaction, await live_certificates(transaction, identity, now=now))
 
-    def _enrolled(self, node: str, chain: tuple[Certificate, ...], admission: str) -> Enrolled:
-        return Enrolled(
-            node=node,
-            chain=certificates_to_pem(chain),
-            roots=certificates_to_pem(self.authority.credentials.roots),
-            admission=admission,
-        )
+
+def identity_of(authority: Authority, node: str) -> SpiffeId:
+    return SpiffeId.of_node(authority.trust_domain, _site_of(authority), node)
+
+
+def _site_of(authority: Authority) -> str:
+    assert authority.site is not None, "an SDSP has a site's CA"
+    return authority.site
+
+
+def _enrolled(
+    authority: Authority, node: str, chain: tuple[Certificate, ...], admission: str
+) -> Enrolled:
+    return Enrolled(
+        node=node,
+        site=_site_of(authority),
+        trust_domain=str(authority.trust_domain),
+        chain=certificates_to_pem(chain),
+        roots=certificates_to_pem(authority.credentials.roots),
+        admission=admission,
+    )
 
 
 async def _declare(transaction: Transaction, node: str) -> str:
@@ -182,10 +225,16 @@ async def _declare(transaction: Transaction, node: str) -> str:
         rule = AdmissionRule.model_validate(each.spec)
         # A node that has just joined has no labels: they are given by people, not by nodes.
         if (not rule.names or node in rule.names) and rule.nodes.matches({}):
-            admission, groups = "admitted", rule.groups
+            admission, groups = "admitted", await _present(transaction, rule.groups)
             break
     spec: dict[str, object] = {"admission": admission} if admission != "admitted" else {}
     if groups:
         spec["groups"] = list(groups)
     await transaction.put(Draft(key=node_key(node), spec=spec, origin="local"))
     return admission
+
+
+async def _present(transaction: Transaction, groups: Sequence[str]) -> tuple[str, ...]:
+    """Return the groups that there are: a rule may be older than its groups' deletion."""
+    keys = {group: Key("NodeGroup", COMMON, SITE, group) for group in groups}
+    return tuple([group for group, key in keys.items() if await transaction.get(key) is not None])

@@ -12,7 +12,7 @@ import orjson
 
 from sdsp.nodes.publication import Publications
 from shared.clock import Clock
-from shared.errors import Forbidden
+from shared.errors import Forbidden, Unavailable
 
 PROTOCOL: Final = 1
 
@@ -21,7 +21,15 @@ BOOKMARK_PERIOD: Final = 5.0
 
 
 def admitted_or_refuse(publications: Publications, node: str) -> None:
-    """Raise Forbidden (`admission_pending`) unless the node has a configuration to get."""
+    """Raise Forbidden (`admission_pending`) unless the node has a configuration to get.
+
+    Unavailable (`not_compiled`) while that isn't known: the site has just begun.
+    """
+    if not publications.is_complete:
+        raise Unavailable(
+            "this site has not made its nodes' configurations yet; come back in a moment",
+            code="not_compiled",
+        )
     if publications.newest(node) is None:
         raise Forbidden(
             f"node {node} is not admitted at this site; a site operator admits it with: "

@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from sdsp.nodes.enroll import NodeEnrolment
+from sdsp.nodes.enroll import Enrolled, NodeEnrolment
 from sdsp.nodes.feed import admitted_or_refuse, configuration_lines
 from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeStates
@@ -28,6 +28,9 @@ from shared.pki.jointoken import TOKEN_LENGTH, JoinToken
 ENROLMENT: Final = web.AppKey("node_enrolment", NodeEnrolment)
 PUBLICATIONS: Final = web.AppKey("publications", Publications)
 STATES: Final = web.AppKey("node_states", NodeStates)
+
+# A node with a hundred thousand rules counts each of them.
+REPORT_LIMIT: Final = 8 * 1024 * 1024
 
 routes = Routes("", tag="nodes")
 
@@ -100,7 +103,6 @@ class Report(_Wire):
 async def join(request: web.Request) -> web.Response:
     """Trade a join token for a node's certificate."""
     body = await read_body(request, Join, limit=JOIN_LIMIT)
-    enrolment = request.app[ENROLMENT]
     token = JoinToken.parse(body.token)
     # Nobody is authenticated yet: the record says which token came, from where.
     call = Call(
@@ -113,8 +115,7 @@ async def join(request: web.Request) -> web.Response:
         request_id(request),
         trace_id(request),
     )
-    enrolled = await enrolment.join(call, body.token, body.csr)
-    return _joined(enrolment, enrolled.node, enrolled.chain, enrolled.roots, enrolled.admission)
+    return _joined(await request.app[ENROLMENT].join(call, body.token, body.csr))
 
 
 @routes.post("/node/v1/renew", permission=PEER, peer=Role.NODE, body=Renewal, answer=JoinedNode)
@@ -122,8 +123,7 @@ async def renew(request: web.Request) -> web.Response:
     """Renew the calling node's certificate."""
     body = await read_body(request, Renewal)
     enrolment = request.app[ENROLMENT]
-    enrolled = await enrolment.renew(call_of(request), _node(request), body.csr)
-    return _joined(enrolment, enrolled.node, enrolled.chain, enrolled.roots, enrolled.admission)
+    return _joined(await enrolment.renew(call_of(request), _node(request), body.csr))
 
 
 @routes.get(
@@ -150,7 +150,7 @@ async def configuration(request: web.Request) -> web.StreamResponse:
 @routes.post("/node/v1/reports", permission=PEER, peer=Role.NODE, body=Report)
 async def report(request: web.Request) -> web.Response:
     """Take what the calling node says of itself."""
-    body = await read_body(request, Report)
+    body = await read_body(request, Report, limit=REPORT_LIMIT)
     fields = body.model_dump(exclude={"incarnation", "telemetry"})
     request.app[STATES].report(_node(request), fields, at=request.app[CLOCK].now())
     return json_response({})
@@ -182,16 +182,14 @@ def _node(request: web.Request) -> str:
     return node
 
 
-def _joined(
-    enrolment: NodeEnrolment, node: str, chain: str, roots: str, admission: str
-) -> web.Response:
+def _joined(enrolled: Enrolled) -> web.Response:
     return json_response(
         {
-            "node": node,
-            "site": enrolment.authority.site,
-            "trustDomain": enrolment.authority.trust_domain,
-            "chain": chain,
-            "roots": roots,
-            "admission": admission,
+            "node": enrolled.node,
+            "site": enrolled.site,
+            "trustDomain": enrolled.trust_domain,
+            "chain": enrolled.chain,
+            "roots": enrolled.roots,
+            "admission": enrolled.admission,
         }
     )

@@ -47,6 +47,9 @@ class _Node:
         self.published = published
         self._steps = {}
 
+    def earlier(self, hash_: str) -> NodeConfiguration | None:
+        return self._before.get(hash_)
+
     def step(self, have: str | None) -> bytes:
         """Return the line that takes a node from the hash it has; encoded once for all."""
         if have not in self._steps:
@@ -72,21 +75,29 @@ class Publications:
         self.incarnation = incarnation
         self._nodes: dict[str, _Node] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.is_complete = False
+        """Whether anything was published: before, nobody knows which nodes are admitted."""
 
     def publish(
-        self, generation: Generation, configurations: Mapping[str, NodeConfiguration]
+        self,
+        generation: Generation,
+        configurations: Mapping[str, NodeConfiguration],
+        hashes: Mapping[str, str] | None = None,
     ) -> frozenset[str]:
         """Make these the newest, and return the nodes whose configuration changed.
 
-        Nodes that are missing are admitted no longer; their streams end.
+        `hashes` are the configurations', if somebody has worked them out already.  Nodes that are
+        missing are admitted no longer; their streams end.
         """
+        self.is_complete = True
         changed: set[str] = set()
         for name, configuration in configurations.items():
             node = self._nodes.get(name)
             # An equal value needs no hashing; a new value with the old hash is no change either.
             if node and node.published.configuration == configuration:
                 continue
-            published = Published(configuration, generation, configuration.hash())
+            content = hashes[name] if hashes is not None else configuration.hash()
+            published = Published(configuration, generation, content)
             if node is None:
                 self._nodes[name] = _Node(published)
             elif node.published.hash != published.hash:
@@ -106,6 +117,11 @@ class Publications:
         """Return a node's newest configuration; None if it isn't admitted, or none is compiled."""
         found = self._nodes.get(node)
         return found.published if found else None
+
+    def earlier(self, node: str, hash_: str | None) -> NodeConfiguration | None:
+        """Return a configuration before a node's newest, if it is still known."""
+        found = self._nodes.get(node)
+        return found.earlier(hash_) if found and hash_ else None
 
     def step(self, node: str, have: str | None) -> bytes | None:
         """Return the line that takes a node from the hash it has to the newest.

@@ -7,9 +7,9 @@ late, for a stream whose other end is gone may look open until the kernel gives 
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -18,6 +18,9 @@ from shared.store.contract import Selection, Store
 from shared.tasks.loop import Outcome
 
 _NODES = Selection(kinds=frozenset({"Node"}))
+
+# A node with many rules reports thousands of counters every few seconds.
+_IN_MEMORY: Final = frozenset({"counters"})
 
 # A node reports at least every 20 s (dsn.settings.DSNSettings.report_period); two may be lost.
 QUIET: Final = timedelta(seconds=60)
@@ -70,14 +73,15 @@ class NodeStates:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._states: dict[str, NodeState] = {}
+        self._written: dict[str, NodeState] = {}
         self._dirty: set[str] = set()
         self._streams: dict[str, int] = {}
         self.changed = asyncio.Event()
-        """Set when a state changes; the reader clears it."""
+        """Set when a node says something new; the reader clears it."""
 
     async def load(self) -> None:
         """Take up what an earlier process knew; nobody is connected yet."""
-        known = {each.name for each in fields(NodeState)}
+        known = {each.name for each in fields(NodeState)} - _IN_MEMORY
         async with self._store.snapshot() as snapshot:
             for stored in await snapshot.list(_NODES):
                 kept = {name: value for name, value in stored.status.items() if name in known}
@@ -103,23 +107,55 @@ class NodeStates:
                 del self._streams[node]
                 self._set(node, connected=False)
 
-    def forget(self, node: str) -> None:
-        self._states.pop(node, None)
+    def keep_only(self, nodes: Container[str]) -> None:
+        """Forget nodes that are no more, but for one whose stream has yet to end."""
+        for name in [each for each in self._states if each not in nodes]:
+            if name not in self._streams:
+                del self._states[name]
+                self._written.pop(name, None)
+                self._dirty.discard(name)
 
     async def reconcile(self) -> Outcome:
-        dirty, self._dirty = self._dirty, set()
-        if dirty:
-            await self._store.put_status(
-                {
-                    node_key(name): asdict(self._states[name]) if name in self._states else None
-                    for name in dirty
-                }
-            )
+        dirty = {name: self._states[name] for name in self._dirty}
+        if not dirty:
+            return Outcome()
+        await self._store.put_status(
+            {node_key(name): status_of(state) for name, state in dirty.items()}
+        )
+        # Only now: what could not be written is still to be written.
+        self._written |= dirty
+        self._dirty -= {name for name, state in dirty.items() if self._states.get(name) is state}
         return Outcome(changed=len(dirty))
 
     def _set(self, node: str, **changes: Any) -> NodeState:
-        state = replace(self.get(node), **changes)
+        before = self.get(node)
+        state = replace(before, **changes)
         self._states[node] = state
-        self._dirty.add(node)
-        self.changed.set()
+        if not _says_the_same(before, state):
+            self.changed.set()
+            self._dirty.add(node)
+        elif not _is_fresh(self._written.get(node), state):
+            self._dirty.add(node)
         return state
+
+
+def status_of(state: NodeState) -> dict[str, Any]:
+    """Return a node's status as it is stored; its counters live in memory only."""
+    return {
+        each.name: getattr(state, each.name)
+        for each in fields(NodeState)
+        if each.name not in _IN_MEMORY
+    }
+
+
+def _says_the_same(before: NodeState, after: NodeState) -> bool:
+    """Return whether only time has passed, and traffic."""
+    return replace(before, last_seen=after.last_seen, counters=after.counters) == after
+
+
+def _is_fresh(written: NodeState | None, state: NodeState) -> bool:
+    """Return whether the stored time at which a node was last seen will do."""
+    if written is None or written.last_seen is None or state.last_seen is None:
+        return False
+    age = datetime.fromisoformat(state.last_seen) - datetime.fromisoformat(written.last_seen)
+    return timedelta() <= age < QUIET

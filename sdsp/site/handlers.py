@@ -5,13 +5,14 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import BeforeValidator, Field
 
-from sdsp.site.service import SiteView, parse_packet
-from sdsp.upstream.apply import Inbound
+from sdsp.site.service import IsVisible, SiteView, parse_packet
+from sdsp.upstream.apply import Inbound, not_held
+from shared.access.authorize import visible_tenants
 from shared.access.permissions import Permission
 from shared.algebra.cidrs import parse_address
 from shared.errors import FieldError, Invalid
 from shared.http.body import Body, read_body
-from shared.http.request import flag, only_parameters, text
+from shared.http.request import caller_of, flag, only_parameters, text
 from shared.http.response import json_response
 from shared.http.routes import Parameter, Routes
 from shared.ids import COMMON, FEDERATION, Key
@@ -65,15 +66,20 @@ class Drop(Body):
 async def status(request: web.Request) -> web.Response:
     """Tell how the site stands: the FSM, each policy, each node, what is held."""
     only_parameters(request)
-    return json_response(await request.app[SITE_VIEW].status())
+    visible = _visible_to(request, Permission.READ_STATUS)
+    return json_response(await request.app[SITE_VIEW].status(visible))
 
 
 @routes.get("/resolve", permission=Permission.TRACE, parameters=(_NODE, _STAGED))
 async def resolve(request: web.Request) -> web.Response:
     """Return the rules that the site, or one of its nodes, makes of policy."""
     only_parameters(request, "node", "staged")
-    view = request.app[SITE_VIEW]
-    return json_response(view.resolve(text(request, "node"), staged=flag(request, "staged")))
+    found = await request.app[SITE_VIEW].resolve(
+        text(request, "node"),
+        staged=flag(request, "staged"),
+        is_visible=_visible_to(request, Permission.TRACE),
+    )
+    return json_response(found)
 
 
 @routes.post("/trace", permission=Permission.TRACE, body=Flow)
@@ -97,14 +103,20 @@ async def trace(request: web.Request) -> web.Response:
         flow.port or 0,
         flow.source_port if protocol in PORT_PROTOCOLS else 0,
     )
-    return json_response(request.app[SITE_VIEW].trace(packet, flow.node, staged=flow.staged))
+    visible = _visible_to(request, Permission.TRACE)
+    told = await request.app[SITE_VIEW].trace(
+        packet, flow.node, staged=flow.staged, is_visible=visible
+    )
+    return json_response(told)
 
 
 @routes.get("/held", permission=Permission.READ_STATUS)
 async def held(request: web.Request) -> web.Response:
     """List what is still enforced although the FSM has it no longer."""
     only_parameters(request)
-    return json_response({"items": list(await request.app[INBOUND].held())})
+    visible = _visible_to(request, Permission.READ_STATUS)
+    found = await request.app[INBOUND].held()
+    return json_response({"items": [each for each in found if visible(each["tenant"])]})
 
 
 @routes.post("/held/drop", permission=Permission.CONFIRM, body=Drop)
@@ -112,6 +124,10 @@ async def drop(request: web.Request) -> web.Response:
     """Let held objects go, all of those named or none."""
     body = await read_body(request, Drop)
     keys = [Key(each.kind, each.tenant, each.scope, each.name) for each in body.keys]
+    visible = _visible_to(request, Permission.CONFIRM)
+    for key in keys:
+        if not visible(key.tenant):
+            raise not_held(key)
     audit = request.app[TRAIL].record(
         call_of(request),
         "held.drop",
@@ -120,6 +136,12 @@ async def drop(request: web.Request) -> web.Response:
     )
     dropped = await request.app[INBOUND].drop_held(keys, audit=audit)
     return json_response({"dropped": dropped})
+
+
+def _visible_to(request: web.Request, permission: Permission) -> IsVisible:
+    """Return which tenants the caller holds a permission in."""
+    tenants = visible_tenants(caller_of(request), [permission])
+    return lambda tenant: tenants is None or tenant in tenants
 
 
 def _address(field: str, given: str) -> tuple[int, int]:

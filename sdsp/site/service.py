@@ -1,26 +1,49 @@
-"""What a site knows of itself: status, resolved rules, verdicts, and what it holds."""
+"""What a site knows of itself: status, resolved rules, verdicts, and what it holds.
 
+Who asks sees what belongs to his tenants only; nodes belong to none, and everybody sees them.
+"""
+
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from concurrent.futures import Executor
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from sdsp.compile.compiler import Compilation
 from sdsp.nodes.publication import Publications, Published
 from sdsp.nodes.states import NodeState, NodeStates
-from sdsp.realisation import for_people, realisation
-from sdsp.status import PolicyStatus
-from sdsp.upstream.apply import INHERITED, Inbound
+from sdsp.realisation import for_people
+from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
+from sdsp.steady import SteadyTime
+from sdsp.upstream.apply import INHERITED, held_in, position_in, refused_in
 from shared.algebra.cidrs import Family, parse_cidrs
 from shared.clock import Clock
 from shared.errors import Invalid, Unavailable
 from shared.feed.connect import Link
+from shared.feed.wire import Position
 from shared.ids import Key
 from shared.policy.nodeconfig import Packet
 from shared.policy.nodeplan import unenforced
 from shared.policy.verdict import Story, judge
 from shared.store.contract import Selection, Store, Stored
 
+JSON = Mapping[str, Any]
+IsVisible = Callable[[str], bool]
+"""Whether the asker may see what belongs to a tenant."""
+
 _NODES: Final = Selection(kinds=frozenset({"Node"}))
+_HIDDEN: Final = frozenset({"counters", "connected"})
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the store says of how the site stands, at one moment."""
+
+    position: Position | None
+    held: Sequence[JSON]
+    refused: Sequence[JSON]
+    inherited: Mapping[str, JSON]
+    nodes: Sequence[Stored]
 
 
 class SiteView:
@@ -34,18 +57,24 @@ class SiteView:
         newest: Callable[[], Compilation | None],
         publications: Publications,
         states: NodeStates,
-        inbound: Inbound,
         link: Callable[[], Link | None],
+        time: SteadyTime,
         clock: Clock,
+        executor: Executor,
     ) -> None:
+        """`executor` has one thread, in which verdicts are worked out."""
         self.site = site
         self._store = store
         self._newest = newest
         self._publications = publications
         self._states = states
-        self._inbound = inbound
         self._link = link
+        self._time = time
         self._clock = clock
+        self._executor = executor
+
+    def newest(self) -> Compilation | None:
+        return self._newest()
 
     def compilation(self) -> Compilation:
         """Return the newest; Unavailable (`not_compiled`) before the FSM was heard."""
@@ -58,110 +87,154 @@ class SiteView:
             )
         return newest
 
-    async def status(self) -> dict[str, Any]:
-        """Return how the site stands: upstream, policies, nodes, what is held."""
-        position = await self._inbound.position()
-        held = await self._inbound.held()
+    async def standing(self) -> Standing:
+        async with self._store.snapshot() as snapshot:
+            return Standing(
+                position=await position_in(snapshot),
+                held=await held_in(snapshot),
+                refused=await refused_in(snapshot),
+                inherited=await snapshot.records(INHERITED),
+                nodes=await snapshot.list(_NODES),
+            )
+
+    async def status(self, is_visible: IsVisible) -> dict[str, Any]:
+        """Return how the site stands: upstream, policies, nodes, what is held or was refused."""
+        standing = await self.standing()
         newest = self._newest()
-        nodes = await self._nodes()
-        link = self._link()
+        policies = self.realisation(newest, standing.held) if newest else []
+        waiting = unenforced(newest.planner) if newest else ()
         return {
             "site": self.site,
-            "upstream": {
-                "connected": link.connected if link else False,
-                "since": link.since.isoformat() if link and link.since else None,
-                "heardAt": link.heard_at.isoformat() if link and link.heard_at else None,
-                "error": link.error if link else "not_joined",
-                "position": position.to_json() if position else None,
-            },
+            "upstream": self._upstream(standing.position),
             "revision": newest.revision if newest else None,
-            "policies": for_people(self.realisation(newest, held)) if newest else [],
-            "nodes": [self._node(each) for each in nodes],
-            "unenforced": [each.key.name for each in unenforced(newest.planner)] if newest else [],
-            "held": list(held),
+            "clockLeapt": self._time.has_leapt,
+            "policies": for_people(each for each in policies if is_visible(each.key.tenant)),
+            "nodes": [self._node(each) for each in standing.nodes],
+            "unenforced": [each.key.name for each in waiting if is_visible(each.key.tenant)],
+            "held": [each for each in standing.held if is_visible(each["tenant"])],
+            "refused": [each for each in standing.refused if is_visible(each["tenant"])],
         }
 
-    def realisation(
-        self, newest: Compilation, held: Sequence[Mapping[str, Any]]
-    ) -> list[PolicyStatus]:
-        published = self.published(newest)
-        return realisation(
-            newest,
-            published=published,
-            states={name: self._states.get(name) for name in published},
-            held=frozenset(
-                Key(each["kind"], each["tenant"], each["scope"], each["name"]) for each in held
-            ),
-        )
+    def realisation(self, newest: Compilation, held: Sequence[JSON]) -> list[PolicyStatus]:
+        """Return what became of each policy that was compiled."""
+        nodes: dict[str, NodeStanding] = {}
+        for name in newest.configurations:
+            wanted = self._publications.newest(name)
+            if wanted is not None:
+                state = self._states.get(name)
+                earlier = self._publications.earlier(name, state.hash)
+                nodes[name] = NodeStanding(wanted, state, earlier)
+        keys = (Key(each["kind"], each["tenant"], each["scope"], each["name"]) for each in held)
+        return policy_statuses(newest.policies, nodes, held=frozenset(keys))
 
-    async def inherited(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the FSM's own revision and generation of what was inherited, by record_name()."""
-        async with self._store.snapshot() as snapshot:
-            return await snapshot.records(INHERITED)
+    def node_states(self, nodes: Sequence[Stored]) -> list[tuple[str, bool]]:
+        """Return each node's state in a word, and whether it is connected."""
+        now = self._clock.now()
+        found = []
+        for stored in nodes:
+            name = stored.key.name
+            state = self._states.get(name)
+            word = _node_state(stored, state, self._publications.newest(name))
+            found.append((word, state.is_connected(now)))
+        return found
 
-    def published(self, newest: Compilation) -> dict[str, Published]:
-        found = {name: self._publications.newest(name) for name in newest.configurations}
-        return {name: each for name, each in found.items() if each is not None}
-
-    def resolve(self, node: str | None, *, staged: bool) -> dict[str, Any]:
+    async def resolve(
+        self, node: str | None, *, staged: bool, is_visible: IsVisible
+    ) -> dict[str, Any]:
         """Return the resolved rules as `hanse resolve` prints them; NotFound (`unknown_node`)."""
-        plan = self.compilation().planner.plan(node, staged=staged)
-        return plan.to_json()
+        planner = self.compilation().planner
 
-    def trace(self, packet: Packet, node: str | None, *, staged: bool) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            plan = planner.plan(node, staged=staged)
+            found = plan.to_json()
+            for part in ("rules", "unresolved"):
+                found[part] = [each for each in found[part] if is_visible(each["tenant"])]
+            keys = [document.key for document in plan.suspended]
+            found["suspended"] = [str(key) for key in keys if is_visible(key.tenant)]
+            return found
+
+        return await self._run(work)
+
+    async def trace(
+        self, packet: Packet, node: str | None, *, staged: bool, is_visible: IsVisible
+    ) -> dict[str, Any]:
         """Judge one flow: by one node's view, or by every node that has an end of it.
 
         Without a node, `outcome` is what happens to the flow: it passes if all of `views` allow.
         A flow with no end at a workload of an admitted node is judged by the site's view alone.
+        NotFound (`unknown_node`).
         """
         compilation = self.compilation()
-        if node is not None:
-            views = {node: judge(compilation.planner.plan(node, staged=staged), packet)}
-        else:
-            names = _nodes_of(compilation, packet)
-            views = {
-                name: judge(compilation.planner.plan(name, staged=staged), packet) for name in names
-            }
-        site = judge(compilation.planner.plan(staged=staged), packet)
-        stories = list(views.values()) or [site]
-        verdicts = [story.decision.verdict for story in stories]
-        outcome = next((each for each in verdicts if each != "allow"), "allow")
-        return {
-            "site": self.site,
-            "outcome": outcome,
-            "view": story_json(views[node] if node is not None else site),
-            "views": {name: story_json(story) for name, story in views.items()},
-        }
+        return await self._run(
+            lambda: _traced(
+                compilation, self.site, packet, node, staged=staged, is_visible=is_visible
+            )
+        )
 
-    async def _nodes(self) -> Sequence[Stored]:
-        async with self._store.snapshot() as snapshot:
-            return await snapshot.list(_NODES)
+    async def _run(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def _upstream(self, position: Position | None) -> dict[str, Any]:
+        link = self._link()
+        return {
+            "connected": link.connected if link else False,
+            "since": link.since.isoformat() if link and link.since else None,
+            "heardAt": link.heard_at.isoformat() if link and link.heard_at else None,
+            "error": link.error if link else "not_joined",
+            "position": position.to_json() if position else None,
+        }
 
     def _node(self, stored: Stored) -> dict[str, Any]:
         state = self._states.get(stored.key.name)
         newest = self._publications.newest(stored.key.name)
-        shown = asdict(state)
-        del shown["counters"]
         return {
             "name": stored.key.name,
             "admission": stored.spec.get("admission", "admitted"),
             "wanted": {"generation": newest.generation, "hash": newest.hash} if newest else None,
             "state": _node_state(stored, state, newest),
-            **{_camel(name): value for name, value in shown.items()},
+            **{
+                _camel(each.name): getattr(state, each.name)
+                for each in fields(state)
+                if each.name not in _HIDDEN
+            },
             "connected": state.is_connected(self._clock.now()),
         }
 
 
-def story_json(story: Story) -> dict[str, Any]:
-    """Return a judgement with every rule that was looked at, in order."""
+def _traced(
+    compilation: Compilation,
+    site: str,
+    packet: Packet,
+    node: str | None,
+    *,
+    staged: bool,
+    is_visible: IsVisible,
+) -> dict[str, Any]:
+    planner = compilation.planner
+    names = [node] if node is not None else _nodes_of(compilation, packet)
+    views = {name: judge(planner.plan(name, staged=staged), packet) for name in names}
+    view = views[node] if node is not None else judge(planner.plan(staged=staged), packet)
+    verdicts = [story.decision.verdict for story in views.values()] or [view.decision.verdict]
+    outcome = next((each for each in verdicts if each != "allow"), "allow")
+    return {
+        "site": site,
+        "outcome": outcome,
+        "view": story_json(view, is_visible),
+        "views": {name: story_json(story, is_visible) for name, story in views.items()},
+    }
+
+
+def story_json(story: Story, is_visible: IsVisible) -> dict[str, Any]:
+    """Return a judgement with every rule that was looked at and may be seen, in order."""
     decision = story.decision
+    rule = decision.rule if decision.rule and is_visible(decision.rule.tenant) else None
     return {
         "verdict": decision.verdict,
         "tier": decision.tier,
-        "policy": decision.rule.policy if decision.rule else None,
-        "tenant": decision.rule.tenant if decision.rule else None,
-        "rule": decision.rule.rule if decision.rule else None,
-        "origin": decision.rule.origin if decision.rule else None,
+        "policy": rule.policy if rule else None,
+        "tenant": rule.tenant if rule else None,
+        "rule": rule.rule if rule else None,
+        "origin": rule.origin if rule else None,
         "steps": [
             {
                 "tier": step.rule.tier,
@@ -178,6 +251,7 @@ def story_json(story: Story) -> dict[str, Any]:
                 ],
             }
             for step in story.steps
+            if is_visible(step.rule.tenant)
         ],
     }
 

@@ -1,20 +1,23 @@
-"""Renew the site's CA at the FSM, and the SDSP's own certificate at the site's CA, in time."""
+"""Renew the SDSP's own certificate at the site's CA, and that CA at the FSM, in time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from sdsp.upstream.enroll import SiteCredentials, issue_own, renew_authority
+from sdsp.upstream.enroll import SiteCredentials, is_due, issue_own, renew_authority
 from shared.clock import Clock
 from shared.errors import HanseError
 from shared.http.peer import PeerClient
-from shared.pki.certificates import serial_of, validity_of
+from shared.pki.authority import registered_names
 from shared.pki.credentials import Credentials
-from shared.pki.rotation import Due, due, spread_of
+from shared.pki.names import HostNames
 from shared.pki.tls import HotContext
 from shared.tasks.loop import Outcome
 
 
 class RenewCertificates:
-    """A reconciler: whatever is at half of its life gets a successor, used from then on."""
+    """A reconciler: whatever is at half of its life gets a successor, used from then on.
+
+    So does the CA when the FSM registers other names for the site: they stand in its certificate.
+    """
 
     name = "renew certificates"
 
@@ -24,39 +27,44 @@ class RenewCertificates:
         *,
         upstream: PeerClient | None,
         contexts: Sequence[HotContext],
+        registered: Callable[[], HostNames | None],
         clock: Clock,
     ) -> None:
+        """`registered` returns the names that the Site object has; None if that isn't known."""
         self._credentials = credentials
         self._upstream = upstream
         self._contexts = contexts
+        self._registered = registered
         self._clock = clock
+        self._asked: HostNames | None = None
 
     async def reconcile(self) -> Outcome:
         changed = 0
         failed: dict[str, str] = {}
-        if self._upstream and self._is_due(self._credentials.authority.load()):
+        # First, for it doesn't wait for the FSM.
+        if is_due(self._credentials.server.load(), now=self._clock.now()):
             try:
-                await renew_authority(self._credentials, self._upstream, clock=self._clock)
+                issue_own(self._credentials, clock=self._clock)
                 changed += 1
             except HanseError as exc:
-                # The site's own certificate doesn't wait for the FSM.
+                failed["the SDSP's certificate"] = exc.code
+        if self._upstream and self._wants_authority(self._credentials.authority.load()):
+            asked = self._registered()
+            try:
+                await renew_authority(self._credentials, self._upstream, clock=self._clock)
+                self._asked = asked
+                changed += 1
+            except HanseError as exc:
                 failed["the site's CA"] = exc.code
-        if self._is_due(self._credentials.server.load()):
-            issue_own(self._credentials, clock=self._clock)
-            changed += 1
         if changed:
             own = self._credentials.server.load()
             for context in self._contexts:
                 context.reload(own)
         return Outcome(changed=changed, failed=failed)
 
-    def _is_due(self, credentials: Credentials) -> bool:
-        certificate = credentials.certificate
-        return (
-            due(
-                validity_of(certificate),
-                now=self._clock.now(),
-                spread=spread_of(serial_of(certificate)),
-            )
-            is not Due.NOTHING
-        )
+    def _wants_authority(self, authority: Credentials) -> bool:
+        if is_due(authority, now=self._clock.now()):
+            return True
+        wanted = self._registered()
+        # Asked for once: what the FSM then made of the names is its decision.
+        return wanted not in (None, self._asked, registered_names(authority.certificate))

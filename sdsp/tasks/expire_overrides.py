@@ -5,15 +5,15 @@ and an audit record: so the first to notice writes the moment into an annotation
 transaction with the record, and everything that follows the store sees a change like any other.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from shared.clock import Clock
+from sdsp.overrides import EXPIRED, is_marked
 from shared.model.override import Override
 from shared.store.contract import AuditRecord, Draft, Selection, Store, Stored, Transaction
 from shared.tasks.loop import Outcome
 
-EXPIRED: Final = "hanse/expired-at"
 _OVERRIDES: Final = Selection(kinds=frozenset({"Override"}))
 
 
@@ -22,12 +22,13 @@ class ExpireOverrides:
 
     name = "expire overrides"
 
-    def __init__(self, store: Store, *, clock: Clock) -> None:
+    def __init__(self, store: Store, *, now: Callable[[], datetime]) -> None:
+        """`now` is the time by which the planner judges them, too."""
         self._store = store
-        self._clock = clock
+        self._now = now
 
     async def reconcile(self) -> Outcome:
-        now = self._clock.now()
+        now = self._now()
         async with self._store.snapshot() as snapshot:
             if not any(_is_due(each, now) for each in await snapshot.list(_OVERRIDES)):
                 return Outcome()
@@ -46,9 +47,7 @@ def _is_due(stored: Stored, now: datetime) -> bool:
     expires_at = Override.model_validate(stored.spec).expires_at
     if expires_at is None or expires_at > now:
         return False
-    # A mark from before the override was given a later end says nothing of this one.
-    mark = stored.annotations.get(EXPIRED)
-    return mark is None or datetime.fromisoformat(mark) < expires_at
+    return not is_marked(stored, expires_at, now=now)
 
 
 def _marked(stored: Stored, now: datetime) -> Draft:

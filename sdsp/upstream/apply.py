@@ -5,24 +5,26 @@ is refused by name, and its last good version stays.  What is removed may be hel
 (sdsp.upstream.removals): still enforced, reported, dropped by a person only.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from sdsp.compile.model import PLANNED, site_inputs
+from sdsp.compile.model import PLANNED, PLANNED_KINDS, document_of
 from sdsp.upstream.removals import (
+    RULE_BEARING,
     Held,
-    is_large,
     missing_in,
     record_name,
-    removed_rules,
+    takes_much,
     to_record,
 )
 from shared.clock import Clock
-from shared.errors import NotFound
+from shared.errors import Conflict, NotFound
 from shared.feed.wire import (
     Changes,
     FeedObject,
@@ -31,25 +33,46 @@ from shared.feed.wire import (
     Refusal,
     Removal,
     Remove,
-    Snapshot,
     parse_position,
 )
+from shared.feed.wire import Snapshot as Listing
 from shared.ids import Key
+from shared.model.base import Metadata
 from shared.model.kinds import KINDS
-from shared.policy.inputs import SiteInputs, is_inherited_scope
-from shared.store.contract import EVERYTHING, AuditRecord, Draft, Store, Transaction
+from shared.policy.inputs import Document, is_inherited_scope
+from shared.policy.scopes import level_of
+from shared.store.contract import (
+    EVERYTHING,
+    AuditRecord,
+    Draft,
+    Snapshot,
+    Store,
+    Stored,
+    Transaction,
+)
 
+OWNER: Final = "site"
 FEED: Final = "feed"
 POSITION: Final = "position"
 HELD: Final = "held"
 INHERITED: Final = "inherited"
 REFUSED: Final = "refused"
 
-EnforcedRules = Callable[[SiteInputs], Collection[tuple[str, ...]]]
-"""Returns the rules that a site enforces, each named by its provenance."""
+# What is taken over of an object's metadata; all else is the FSM's own.
+_DESCRIBED: Final = ("name", "tenant", "labels", "annotations")
 
-# Only these can take rules away by going.
-_RULE_BEARING: Final = frozenset({"SecurityPolicy", "Network", "Service", "Site", "Region"})
+# A snapshot of thousands of objects is one record of the audit trail; so many are named in it.
+_NAMED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is to be done, decided before the transaction that does it."""
+
+    puts: Sequence[FeedObject]
+    codes: Mapping[Key, str]
+    gone: Mapping[Key, Removal]
+    is_large: bool
 
 
 @dataclass(slots=True)
@@ -62,28 +85,66 @@ class _Step:
     refused: list[Refusal] = field(default_factory=list)
 
 
+async def position_in(snapshot: Snapshot) -> Position | None:
+    """Return where the site's copy stands; None before the first listing."""
+    record = await snapshot.record(FEED, POSITION)
+    return parse_position(record) if record else None
+
+
+async def held_in(snapshot: Snapshot) -> list[Mapping[str, Any]]:
+    """Return what is enforced although upstream has it no longer: key, cause, since when."""
+    return [record for _, record in sorted((await snapshot.records(HELD)).items())]
+
+
+async def refused_in(snapshot: Snapshot) -> list[Mapping[str, Any]]:
+    """Return what could not be taken over: key, code and the FSM's revision of it."""
+    return [record for _, record in sorted((await snapshot.records(REFUSED)).items())]
+
+
+async def claim(store: Store, site: str) -> None:
+    """Make a store this site's; Conflict (`other_site`) if it is another's already."""
+
+    async def work(transaction: Transaction) -> None:
+        owner = await transaction.record(OWNER, OWNER)
+        if owner is None:
+            await transaction.put_record(OWNER, OWNER, {"site": site})
+        elif owner["site"] != site:
+            raise Conflict(
+                f"this database holds site {owner['site']}; give site {site} one of its own",
+                code="other_site",
+            )
+
+    await store.transact(work)
+
+
+def not_held(key: Key) -> NotFound:
+    return NotFound(f"{key} is not held; `hanse held` lists what is")
+
+
 class Inbound:
     """The site's copy of what it inherits: a shared.feed.follow.Copy."""
 
-    def __init__(
-        self, store: Store, *, site: str, clock: Clock, enforced_rules: EnforcedRules
-    ) -> None:
+    def __init__(self, store: Store, *, site: str, clock: Clock, executor: Executor) -> None:
+        """`executor` is where documents are checked and rules counted."""
         self._store = store
         self._site = site
         self._clock = clock
-        self._enforced_rules = enforced_rules
+        self._executor = executor
 
     async def position(self) -> Position | None:
         """Return where the copy stands; None before the first snapshot."""
         async with self._store.snapshot() as snapshot:
-            record = await snapshot.record(FEED, POSITION)
-        return parse_position(record) if record else None
+            return await position_in(snapshot)
 
-    async def replace(self, snapshot: Snapshot) -> list[Refusal]:
+    async def replace(self, snapshot: Listing) -> list[Refusal]:
         """Take over a complete snapshot; return what was refused.
 
         What it neither contains nor buries is held.
         """
+        listed = {each.key for each in snapshot.objects}
+        # Tombstones go back far; what is listed lives.
+        buried = {each.key: each.reason for each in snapshot.tombstones if each.key not in listed}
+        judged = await self._judge(snapshot.objects, buried)
 
         async def work(transaction: Transaction) -> _Step:
             step = _Step()
@@ -92,16 +153,11 @@ class Inbound:
                 for stored in await transaction.list(EVERYTHING)
                 if is_inherited_scope(stored.key.scope)
             ]
-            here = set(inherited)
-            listed = {each.key for each in snapshot.objects}
-            # Tombstones go back far; only what is still here matters, and what is listed lives.
-            buried = {
-                each.key: each.reason
-                for each in snapshot.tombstones
-                if each.key in here and each.key not in listed
-            }
-            await self._put(transaction, snapshot.objects, step)
-            await self._remove(transaction, buried, step)
+            # All that can't be taken over is refused anew by this very snapshot.
+            for name in await transaction.records(REFUSED):
+                await transaction.delete_record(REFUSED, name)
+            await self._put(transaction, judged, step)
+            await self._remove(transaction, judged, step)
             held = [Held(key, "missing") for key in missing_in(inherited, listed, buried)]
             await self._hold(transaction, held, step)
             await self._finish(transaction, snapshot.position, step, action="feed.snapshot")
@@ -111,13 +167,14 @@ class Inbound:
 
     async def apply(self, changes: Changes) -> list[Refusal]:
         """Take over one line of changes; return what was refused."""
+        puts = [each.object for each in changes.changes if isinstance(each, Put)]
+        gone = {each.key: each.reason for each in changes.changes if isinstance(each, Remove)}
+        judged = await self._judge(puts, gone)
 
         async def work(transaction: Transaction) -> _Step:
             step = _Step()
-            puts = [each.object for each in changes.changes if isinstance(each, Put)]
-            gone = {each.key: each.reason for each in changes.changes if isinstance(each, Remove)}
-            await self._put(transaction, puts, step)
-            await self._remove(transaction, gone, step)
+            await self._put(transaction, judged, step)
+            await self._remove(transaction, judged, step)
             await self._finish(transaction, changes.position, step, action="feed.changes")
             return step
 
@@ -132,9 +189,9 @@ class Inbound:
         await self._store.transact(work)
 
     async def held(self) -> Sequence[Mapping[str, Any]]:
-        """Return what is enforced although upstream has it no longer: key, cause, since when."""
+        """Return what is held; see held_in()."""
         async with self._store.snapshot() as snapshot:
-            return [record for _, record in sorted((await snapshot.records(HELD)).items())]
+            return await held_in(snapshot)
 
     async def drop_held(self, keys: Iterable[Key], *, audit: AuditRecord) -> int:
         """Let go of held objects, as a person decided; NotFound if one isn't held."""
@@ -144,19 +201,37 @@ class Inbound:
             for key in wanted:
                 name = record_name(key)
                 if await transaction.record(HELD, name) is None:
-                    raise NotFound(f"{key} is not held; `hanse held` lists what is")
+                    raise not_held(key)
                 await self._delete(transaction, key)
             await transaction.audit(audit)
             return len(wanted)
 
         return (await self._store.transact(work)).result
 
-    async def _put(
-        self, transaction: Transaction, objects: Iterable[FeedObject], step: _Step
-    ) -> None:
-        for each in objects:
+    async def _judge(self, puts: Sequence[FeedObject], gone: Mapping[Key, Removal]) -> _Judged:
+        """Decide what is refused, and whether the removals wait for a person.
+
+        Only this copy's one follower changes what is inherited, so that it still holds when the
+        transaction begins; what people write at the site meanwhile may move the count by a few.
+        """
+        loop = asyncio.get_running_loop()
+        codes = await loop.run_in_executor(self._executor, _refusals, puts)
+        # The site's own objects are none of upstream's business.
+        ours = {key: reason for key, reason in gone.items() if is_inherited_scope(key.scope)}
+        large = False
+        if any(key.kind in RULE_BEARING for key in ours):
+            async with self._store.snapshot() as snapshot:
+                stored = await snapshot.list(PLANNED)
+            good = [each for each in puts if each.key not in codes]
+            large = await loop.run_in_executor(
+                self._executor, _is_large, self._site, stored, good, ours, self._clock.now()
+            )
+        return _Judged(puts, codes, ours, large)
+
+    async def _put(self, transaction: Transaction, judged: _Judged, step: _Step) -> None:
+        for each in judged.puts:
             name = record_name(each.key)
-            code = _refusal_of(each)
+            code = judged.codes.get(each.key)
             if code is not None:
                 step.refused.append(Refusal(each.key, code))
                 await transaction.put_record(
@@ -164,7 +239,7 @@ class Inbound:
                 )
                 continue
             metadata = each.document["metadata"]
-            await transaction.put(
+            stored = await transaction.put(
                 Draft(
                     key=each.key,
                     spec=each.spec,
@@ -176,34 +251,32 @@ class Inbound:
             await transaction.put_record(
                 INHERITED,
                 name,
-                {"revision": each.revision, "generation": metadata.get("generation")},
+                {
+                    "revision": each.revision,
+                    "generation": metadata.get("generation"),
+                    "local": stored.revision,
+                },
             )
             await transaction.delete_record(HELD, name)
             await transaction.delete_record(REFUSED, name)
-            step.put.append(str(each.key))
+            if stored.revision > transaction.base.revision:
+                step.put.append(str(each.key))
 
-    async def _remove(
-        self, transaction: Transaction, gone: Mapping[Key, Removal], step: _Step
-    ) -> None:
-        present = [key for key in gone if await transaction.get(key) is not None]
-        if await self._is_large(transaction, present):
-            held = [Held(key, "large_removal", gone[key].value) for key in present]
+    async def _remove(self, transaction: Transaction, judged: _Judged, step: _Step) -> None:
+        present = []
+        for key in judged.gone:
+            if await transaction.get(key) is not None:
+                present.append(key)
+            else:
+                # Refused when it came, and now it is gone.
+                await transaction.delete_record(REFUSED, record_name(key))
+        if judged.is_large:
+            held = [Held(key, "large_removal", judged.gone[key].value) for key in present]
             await self._hold(transaction, held, step)
             return
         for key in present:
             await self._delete(transaction, key)
             step.removed.append(str(key))
-
-    async def _is_large(self, transaction: Transaction, gone: Sequence[Key]) -> bool:
-        if not any(key.kind in _RULE_BEARING for key in gone):
-            return False
-        stored = await transaction.list(PLANNED)
-        left = [each for each in stored if each.key not in set(gone)]
-        now = self._clock.now()
-        before, after = (
-            self._enforced_rules(site_inputs(self._site, each, now=now)) for each in (stored, left)
-        )
-        return is_large(removed=removed_rules(before, after), enforced=len(before))
 
     async def _hold(self, transaction: Transaction, held: Sequence[Held], step: _Step) -> None:
         since = self._clock.now().isoformat()
@@ -227,19 +300,48 @@ class Inbound:
             await transaction.audit(_record(step, position, at=self._clock.now(), action=action))
 
 
+def _refusals(objects: Iterable[FeedObject]) -> dict[Key, str]:
+    """Return the objects that can't be taken over, with the code that says why."""
+    found = ((each.key, _refusal_of(each)) for each in objects)
+    return {key: code for key, code in found if code is not None}
+
+
 def _refusal_of(each: FeedObject) -> str | None:
-    """Return why an object can't be taken over; None if it can."""
-    kind = KINDS.get(each.key.kind)
-    if kind is None:
+    key = each.key
+    kind = KINDS.get(key.kind)
+    if kind is None or "fsm" not in kind.scopes or kind.secret:
         return "unsupported_kind"
-    if not is_inherited_scope(each.key.scope):
+    if not is_inherited_scope(key.scope) or level_of(key.scope) not in kind.scopes["fsm"]:
         return "invalid_scope"
     try:
         kind.spec.model_validate(each.spec)
+        given = each.document["metadata"]
+        Metadata.model_validate({name: given[name] for name in _DESCRIBED if name in given})
     except ValidationError as exc:
         types = {error["type"] for error in exc.errors(include_url=False, include_input=False)}
         return "unsupported_field" if types == {"extra_forbidden"} else "invalid"
     return None
+
+
+def _is_large(
+    site: str,
+    stored: Sequence[Stored],
+    puts: Iterable[FeedObject],
+    gone: Mapping[Key, Removal],
+    now: datetime,
+) -> bool:
+    documents = {each.key: document_of(each) for each in stored}
+    for each in puts:
+        if each.key.kind in PLANNED_KINDS:
+            spec = KINDS[each.key.kind].spec.model_validate(each.spec)
+            labels = each.document["metadata"].get("labels", {})
+            documents[each.key] = Document(each.key, spec, labels)
+    return takes_much(site, documents.values(), gone.keys(), now=now)
+
+
+def _named(keys: Sequence[str]) -> list[str]:
+    more = len(keys) - _NAMED
+    return [*keys[:_NAMED], f"and {more} more"] if more > 0 else list(keys)
 
 
 def _record(step: _Step, position: Position, *, at: datetime, action: str) -> AuditRecord:
@@ -250,9 +352,9 @@ def _record(step: _Step, position: Position, *, at: datetime, action: str) -> Au
         action=action,
         outcome="partly refused" if step.refused else "applied",
         diff={
-            "put": step.put,
-            "removed": step.removed,
-            "held": step.held,
-            "refused": [f"{each.key}: {each.code}" for each in step.refused],
+            "put": _named(step.put),
+            "removed": _named(step.removed),
+            "held": _named(step.held),
+            "refused": _named([f"{each.key}: {each.code}" for each in step.refused]),
         },
     )

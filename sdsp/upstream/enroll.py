@@ -8,21 +8,30 @@ on renewing both for as long as its CA lives.
     DATA/pki/server        the SDSP's own certificate
 """
 
+import logging
 from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from shared.clock import Clock
 from shared.enrolment.joining import join
-from shared.errors import Conflict, Malformed
+from shared.errors import Conflict, HanseError, Malformed
 from shared.http.peer import PeerClient
+from shared.model.inventory import Site
 from shared.pki.authority import Authority, registered_names
-from shared.pki.certificates import certificates_from_pem
+from shared.pki.certificates import certificates_from_pem, serial_of, validity_of
 from shared.pki.credentials import Credentials, CredentialsDirectory
 from shared.pki.csr import create_csr
 from shared.pki.identity import SpiffeId
 from shared.pki.jointoken import JoinKind, JoinToken
 from shared.pki.keys import PrivateKey, generate_key
+from shared.pki.names import HostNames, parse_host_names
+from shared.pki.rotation import Due, due, spread_of
+
+log = logging.getLogger(__name__)
 
 JOIN: Final = "/enroll/v1/join"
 RENEW: Final = "/enroll/v1/renew"
@@ -88,6 +97,46 @@ def issue_own(credentials: SiteCredentials, *, clock: Clock) -> Credentials:
     own = Credentials(key, chain, authority.credentials.roots)
     credentials.server.write(own)
     return own
+
+
+def is_due(credentials: Credentials, *, now: datetime) -> bool:
+    """Return whether it is time for a successor."""
+    certificate = credentials.certificate
+    spread = spread_of(serial_of(certificate))
+    return due(validity_of(certificate), now=now, spread=spread) is not Due.NOTHING
+
+
+def make_ready(credentials: SiteCredentials, *, clock: Clock) -> None:
+    """Issue the SDSP's certificate if a join that was cut short left it out, or it is due.
+
+    An old one that can't be replaced now does for the beginning.
+    """
+    if credentials.server.exists() and not is_due(credentials.server.load(), now=clock.now()):
+        return
+    try:
+        issue_own(credentials, clock=clock)
+    except HanseError as exc:
+        if not credentials.server.exists():
+            raise
+        log.warning("the SDSP's certificate is due, will retry", extra={"code": exc.code})
+
+
+def names_of(site: Site) -> HostNames:
+    """Return the names that a Site registers, as the FSM does; Invalid if one is none."""
+    host = urlsplit(site.endpoint or "").hostname
+    dns: list[str] = []
+    addresses: list[str] = []
+    for name in (*site.server_names, *([host] if host else [])):
+        (addresses if _is_address(name) else dns).append(name)
+    return parse_host_names(dns, addresses)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _authority_of(key: PrivateKey, answer: Any) -> Credentials:

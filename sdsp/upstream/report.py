@@ -1,19 +1,31 @@
 """Tell the FSM how the site stands: names, codes and counts, and nothing else."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import orjson
+
 from sdsp.realisation import for_upstream
-from sdsp.site.service import SiteView
-from sdsp.upstream.apply import Inbound
+from sdsp.site.service import SiteView, Standing
 from shared.feed.follow import FEED
 from shared.http.peer import PeerClient
 from shared.model.override import Override
 from shared.policy.compile import SitePlanner
-from shared.policy.faults.changes import hidings
+from shared.policy.faults.changes import Hiding, hidings
+from shared.policy.inputs import Document
 from shared.tasks.loop import Outcome
 
 JSON = Mapping[str, Any]
+
+# What the FSM takes: so many of each, and 8 MiB in all, of which some is left for growth.
+MOST: Final = 10_000
+MOST_BYTES: Final = 7 * 1024 * 1024
+
+# How many failing nodes and unresolved names of each policy are told, if more were too much.
+_SHORTER: Final = (10, 1, 0)
+
+_STATES: Final = ("realised", "pending", "failed", "drift", "waiting", "refused")
 
 
 class ReportUpstream:
@@ -25,15 +37,14 @@ class ReportUpstream:
         self,
         *,
         view: SiteView,
-        inbound: Inbound,
         upstream: PeerClient,
         connected: Callable[[], bool],
     ) -> None:
         self._view = view
-        self._inbound = inbound
         self._upstream = upstream
         self._connected = connected
         self._sent: JSON | None = None
+        self._exceptions: tuple[SitePlanner, Sequence[JSON]] | None = None
 
     async def reconcile(self) -> Outcome:
         if not self._connected():
@@ -48,63 +59,94 @@ class ReportUpstream:
         return Outcome(changed=1)
 
     async def _report(self) -> JSON | None:
-        position = await self._inbound.position()
-        status = await self._view.status()
-        if position is None or status["revision"] is None:
+        standing = await self._view.standing()
+        newest = self._view.newest()
+        if standing.position is None or newest is None:
             return None
-        newest = self._view.compilation()
-        held = await self._inbound.held()
-        statuses = self._view.realisation(newest, held)
+        statuses = self._view.realisation(newest, standing.held)
+        return fitted(
+            {
+                "position": standing.position.to_json(),
+                "policies": for_upstream(statuses, standing.inherited, compiled=newest.revision),
+                "exceptions": self._exceptions_of(newest.planner),
+                "held": list(standing.held),
+                "counts": self._counts(standing),
+            }
+        )
+
+    def _exceptions_of(self, planner: SitePlanner) -> Sequence[JSON]:
+        if self._exceptions is None or self._exceptions[0] is not planner:
+            self._exceptions = planner, exceptions(planner)
+        return self._exceptions[1]
+
+    def _counts(self, standing: Standing) -> dict[str, int]:
+        states = self._view.node_states(standing.nodes)
+        words = Counter(word for word, _ in states)
+        connected = sum(connected for _, connected in states)
         return {
-            "position": position.to_json(),
-            "policies": for_upstream(statuses, await self._view.inherited()),
-            "exceptions": exceptions(newest.planner),
-            "held": list(held),
-            "counts": _counts(status["nodes"]),
+            "nodes": len(states),
+            "connected": connected,
+            **{word: words[word] for word in _STATES},
         }
+
+
+def fitted(report: dict[str, Any]) -> JSON:
+    """Return a report that the FSM can take: of what is too much, the counts tell how much it is.
+
+    What became of each policy is the last to be left out.
+    """
+    counts = dict(report["counts"])
+    for part in ("policies", "exceptions", "held"):
+        if (count := len(report[part])) > MOST:
+            report = {**report, part: report[part][:MOST]}
+            counts[f"all{part.capitalize()}"] = count
+    report = {**report, "counts": counts}
+    for most in _SHORTER:
+        if len(orjson.dumps(report)) <= MOST_BYTES:
+            break
+        shorter = [_shortened(each, most) for each in report["policies"]]
+        report = {**report, "policies": shorter}
+    return report
+
+
+def _shortened(policy: JSON, most: int) -> JSON:
+    return {
+        **policy,
+        "failing": policy["failing"][:most],
+        "unresolved": policy["unresolved"][:most],
+    }
 
 
 def exceptions(planner: SitePlanner) -> list[dict[str, Any]]:
     """Return that the site makes exceptions, on what and why; never what they say instead."""
-    found: list[dict[str, Any]] = []
-    for document in planner.inputs.local.of_kind("Override"):
-        if isinstance(document.spec, Override):
-            target = document.spec.target
-            expiry = document.spec.expires_at
-            found.append(
-                {
-                    "type": "override",
-                    "target": {
-                        "kind": target.kind,
-                        "tenant": target.tenant,
-                        "name": target.name,
-                    },
-                    "name": document.key.name,
-                    "tenant": document.key.tenant,
-                    "scope": document.key.scope,
-                    "reason": document.spec.reason,
-                    "expiresAt": expiry.isoformat() if expiry else None,
-                }
-            )
-    for hiding in hidings(planner):
-        key = hiding.inherited.key
-        found.append(
-            {
-                "type": "hides",
-                "target": {"kind": key.kind, "tenant": key.tenant, "name": key.name},
-                "name": hiding.document.key.name,
-                "tenant": hiding.document.key.tenant,
-                "scope": hiding.document.key.scope,
-            }
-        )
-    return found
+    overrides = (
+        _override(document, document.spec)
+        for document in planner.inputs.local.of_kind("Override")
+        if isinstance(document.spec, Override)
+    )
+    return [*overrides, *_hides(hidings(planner))]
 
 
-_STATES: Final = ("realised", "pending", "failed", "drift", "waiting", "refused")
+def _override(document: Document, terms: Override) -> dict[str, Any]:
+    target, expiry = terms.target, terms.expires_at
+    return {
+        "type": "override",
+        "target": {"kind": target.kind, "tenant": target.tenant, "name": target.name},
+        "name": document.key.name,
+        "tenant": document.key.tenant,
+        "scope": document.key.scope,
+        "reason": terms.reason,
+        "expiresAt": expiry.isoformat() if expiry else None,
+    }
 
 
-def _counts(nodes: Sequence[JSON]) -> dict[str, int]:
-    counts = {"nodes": len(nodes), "connected": sum(1 for each in nodes if each["connected"])}
-    for state in _STATES:
-        counts[state] = sum(1 for each in nodes if each["state"] == state)
-    return counts
+def _hides(found: Iterator[Hiding]) -> Iterator[dict[str, Any]]:
+    for hiding in found:
+        key, own = hiding.inherited.key, hiding.document.key
+        yield {
+            "type": "hides",
+            "target": {"kind": key.kind, "tenant": key.tenant, "name": key.name},
+            "name": own.name,
+            "tenant": own.tenant,
+            "scope": own.scope,
+        }

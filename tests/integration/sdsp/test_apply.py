@@ -1,11 +1,11 @@
 """Taking over what the FSM says, in a real store."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from sdsp.app import enforced_rules
 from sdsp.upstream.apply import Inbound
 from shared.errors import NotFound
 from shared.feed.wire import (
@@ -74,8 +74,9 @@ BASE = (
 
 
 @pytest.fixture
-def inbound(store: Store, clock: VirtualClock) -> Inbound:
-    return Inbound(store, site="s1", clock=clock, enforced_rules=enforced_rules)
+def inbound(store: Store, clock: VirtualClock) -> Iterator[Inbound]:
+    with ThreadPoolExecutor(1) as executor:
+        yield Inbound(store, site="s1", clock=clock, executor=executor)
 
 
 async def names(store: Store) -> set[str]:

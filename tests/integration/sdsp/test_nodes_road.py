@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from dsn.app import Agent
 from dsn.settings import DSNSettings, Files, Identity, load_identity, save_identity
 from dsn.upstream.enroll import enroll
-from sdsp.app import Site, enforced_rules, running
+from sdsp.app import Site, running
 from sdsp.settings import Listen, SDSPSettings
 from sdsp.upstream.apply import Inbound
 from sdsp.upstream.enroll import SiteCredentials, issue_own
@@ -60,8 +61,9 @@ async def site(data: Path, federation: Federation) -> AsyncIterator[Site]:
         passwords = Passwords()
         await create_account(store, "ops", PASSWORD, passwords=passwords, clock=CLOCK)
         passwords.close()
-        inbound = Inbound(store, site="s1", clock=CLOCK, enforced_rules=enforced_rules)
-        await inbound.replace(Snapshot(position(1), INHERITED))
+        with ThreadPoolExecutor(1) as executor:
+            inbound = Inbound(store, site="s1", clock=CLOCK, executor=executor)
+            await inbound.replace(Snapshot(position(1), INHERITED))
         await store.close()
     settings = SDSPSettings(site="s1", listen=Listen(port=0))
     async with running(settings, data, clock=CLOCK, source=random.Random(1)) as started:

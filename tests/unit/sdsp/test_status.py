@@ -2,31 +2,43 @@
 
 import pytest
 
+from sdsp.compile.facts import Idle, PolicyFacts, UnresolvedReference
 from sdsp.nodes.publication import Published
 from sdsp.nodes.states import NodeState
-from sdsp.status import PolicyStatus, UnresolvedReference, policy_statuses
+from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from shared.ids import Generation, Key
 from shared.policy.nodeconfig import NodeConfiguration, NodeRule
 
 POLICY = Key("SecurityPolicy", "common", "federation", "web")
 
 
-def published(node: str, policy: str = "web") -> Published:
-    rule = NodeRule("0" * 16, "default", "common", policy, "in", "federation", "allow")
-    configuration = NodeConfiguration(node, "deny", ("10.0.0.1/32",), {}, (rule,))
-    return Published(configuration, Generation(3), "hash")
+def configuration(node: str, *policies: str) -> NodeConfiguration:
+    rules = (
+        NodeRule("0" * 16, "default", "common", policy, "in", "federation", "allow")
+        for policy in policies
+    )
+    return NodeConfiguration(node, "deny", ("10.0.0.1/32",), {}, tuple(rules))
+
+
+def published(node: str, *policies: str) -> Published:
+    return Published(configuration(node, *policies), Generation(3), "hash")
 
 
 def status(
-    states: dict[str, NodeState], unresolved: list[UnresolvedReference] | None = None, **more: bool
+    states: dict[str, NodeState],
+    unresolved: list[UnresolvedReference] | None = None,
+    *,
+    idle: Idle | None = None,
+    held: bool = False,
 ) -> PolicyStatus:
+    nodes = {
+        name: NodeStanding(published(name, "web"), state, configuration(name, "web"))
+        for name, state in states.items()
+    }
     (result,) = policy_statuses(
-        [POLICY],
-        published={name: published(name) for name in states},
-        states=states,
-        unresolved={("common", "web"): unresolved or []},
-        suspended=frozenset([POLICY] if more.get("suspended") else []),
-        held=frozenset([POLICY] if more.get("held") else []),
+        [PolicyFacts(POLICY, 7, idle, unresolved or ())],
+        nodes,
+        held=frozenset([POLICY] if held else []),
     )
     return result
 
@@ -68,6 +80,28 @@ def test_a_policy_whose_allow_is_not_installed_is_realised_and_says_what_is_miss
     assert (found.state, found.unresolved) == ("realised", [allow])
 
 
-def test_suspended_and_held_policies_say_so() -> None:
-    assert status({"n": ENFORCES}, suspended=True).state == "suspended"
+@pytest.mark.parametrize("idle", ["suspended", "replaced", "staged"])
+def test_a_policy_that_is_not_in_force_says_why(idle: Idle) -> None:
+    assert status({"n": ENFORCES}, idle=idle).state == idle
+
+
+def test_a_held_policy_says_so() -> None:
     assert status({"n": ENFORCES}, held=True).state == "held"
+
+
+def test_a_policy_is_pending_while_a_node_that_is_to_lose_its_rules_still_has_them() -> None:
+    late = NodeStanding(published("n"), BEHIND, configuration("n", "web"))
+    (found,) = policy_statuses([PolicyFacts(POLICY)], {"n": late})
+    assert (found.state, found.total) == ("pending", 1)
+
+
+def test_a_node_that_enforces_nobody_knows_what_is_waited_for_by_every_policy() -> None:
+    unknown = NodeStanding(published("n"), BEHIND, None)
+    (found,) = policy_statuses([PolicyFacts(POLICY)], {"n": unknown})
+    assert (found.state, found.total) == ("pending", 1)
+
+
+def test_a_node_that_has_never_enforced_anything_is_waited_for_by_its_own_policies_only() -> None:
+    fresh = NodeStanding(published("n"), NodeState(), None)
+    (found,) = policy_statuses([PolicyFacts(POLICY)], {"n": fresh})
+    assert (found.state, found.total) == ("realised", 0)
