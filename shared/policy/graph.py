@@ -10,7 +10,8 @@ def cycles(parents: Mapping[str, str | None]) -> Sequence[Sequence[str]]:
 
     Links to names that aren't keys are no part of a cycle.
     """
-    graph = nx.DiGraph((name, parent) for name, parent in parents.items() if parent is not None)
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_edges_from((name, parent) for name, parent in parents.items() if parent is not None)
     found = []
     for cycle in nx.simple_cycles(graph):
         least = cycle.index(min(cycle))
