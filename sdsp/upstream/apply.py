@@ -234,9 +234,10 @@ class Inbound:
             code = judged.codes.get(each.key)
             if code is not None:
                 step.refused.append(Refusal(each.key, code))
-                await transaction.put_record(
-                    REFUSED, name, {**each.key._asdict(), "code": code, "revision": each.revision}
-                )
+                # Not every database takes every character.
+                if name.isprintable():
+                    said = {**each.key._asdict(), "code": code, "revision": each.revision}
+                    await transaction.put_record(REFUSED, name, said)
                 continue
             metadata = each.document["metadata"]
             stored = await transaction.put(
@@ -339,6 +340,10 @@ def _is_large(
     return takes_much(site, documents.values(), gone.keys(), now=now)
 
 
+def _printable(key: Key) -> str:
+    return str(key).encode("unicode_escape").decode("ascii")
+
+
 def _named(keys: Sequence[str]) -> list[str]:
     more = len(keys) - _NAMED
     return [*keys[:_NAMED], f"and {more} more"] if more > 0 else list(keys)
@@ -355,6 +360,6 @@ def _record(step: _Step, position: Position, *, at: datetime, action: str) -> Au
             "put": _named(step.put),
             "removed": _named(step.removed),
             "held": _named(step.held),
-            "refused": _named([f"{each.key}: {each.code}" for each in step.refused]),
+            "refused": _named([f"{_printable(each.key)}: {each.code}" for each in step.refused]),
         },
     )

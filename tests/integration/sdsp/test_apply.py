@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sdsp.upstream.apply import Inbound
-from shared.errors import NotFound
+from sdsp.upstream.apply import Inbound, claim, refused_in
+from shared.errors import Conflict, NotFound
 from shared.feed.wire import (
     Changes,
     FeedObject,
@@ -226,3 +226,155 @@ async def test_the_sites_own_objects_are_none_of_upstreams_business(
         stored = await snapshot.get(own)
         assert stored is not None
         assert stored.spec == {"subnets": ["10.9.0.0/24"]}
+
+
+async def refused(inbound: Inbound, store: Store) -> dict[str, str]:
+    async with store.snapshot() as snapshot:
+        return {each["name"]: each["code"] for each in await refused_in(snapshot)}
+
+
+async def test_a_refusal_is_forgotten_when_its_object_goes_or_comes_back_good(
+    store: Store, inbound: Inbound
+) -> None:
+    await inbound.replace(Snapshot(position(5), BASE))
+    strange = document(key("Network", "strange"), {"mtu": 9000}, 6)
+    bad = document(NETWORK, {"mtu": 9000}, 6)
+    await inbound.apply(Changes(5, position(6), (Put(strange), Put(bad))))
+    assert await refused(inbound, store) == {
+        "strange": "unsupported_field",
+        "A": "unsupported_field",
+    }
+
+    gone = Remove(strange.key, Removal.DELETED)
+    await inbound.apply(Changes(6, position(7), (gone, Put(BASE[1]))))
+    assert await refused(inbound, store) == {}
+
+    await inbound.apply(Changes(7, position(8), (Put(strange),)))
+    await inbound.replace(Snapshot(position(9), BASE))
+    assert await refused(inbound, store) == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "code"),
+    [
+        pytest.param({"labels": "no"}, "invalid", id="labels that are none"),
+        pytest.param({"labels": {"a": 5}}, "invalid", id="a label that is none"),
+        pytest.param({"name": "a\x00b"}, "invalid", id="a name that no store takes"),
+        pytest.param({"annotations": {"a": 1}}, "invalid", id="annotations that are none"),
+    ],
+)
+async def test_an_object_with_broken_metadata_is_refused_and_stops_nothing(
+    broken: dict[str, Any], code: str, store: Store, inbound: Inbound
+) -> None:
+    good = document(key("Network", "B"), {}, 6)
+    bad = document(key("Network", str(broken.get("name", "C"))), {}, 6)
+    metadata = {**bad.document["metadata"], **broken}
+    bad = FeedObject(bad.key, 6, {**bad.document, "metadata": metadata})
+    await inbound.replace(Snapshot(position(5), BASE))
+    found = await inbound.apply(Changes(5, position(6), (Put(bad), Put(good))))
+    assert [each.code for each in found] == [code]
+    assert await names(store) == {"s1", "A", "B"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope", "code"),
+    [
+        ("Telepathy", "federation", "unsupported_kind"),
+        ("Workload", "federation", "unsupported_kind"),
+        ("Credential", "federation", "unsupported_kind"),
+        ("Site", "region/west", "invalid_scope"),
+    ],
+)
+async def test_what_no_fsm_may_send_is_refused(
+    kind: str, scope: str, code: str, inbound: Inbound
+) -> None:
+    strange = document(key(kind, "x", scope), {}, 6)
+    found = await inbound.replace(Snapshot(position(5), (*BASE, strange)))
+    assert [each.code for each in found] == [code]
+
+
+async def test_a_removal_never_takes_the_sites_own_object(store: Store, inbound: Inbound) -> None:
+    own = Key("Network", "common", "site", "mine")
+
+    async def write(transaction: Transaction) -> None:
+        await transaction.put(Draft(own, {}, origin="local"))
+
+    await store.transact(write)
+    await inbound.replace(Snapshot(position(5), BASE))
+    await inbound.apply(Changes(5, position(6), (Remove(own, Removal.DELETED),)))
+    assert "mine" in await names(store)
+
+
+def users_of(network: str, rules: int) -> FeedObject:
+    return document(
+        key("SecurityPolicy", "users"),
+        {
+            "rules": [
+                {
+                    "name": f"r{number}",
+                    "from": "any",
+                    "to": [{"network": network}],
+                    "action": "deny",
+                }
+                for number in range(rules)
+            ]
+        },
+    )
+
+
+async def test_a_network_that_many_rules_use_waits_for_a_person_too(
+    store: Store, inbound: Inbound
+) -> None:
+    await inbound.replace(Snapshot(position(5), (*BASE, users_of("A", 12))))
+    await inbound.apply(Changes(5, position(6), (Remove(NETWORK, Removal.DELETED),)))
+    assert await held(inbound) == {"A": "large_removal"}
+
+
+async def test_rules_count_where_only_a_node_sees_them(store: Store, inbound: Inbound) -> None:
+    local = [
+        Draft(Key("NodeGroup", "common", "site", "g"), {}, origin="local"),
+        Draft(Key("Node", "common", "site", "n"), {"groups": ["g"]}, origin="local"),
+        Draft(
+            Key("Network", "common", "group/g", "B"), {"subnets": ["10.5.0.0/24"]}, origin="local"
+        ),
+    ]
+
+    async def write(transaction: Transaction) -> None:
+        for each in local:
+            await transaction.put(each)
+
+    await store.transact(write)
+    declared = document(key("Network", "B"), {})
+    await inbound.replace(Snapshot(position(5), (*BASE, declared, users_of("B", 12))))
+    gone = Remove(key("SecurityPolicy", "users"), Removal.DELETED)
+    await inbound.apply(Changes(5, position(6), (gone,)))
+    assert await held(inbound) == {"users": "large_removal"}
+
+
+async def test_a_name_that_moves_within_one_step_takes_nothing(
+    store: Store, inbound: Inbound
+) -> None:
+    site = document(SITE, {"region": "west"})
+    region = document(key("Region", "west"), {})
+    await inbound.replace(Snapshot(position(5), (site, region, BASE[1], users_of("A", 12))))
+    moved = document(key("Network", "A", "region/west"), {"subnets": ["10.0.0.0/24"]}, 6)
+    step = Changes(5, position(6), (Remove(NETWORK, Removal.DELETED), Put(moved)))
+    await inbound.apply(step)
+    assert await held(inbound) == {}
+
+
+async def test_listing_again_what_is_there_already_is_no_news(
+    store: Store, inbound: Inbound
+) -> None:
+    await inbound.replace(Snapshot(position(5), BASE))
+    before = await store.audit_records()
+    await inbound.replace(Snapshot(position(6, "i2"), BASE))
+    assert await store.audit_records() == before
+
+
+async def test_a_store_is_one_sites(store: Store) -> None:
+    await claim(store, "s1")
+    await claim(store, "s1")
+    with pytest.raises(Conflict) as caught:
+        await claim(store, "s2")
+    assert caught.value.code == "other_site"

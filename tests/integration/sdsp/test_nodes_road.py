@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -19,8 +19,8 @@ from sdsp.upstream.apply import Inbound
 from sdsp.upstream.enroll import SiteCredentials, issue_own
 from shared.auth.passwords import Passwords
 from shared.clock import SystemClock
-from shared.errors import Conflict, Forbidden, HanseError, Unauthenticated
-from shared.feed.wire import Snapshot
+from shared.errors import Conflict, Forbidden, HanseError, NotFound, Unauthenticated
+from shared.feed.wire import Changes, Put, Snapshot
 from shared.http.peer import PeerClient
 from shared.objects.accounts import create_account
 from shared.pki.credentials import CredentialsDirectory
@@ -330,3 +330,128 @@ async def test_a_site_tells_how_it_came_to_a_verdict(
         with pytest.raises(HanseError) as caught:
             await client.post("/api/v1/trace", {**flow, "to": "2001:db8::1"})
         assert caught.value.code == "family_mismatch"
+
+
+@asynccontextmanager
+async def as_node(data: Path, url: str, federation: Federation) -> AsyncIterator[PeerClient]:
+    credentials = CredentialsDirectory(Files.of(data).credentials).load()
+    check = ServerCheck(
+        TRUST_DOMAIN, (Expectation(Role.SDSP, "s1"),), revoked=lambda _serial: False
+    )
+    node = PeerClient([url], tls=client_context(credentials, check=check))
+    try:
+        yield node
+    finally:
+        await node.close()
+
+
+async def report_for_ever(node: PeerClient) -> NoReturn:
+    report = {"incarnation": "", "generation": 0, "hash": None, "outcome": "ack"}
+    while True:
+        await node.post("/node/v1/reports", report)
+
+
+async def test_deleting_a_node_ends_its_stream_and_its_certificate(
+    tmp_path: Path, federation: Federation
+) -> None:
+    async with (
+        site(tmp_path / "s1", federation) as started,
+        person(started.server.url, federation) as client,
+    ):
+        url = started.server.url
+        # Declared by a person first: whoever joins by its name is admitted at once.
+        await put(client, "Node", "nodes", "node-1", {})
+        await join(tmp_path / "n1", url, await give_token(client, "node-1"))
+        async with as_node(tmp_path / "n1", url, federation) as node:
+            async with node.stream("GET", "/node/v1/configuration") as lines:
+                assert "protocol" in await anext(lines)
+                await client.request("DELETE", "/api/v1/nodes/node-1")
+                last = [line async for line in lines][-1]
+            assert last.get("end") == "admission_pending" or (
+                last.get("code") == "certificate_revoked"
+            )
+
+            # Declared again, it is another node: the old certificate is good for nothing.
+            await put(client, "Node", "nodes", "node-1", {})
+            with pytest.raises(Unauthenticated) as caught:
+                await report_for_ever(node)
+            assert caught.value.code == "certificate_revoked"
+        await join(tmp_path / "n2", url, await give_token(client, "node-1"))
+
+
+async def test_putting_a_node_out_ends_its_stream(tmp_path: Path, federation: Federation) -> None:
+    async with (
+        site(tmp_path / "s1", federation) as started,
+        person(started.server.url, federation) as client,
+    ):
+        url = started.server.url
+        await put(client, "Node", "nodes", "node-1", {})
+        await join(tmp_path / "n1", url, await give_token(client, "node-1"))
+        async with as_node(tmp_path / "n1", url, federation) as node:
+            async with node.stream("GET", "/node/v1/configuration") as lines:
+                assert "protocol" in await anext(lines)
+                await put(client, "Node", "nodes", "node-1", {"admission": "refused"})
+                assert [line async for line in lines][-1] == {"end": "admission_pending"}
+            assert (await status_of(client, "node-1"))["state"] == "refused"
+
+
+async def test_a_second_process_does_not_start_beside_the_first(
+    tmp_path: Path, federation: Federation
+) -> None:
+    async with site(tmp_path / "s1", federation):
+        with pytest.raises(Conflict) as caught:
+            async with site(tmp_path / "s1", federation):
+                pass
+        assert caught.value.code == "already_running"
+
+
+async def test_an_exception_written_by_a_person_has_its_base_from_the_server(
+    tmp_path: Path, federation: Federation
+) -> None:
+    async with (
+        site(tmp_path / "s1", federation) as started,
+        person(started.server.url, federation) as client,
+    ):
+        rules = [{"name": "in", "from": "any", "to": "any", "action": "deny"}]
+        spec = {
+            "target": {"kind": "SecurityPolicy", "name": "p"},
+            "reason": "why not",
+            "spec": {"rules": rules},
+            "basedOn": {"revision": 99, "spec": {}},
+        }
+        await put(client, "Override", "overrides", "o", spec)
+        found = (await client.get("/api/v1/overrides/o")).json()
+        inherited = (
+            await client.get("/api/v1/securitypolicies/p", params={"scope": "federation"})
+        ).json()
+        assert found["spec"]["basedOn"] == {
+            "revision": inherited["metadata"]["revision"],
+            "spec": inherited["spec"],
+        }
+        before = found["metadata"]["revision"]
+        await put(client, "Override", "overrides", "o", spec)
+        again = (await client.get("/api/v1/overrides/o")).json()
+        assert again["metadata"]["revision"] == before
+
+
+async def test_what_could_not_be_taken_over_is_shown_and_an_unknown_node_is_not_found(
+    tmp_path: Path, federation: Federation
+) -> None:
+    async with (
+        site(tmp_path / "s1", federation) as started,
+        person(started.server.url, federation) as client,
+    ):
+        with ThreadPoolExecutor(1) as executor:
+            inbound = Inbound(started.store, site="s1", clock=CLOCK, executor=executor)
+            strange = document(key("Network", "strange"), {"mtu": 9000}, 7)
+            await inbound.apply(Changes(1, position(2), (Put(strange),)))
+        status = (await client.get("/api/v1/status")).json()
+        assert [(each["name"], each["code"]) for each in status["refused"]] == [
+            ("strange", "unsupported_field")
+        ]
+        await put(client, "Network", "networks", "A", {"subnets": ["10.0.0.0/24"]})
+        await compiled(started)
+        flow = {"from": "192.0.2.1", "to": "10.0.0.9", "protocol": "tcp", "port": 443}
+        with pytest.raises(NotFound) as caught:
+            await client.post("/api/v1/trace", {**flow, "node": "nope"})
+        assert caught.value.code == "unknown_node"
