@@ -36,6 +36,7 @@ OPEN = {
     "GET /openapi.json",
     "GET /docs",
     "GET /docs/{page}",
+    "GET /docs/decisions/{page}",
     "POST /api/v1/login",
     # Who joins has no certificate yet: a token, checked inside, lets him in.
     "GET /pki/root",

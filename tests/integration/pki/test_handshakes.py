@@ -317,6 +317,8 @@ def handshake(
 @pytest.fixture
 def buffer_size() -> Iterator[None]:
     before = asyncio.sslproto.SSLProtocol.max_size
+    # asyncio's own (constants of sslproto): a server of another test may have lowered it.
+    asyncio.sslproto.SSLProtocol.max_size = 256 * 1024
     yield
     asyncio.sslproto.SSLProtocol.max_size = before
 
