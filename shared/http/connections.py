@@ -32,6 +32,10 @@ class ConnectionLimits:
     total: int = 8192
 
 
+# Seconds: enough for a close that both ends agree on, little for whoever waits for the stop.
+_FAREWELL: Final = 0.5
+
+
 class Connections:
     """All open connections of one server."""
 
@@ -39,7 +43,9 @@ class Connections:
         self.limits = limits
         self._metrics = metrics
         self._by_address: Counter[str] = Counter()
+        self._open: set[Connection] = set()
         self._closed = False
+        self._gone = asyncio.Event()
 
     def close(self) -> None:
         """Let in nobody any more.
@@ -49,8 +55,25 @@ class Connections:
         """
         self._closed = True
 
-    def enter(self, address: str) -> str | None:
+    async def drain(self) -> None:
+        """Wait a moment until everybody has gone, then cut off who hasn't.
+
+        The other end of a TLS connection is to agree that it ends, and may never say so.
+        """
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                while self._open:
+                    self._gone.clear()
+                    await self._gone.wait()
+        except TimeoutError:
+            for connection in tuple(self._open):
+                connection.abort()
+            # A transport that is cut off closes its socket in the loop's next round.
+            await asyncio.sleep(0)
+
+    def enter(self, connection: "Connection", address: str) -> str | None:
         """Count a new connection; return the limit that it breaks, if any."""
+        self._open.add(connection)
         self._by_address[address] += 1
         self._metrics.gauge(HTTP_CONNECTIONS).inc()
         if self._closed:
@@ -59,7 +82,9 @@ class Connections:
             return "per_address"
         return "total" if self._by_address.total() > self.limits.total else None
 
-    def leave(self, address: str) -> None:
+    def leave(self, connection: "Connection", address: str) -> None:
+        self._open.discard(connection)
+        self._gone.set()
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
@@ -88,7 +113,7 @@ class Connection(asyncio.Protocol):
         peername = transport.get_extra_info("peername")
         self._address = str(peername[0]) if isinstance(peername, tuple) and peername else "local"
         self._inner.connection_made(transport)
-        broken = self._connections.enter(self._address)
+        broken = self._connections.enter(self, self._address)
         if broken:
             self._refuse(broken)
             return
@@ -98,7 +123,7 @@ class Connection(asyncio.Protocol):
         self._disarm()
         self._cancel_stalled()
         if self._address is not None:
-            self._connections.leave(self._address)
+            self._connections.leave(self, self._address)
             self._address = None
         self._inner.connection_lost(exc)
 
@@ -141,10 +166,14 @@ class Connection(asyncio.Protocol):
             self._stalled.cancel()
             self._stalled = None
 
-    def _refuse(self, limit: str) -> None:
-        self._connections.refused(limit)
+    def abort(self) -> None:
+        """Cut it off, without a word to the other end."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _refuse(self, limit: str) -> None:
+        self._connections.refused(limit)
+        self.abort()
 
 
 class _NoConnection:

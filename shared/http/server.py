@@ -83,6 +83,7 @@ async def serving(
     limit_tls_buffers()
     async with AsyncExitStack() as stack:
         sock = stack.enter_context(closing(_listen(host, port)))
+        stack.push_async_callback(connections.drain)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         inner = runner.server
