@@ -14,6 +14,7 @@ import orjson
 from pydantic import Field
 
 from shared.errors import Invalid, NotFound
+from shared.failpoints import failpoint
 from shared.pki.identity import SpiffeId, parse_trust_domain
 from shared.settings import Settings, load_settings
 
@@ -131,7 +132,9 @@ def save_identity(data: Path, identity: Identity) -> None:
         file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2))
         file.flush()
         os.fsync(file.fileno())
+    failpoint("dsn.identity.synced")
     temporary.replace(path)
+    failpoint("dsn.identity.replaced")
 
 
 def _parse(document: Mapping[str, Any]) -> Identity:

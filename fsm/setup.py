@@ -11,6 +11,7 @@ from shared.auth.passwords import Passwords
 from shared.cli.setup import create_folder, new_password, parse_listen, store_settings
 from shared.clock import SystemClock
 from shared.errors import Conflict
+from shared.failpoints import failpoint
 from shared.objects.accounts import create_account
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import parse_trust_domain
@@ -49,6 +50,7 @@ def initialise(
     credentials = FSMCredentials.beneath(data)
     root = create_trust(credentials, domain, settings.server_names, clock=clock)
     (data / ROOT_FILE).write_text(certificates_to_pem([root]), "ascii")
+    failpoint("fsm.root.written")
     asyncio.run(_create_store(settings, data, admin, password.text))
     # Last: a folder with settings is a folder that is complete.
     store_settings(data / FILE, values)

@@ -14,6 +14,7 @@ from dsn.enforce.assignment import Assignment, Refusal, Standing, Version
 from dsn.enforce.last_good import LastGood
 from dsn.enforce.plan import Done, Step, compute_plan
 from shared.errors import HanseError
+from shared.failpoints import pause
 
 _MOST_FAULTS = 20
 
@@ -121,7 +122,9 @@ class Enforcer:
         match step:
             case Step.APPLY:
                 try:
+                    await pause("dsn.apply.before")
                     await self._plane.apply(wanted.configuration)
+                    await pause("dsn.apply.after")
                 except HanseError as exc:
                     self.refuse(version, exc)
                     raise
@@ -134,8 +137,10 @@ class Enforcer:
                     log.info("ended connections that are now denied", extra={"count": ended})
             case Step.ACKNOWLEDGE:
                 found = await self._plane.read_back()
+                await pause("dsn.acknowledge.before")
                 self._done = replace(self._done, acknowledged=version)
                 self._set(Standing(enforced=wanted, refused=None, read_back=found.hash))
+                await pause("dsn.acknowledge.after")
             case Step.SAVE:
                 self._last_good.save(wanted)
                 self._done = replace(self._done, saved=version)

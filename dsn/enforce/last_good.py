@@ -9,6 +9,7 @@ import orjson
 
 from dsn.enforce.assignment import Assignment, Version
 from shared.errors import HanseError, Invalid, StorageFull, Unavailable
+from shared.failpoints import failpoint
 from shared.policy.nodeconfig import from_json, to_json
 
 _FORMAT: Final = 1
@@ -84,10 +85,13 @@ def _replace(path: Path, data: bytes) -> None:
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        failpoint("dsn.last_good.created")
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    failpoint("dsn.last_good.synced")
     temporary.replace(path)
+    failpoint("dsn.last_good.replaced")
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

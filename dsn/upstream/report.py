@@ -14,6 +14,7 @@ from dsn.dataplane.contract import DataPlane
 from dsn.enforce.assignment import Standing
 from shared.clock import Clock
 from shared.errors import HanseError, Unavailable
+from shared.failpoints import pause
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ class Reporter:
         if version is None:
             return
         try:
+            await pause("dsn.report.before")
             await self._transport.post(REPORTS, await self._body(standing))
+            await pause("dsn.report.after")
         except Unavailable:
             raise
         except HanseError as exc:

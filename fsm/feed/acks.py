@@ -16,6 +16,7 @@ from typing import Any, Final
 from fsm.feed.reports import Acknowledgement, Report
 from shared.clock import Clock
 from shared.errors import Gone
+from shared.failpoints import pause
 from shared.feed.wire import Position, key_to_json, parse_key, parse_position
 from shared.ids import Key
 from shared.store.contract import Snapshot, Store, Transaction
@@ -70,6 +71,7 @@ class SiteVoices:
         self, site: str, said: Acknowledgement, *, incarnation: str, revision_of: RevisionOf
     ) -> None:
         """Note an acknowledgement; Gone (`history_diverged`) if it is of another history."""
+        await pause("fsm.acknowledge.before")
         position = said.position.to_position()
         if position.incarnation != incarnation:
             raise Gone(
@@ -82,6 +84,7 @@ class SiteVoices:
         self._unwritten.add(site)
         if refused != (before.refused if before else ()):
             await self.flush()
+        await pause("fsm.acknowledge.after")
 
     def left(self, site: str) -> None:
         """Note that a site's last stream has ended."""
@@ -97,7 +100,9 @@ class SiteVoices:
         async def work(transaction: Transaction) -> None:
             await transaction.put_record(REPORTS, site, record)
 
+        await pause("fsm.report.before")
         await self._store.transact(work)
+        await pause("fsm.report.after")
 
     async def flush(self) -> int:
         """Write what isn't written yet; return how many sites' words that were."""
@@ -112,7 +117,9 @@ class SiteVoices:
 
         written = False
         try:
+            await pause("fsm.heard.before")
             await self._store.transact(work)
+            await pause("fsm.heard.after")
             written = True
         finally:
             if not written:

@@ -23,6 +23,7 @@ from shared.enrolment.register import (
     spend_token,
 )
 from shared.errors import HanseError, NotFound
+from shared.failpoints import pause
 from shared.ids import FEDERATION, parse_dns_label
 from shared.objects.call import Call
 from shared.objects.trail import Trail
@@ -119,6 +120,7 @@ class SiteEnrolment:
             await self._trail.refused(call, "site.join", exc)
             raise
         await self.read_revocations()
+        await pause("fsm.join.before_answer")
         return enrolled
 
     async def renew(self, call: Call, site: str, csr: str) -> Enrolled:

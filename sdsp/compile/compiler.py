@@ -19,6 +19,7 @@ from sdsp.nodes.publication import Publications
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import Gone, Invalid, NotFound, Unavailable
+from shared.failpoints import pause
 from shared.ids import Generation, Revision
 from shared.policy.compile import SitePlanner
 from shared.policy.inputs import SiteInputs
@@ -149,9 +150,11 @@ class Compiler:
         if compilation is None:
             return 0
         self.newest = compilation
+        await pause("sdsp.publish.before")
         changed = self._publications.publish(
             Generation(compilation.revision), compilation.configurations, compilation.hashes
         )
+        await pause("sdsp.publish.after")
         if changed:
             log.info("compiled", extra={"revision": revision, "changed_nodes": len(changed)})
         self.compiled.set()

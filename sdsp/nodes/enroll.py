@@ -21,6 +21,7 @@ from shared.enrolment.register import (
     spend_token,
 )
 from shared.errors import HanseError, TooManyRequests
+from shared.failpoints import pause
 from shared.ids import COMMON, SITE, Key, parse_dns_label
 from shared.model.access import AdmissionRule
 from shared.objects.call import Call
@@ -145,6 +146,7 @@ class NodeEnrolment:
         enrolled = (await self._store.transact(work)).result
         async with self._store.snapshot() as snapshot:
             await self._revocations.read(snapshot)
+        await pause("sdsp.join.before_answer")
         return enrolled
 
     async def renew(self, call: Call, node: str, csr: str) -> Enrolled:

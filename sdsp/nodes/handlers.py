@@ -13,6 +13,7 @@ from sdsp.nodes.states import NodeStates
 from shared.access.permissions import Permission
 from shared.auth.identity import Caller, CallerKind
 from shared.enrolment.handlers import JOIN_LIMIT
+from shared.failpoints import pause
 from shared.http.authentication import address_of
 from shared.http.body import Body, read_body
 from shared.http.keys import CLOCK
@@ -152,7 +153,9 @@ async def report(request: web.Request) -> web.Response:
     """Take what the calling node says of itself."""
     body = await read_body(request, Report, limit=REPORT_LIMIT)
     fields = body.model_dump(exclude={"incarnation", "telemetry"})
+    await pause("sdsp.node_report.before")
     request.app[STATES].report(_node(request), fields, at=request.app[CLOCK].now())
+    await pause("sdsp.node_report.after")
     return json_response({})
 
 

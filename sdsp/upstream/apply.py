@@ -25,6 +25,7 @@ from sdsp.upstream.removals import (
 )
 from shared.clock import Clock
 from shared.errors import Conflict, NotFound
+from shared.failpoints import pause
 from shared.feed.wire import (
     Changes,
     FeedObject,
@@ -163,7 +164,10 @@ class Inbound:
             await self._finish(transaction, snapshot.position, step, action="feed.snapshot")
             return step
 
-        return (await self._store.transact(work)).result.refused
+        await pause("sdsp.replace.before")
+        step = (await self._store.transact(work)).result
+        await pause("sdsp.replace.after")
+        return step.refused
 
     async def apply(self, changes: Changes) -> list[Refusal]:
         """Take over one line of changes; return what was refused."""
@@ -178,7 +182,10 @@ class Inbound:
             await self._finish(transaction, changes.position, step, action="feed.changes")
             return step
 
-        return (await self._store.transact(work)).result.refused
+        await pause("sdsp.apply.before")
+        step = (await self._store.transact(work)).result
+        await pause("sdsp.apply.after")
+        return step.refused
 
     async def advance(self, position: Position) -> None:
         """Record that nothing changed up to a position."""
@@ -186,7 +193,9 @@ class Inbound:
         async def work(transaction: Transaction) -> None:
             await transaction.put_record(FEED, POSITION, position.to_json())
 
+        await pause("sdsp.advance.before")
         await self._store.transact(work)
+        await pause("sdsp.advance.after")
 
     async def held(self) -> Sequence[Mapping[str, Any]]:
         """Return what is held; see held_in()."""

@@ -8,6 +8,7 @@ import orjson
 
 from sdsp.realisation import for_upstream
 from sdsp.site.service import SiteView, Standing
+from shared.failpoints import pause
 from shared.feed.follow import FEED
 from shared.http.peer import PeerClient
 from shared.model.override import Override
@@ -54,7 +55,9 @@ class ReportUpstream:
         report = await self._report()
         if report is None or report == self._sent:
             return Outcome()
+        await pause("sdsp.report.before")
         await self._upstream.post(f"{FEED}/report", report)
+        await pause("sdsp.report.after")
         self._sent = report
         return Outcome(changed=1)
 

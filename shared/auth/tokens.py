@@ -20,6 +20,7 @@ from jose.exceptions import JOSEError
 
 from shared.clock import Clock
 from shared.errors import Invalid, Unauthenticated
+from shared.failpoints import failpoint
 from shared.pki.keys import generate_key, key_from_pem, key_to_pem
 
 ALGORITHM: Final = "ES256"
@@ -183,7 +184,9 @@ def _create(path: Path) -> None:
         file.write(key_to_pem(generate_key()))
         file.flush()
         os.fsync(file.fileno())
+    failpoint("token_key.synced")
     draft.replace(path)
+    failpoint("token_key.replaced")
 
 
 def _moment(seconds: float) -> datetime:

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from shared.cli import explain, live, live_sites, offline
 from shared.cli.output import print_error
 from shared.errors import HanseError, Unreachable
+from shared.failpoints import arm_from
 
 GROUP: Final = "hanse.commands"
 
@@ -81,6 +82,7 @@ def run(arguments: Sequence[str]) -> int:
     HANSE_TRACEBACK is set.
     """
     try:
+        arm_from(os.environ)
         typer.main.get_command(build()).main(args=list(arguments), prog_name="hanse")
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else OK

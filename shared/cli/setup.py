@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shared.errors import Invalid
+from shared.failpoints import failpoint
 from shared.model.documents import dump_yaml
 
 PASSWORD_VARIABLE: Final = "HANSE_ADMIN_PASSWORD"  # noqa: S105 - the variable's name
@@ -74,10 +75,13 @@ def store_settings(path: Path, values: Mapping[str, Any]) -> None:
     draft = path.with_name(f".{path.name}.draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        failpoint("settings.created")
         file.write(dump_yaml(dict(values)))
         file.flush()
         os.fsync(file.fileno())
+    failpoint("settings.synced")
     draft.replace(path)
+    failpoint("settings.replaced")
 
 
 def _strip(text: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Protocol
 
 from shared.errors import Gone, HanseError, Invalid, Malformed, Unavailable, Unreachable
+from shared.failpoints import pause
 from shared.feed.connect import Connector, Link
 from shared.feed.wire import (
     PROTOCOL,
@@ -287,7 +288,9 @@ class _Acknowledgements:
     async def _send(self, sent: _Pending) -> None:
         delivered = False
         try:
+            await pause("feed.acknowledge.before")
             await self._transport.post(self._path, sent.to_json())
+            await pause("feed.acknowledge.after")
             delivered = True
         except Unavailable:
             raise

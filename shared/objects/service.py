@@ -22,6 +22,7 @@ from shared.errors import (
     RevisionCompacted,
     RevisionConflict,
 )
+from shared.failpoints import pause
 from shared.ids import Key, Revision
 from shared.metrics.names import WRITE_RETRIES, WRITES, Metrics
 from shared.model.base import Envelope
@@ -265,6 +266,7 @@ class Objects:
             )
         except _DryRunDone as done:
             return Applied(done.written, validated_at, review.warnings)
+        await pause("objects.acknowledge.before")
         revision = committed.position.revision
         if committed.replayed:
             return await self._replay(task.writes, revision)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.errors import Invalid, NotFound, StorageFull, Unavailable
+from shared.failpoints import failpoint
 from shared.pki.certificates import (
     Certificate,
     certificates_from_pem,
@@ -149,13 +150,17 @@ class CredentialsDirectory:
         folder = self.path / version
         folder.mkdir(mode=0o700)
         _create(folder / KEY_FILE, key_to_pem(credentials.key), mode=0o600)
+        failpoint("pki.key.created")
         _create(folder / CHAIN_FILE, certificates_to_pem(credentials.chain), mode=0o644)
         _create(folder / ROOTS_FILE, certificates_to_pem(credentials.roots), mode=0o644)
         _sync(folder)
+        failpoint("pki.files.synced")
         link = self.path / f".{CURRENT}"
         link.symlink_to(version)
         _sync(self.path)
+        failpoint("pki.link.created")
         link.replace(self.path / CURRENT)
+        failpoint("pki.link.replaced")
         _sync(self.path)
         self._sweep(keep=version)
 

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import HanseError, Unavailable
+from shared.failpoints import pause
 from shared.ids import Revision
 from shared.store import reading
 from shared.store.contract import EVERYTHING, Commit, Committed, Position, Selection
@@ -194,7 +195,9 @@ class GroupCommit:
 async def _commit(connection: AsyncConnection) -> None:
     try:
         with translated("commit to the store"):
+            await pause("store.commit.before")
             await connection.commit()
+            await pause("store.commit.after")
     except Unavailable as exc:
         if exc.code != "database_unavailable":
             raise

@@ -3,6 +3,7 @@
 from sqlalchemy import bindparam, delete, update
 
 from shared.errors import Invalid
+from shared.failpoints import pause
 from shared.ids import Revision
 from shared.store import reading
 from shared.store.engine import Database
@@ -22,7 +23,9 @@ async def compact(database: Database, before: Revision) -> None:
             return
         await connection.execute(DROP, {"before": before})
         await connection.execute(RAISE, {"before": before})
+        await pause("store.compact.before")
         await connection.commit()
+        await pause("store.compact.after")
 
 
 DROP = delete(commits).where(commits.c.revision < bindparam("before"))

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement
 
+from shared.failpoints import pause
 from shared.ids import Incarnation, Key, Revision
 from shared.store.contract import Position
 from shared.store.engine import Dialect
@@ -89,6 +90,7 @@ class Flush:
 
     async def write(self, batch: Batch) -> None:
         """Write everything and count it; the caller commits."""
+        await pause("store.flush.before")
         work = [
             *self._objects(batch),
             *self._log(batch),
@@ -101,6 +103,7 @@ class Flush:
             work.append((self._notify, [{"channel": CHANNEL}]))
         steps = [each.with_rows(batch.connection, rows) for each, rows in work if rows]
         await run_all(batch.connection, steps)
+        await pause("store.flush.after")
 
     def _objects(self, batch: Batch) -> Iterator[Work]:
         gone = [key for key, stored in batch.objects.items() if stored is None]

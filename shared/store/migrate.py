@@ -17,6 +17,7 @@ from sqlalchemy import select, text
 from sqlalchemy.engine import Connection
 
 from shared.errors import Conflict, NotFound
+from shared.failpoints import pause
 from shared.store.digest import GENESIS
 from shared.store.engine import Database, Dialect
 from shared.store.faults import translated
@@ -46,7 +47,9 @@ async def migrate(database: Database, *, create: bool, incarnation: uuid.UUID, a
                     await connection.execute(text(f"SELECT pg_advisory_lock({_ADVISORY_LOCK})"))
                 await connection.run_sync(_upgrade, database.name, create)
                 await connection.run_sync(_begin_life, str(incarnation), at)
+                await pause("store.migrate.before")
                 await connection.commit()
+                await pause("store.migrate.after")
     finally:
         await engine.dispose()
 

@@ -13,6 +13,7 @@ from sqlalchemy import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement
 
+from shared.failpoints import failpoint
 from shared.store.onehop import OneHopConnection
 
 Values = Mapping[str, Any]
@@ -64,5 +65,6 @@ async def run_all(connection: AsyncConnection, steps: Sequence[Step]) -> None:
 
 
 def _run_all(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+    failpoint("store.flush.disk")
     for sql, arguments in steps:
         connection.executemany(sql, arguments)
