@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 # What the nodes of the demo enforce with, and the servers that tests start themselves.
 NODE_PACKAGES := nftables iproute2 procps
 TEST_PACKAGES := $(NODE_PACKAGES) postgresql
+PEER_PACKAGES := etcd-server wrk apache2-utils openssl util-linux
 ARGS ?=
 # Test processes; the suite is meant for two cores.
 JOBS ?= 2
@@ -23,7 +24,7 @@ else echo "Not root, or no apt-get:$$missing not installed; $(2)."; fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers nodes format lint test test-unit golden bench demo clean
+.PHONY: help install servers nodes format lint test test-unit golden peers bench demo clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,7 @@ lint: install ## Check style, types and import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --follow-imports=silent --package tests.bench
 	$(BIN)/lint-imports
 
 test: install servers ## Run every test, installing what they need
@@ -63,8 +65,13 @@ test-unit: install ## Run the tests that need no server, in seconds
 golden: install ## Re-record the golden files; look at the diff before you commit it
 	$(BIN)/pytest tests --update-golden -m "not kernel" $(ARGS)
 
-bench: install servers ## Measure how fast writers write, alone and together
-	$(BIN)/python -m tests.bench.store_writers $(ARGS)
+peers: install servers ## Install what the benchmarks compare with
+	@$(call apt_install,$(PEER_PACKAGES),their benchmarks will fail by name)
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --requirement tests/bench/peers/requirements.txt
+
+bench: peers ## Measure speed beside the peers; ARGS="reads --json FILE --draw FOLDER --quick"
+	$(BIN)/python -m tests.bench $(ARGS)
 
 demo: install nodes ## Run the two-sites story; ARGS=--exit ends instead of staying up
 	$(BIN)/hanse demo $(ARGS)

@@ -1,22 +1,18 @@
 """How fast a store writes: one writer, 16 writers in one process, and 16 in four processes.
 
-    python -m tests.bench.store_writers [--writes 50] [--folder DIR] [--rounds 3]
-
 Each write is a new object of its own and is durable when it counts: SQLite with
-synchronous=FULL, PostgreSQL 15 with fsync.  DIR must be on a real disk, not a tmpfs.  Prints the
-median of the rounds, and how often PostgreSQL put a commit off (40001).
+synchronous=FULL, PostgreSQL 15 with fsync.  `put_off` counts the commits that PostgreSQL put off
+(40001).
 """
 
-import argparse
 import asyncio
-import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
 from shared.clock import SystemClock
 from shared.store.sql import open_store
+from tests.bench.harness import Measurement, Program, Results, Run, benchmark
 from tests.contract.store_processes import workers
 from tests.contract.store_worker import Job
 from tests.servers import postgres_server
@@ -55,8 +51,9 @@ async def measure(url: str, load: Load, *, writes: int, name: str) -> Figure:
     return Figure(total / seconds, sum(line["put_off"] for line in last))
 
 
-def report(database: str, url: str, *, writes: int, rounds: int) -> None:
-    rates: dict[str, float] = {}
+def rates_of(database: str, url: str, *, writes: int, rounds: int) -> Iterator[Measurement]:
+    """Yield the median rate of each load; the peer is one writer alone on the same database."""
+    alone: float | None = None
     for load in LOADS:
         figures = [
             # One writer alone writes as much as four do together, so that it runs long enough.
@@ -70,29 +67,29 @@ def report(database: str, url: str, *, writes: int, rounds: int) -> None:
             )
             for each in range(rounds)
         ]
-        rates[load.name] = median(figure.rate for figure in figures)
-        ratio = rates[load.name] / rates[LOADS[0].name]
-        put_off = sum(figure.put_off for figure in figures)
-        sys.stdout.write(
-            f"{database:<11}{load.name:<19}{rates[load.name]:>8.0f} writes/s"
-            f"{ratio:>7.2f} of one writer  put off {put_off}\n"
+        rate = median(figure.rate for figure in figures)
+        yield Measurement(
+            f"{database}: {load.name}",
+            rate,
+            "writes/s",
+            peer=alone,
+            peer_name="alone" if alone else "",
+            extra={"put_off": sum(figure.put_off for figure in figures)},
         )
-        sys.stdout.flush()
+        alone = alone or rate
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="How fast a store writes.")
-    parser.add_argument("--writes", type=int, default=50, help="of each writer")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", default=None, help="on a real disk")
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="hanse-bench-", dir=options.folder) as folder:
-        url = f"sqlite:///{folder}/store.db"
-        report("sqlite", url, writes=options.writes, rounds=options.rounds)
+@benchmark(
+    "store_writers",
+    title="Writers of a store, alone and together",
+    needs=(Program("postgres", apt="postgresql"),),
+)
+def store_writers(run: Run) -> Results:
+    sizes = {"writes": run.pick(50, 5), "rounds": run.pick(3, 1)}
+    measurements: list[Measurement] = []
+    run.say("SQLite")
+    measurements += rates_of("SQLite", f"sqlite:///{run.folder}/store.db", **sizes)
+    run.say("PostgreSQL")
     with postgres_server(durable=True) as server:
-        url = server.create_database()
-        report("postgresql", url, writes=options.writes, rounds=options.rounds)
-
-
-if __name__ == "__main__":
-    main()
+        measurements += rates_of("PostgreSQL", server.create_database(), **sizes)
+    return Results(measurements)
