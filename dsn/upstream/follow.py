@@ -19,7 +19,8 @@ from dsn.upstream.frames import Bookmark, End, Hello, Step, parse_frame
 from dsn.upstream.report import Reporter
 from shared.errors import Forbidden, Invalid, Malformed
 from shared.feed.connect import Connector
-from shared.policy.nodeconfig import NodeConfiguration, apply_delta, from_json
+from shared.policy.nodeconfig import NodeConfiguration, from_json
+from shared.policy.nodedelta import apply_delta
 from shared.tasks.group import Group
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from typing import Final
 import orjson
 
 from shared.ids import Generation, Incarnation
-from shared.policy.nodeconfig import NodeConfiguration, compute_delta, to_json
+from shared.policy.nodeconfig import NodeConfiguration, to_json
+from shared.policy.nodedelta import compute_delta
 
 # Enough for a node that reconnects after a short cut; one that was away longer takes a snapshot.
 KEPT_FOR_DELTAS: Final = 8

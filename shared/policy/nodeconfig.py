@@ -17,10 +17,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from shared.algebra.cidrs import AddressSet, Family, parse_cidrs
 from shared.errors import Invalid
+from shared.policy.nodehash import content_hash, total
 
 TIERS: Final = ("mandatory", "local", "default")
 Tier = Literal["mandatory", "local", "default"]
@@ -89,6 +90,20 @@ class NodeRule:
     services: tuple[NodeService, ...] | None = None
     within: str | None = None
 
+    @property
+    def enforced(self) -> str:
+        """What of it a data plane enforces and can be asked back for, as one line of text."""
+        services = "any"
+        if self.services is not None:
+            services = ",".join(
+                f"{each.protocol}:{_ports_text(each.source_ports)}:{_ports_text(each.ports)}"
+                for each in self.services
+            )
+        return (
+            f"{self.id} {self.tier} {self.action} {'log' if self.log else '-'} {self.source} "
+            f"{self.destination} {self.within} {services}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NodeConfiguration:
@@ -104,10 +119,24 @@ class NodeConfiguration:
     addresses: tuple[str, ...] = ()
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rules: tuple[NodeRule, ...] = ()
+    # Not an argument, lest dataclasses.replace() carries it over to what has other rules.
+    _total: int | None = field(default=None, init=False, compare=False, repr=False)
+
+    def total(self) -> int:
+        """Return the sum of the terms of sets and rules."""
+        if self._total is None:
+            object.__setattr__(self, "_total", total(self.sets, self.rules))
+        assert self._total is not None, "it has just been worked out"
+        return self._total
+
+    def with_total(self, known: int) -> Self:
+        """Return this, knowing the sum of its terms from whoever kept it."""
+        object.__setattr__(self, "_total", known)
+        return self
 
     def hash(self) -> str:
         """Return the SHA-256 (hex) of what is enforced."""
-        return enforcement_hash(self.default_action, self.addresses, self.sets, self.rules)
+        return content_hash(self.default_action, self.addresses, self.total())
 
 
 def rule_id(tier: str, tenant: str, policy: str, rule: str, origin: str) -> str:
@@ -122,17 +151,11 @@ def enforcement_hash(
     sets: Mapping[str, Sequence[str]],
     rules: Sequence[NodeRule],
 ) -> str:
-    """Return the SHA-256 (hex) of a canonical text of what is enforced.
+    """Return the hash (hex) of what is enforced; shared.policy.nodehash says of what it is made.
 
     Of a rule's provenance only its id and tier count: a data plane can be asked back for those.
     """
-    digest = hashlib.sha256()
-    digest.update(f"hanse/node/1\ndefault {default_action}\nown {' '.join(addresses)}\n".encode())
-    for name in sorted(sets):
-        digest.update(f"set {name} {' '.join(sets[name])}\n".encode())
-    for rule in rules:
-        digest.update(f"rule {_enforced(rule)}\n".encode())
-    return digest.hexdigest()
+    return content_hash(default_action, addresses, total(sets, rules))
 
 
 class Judgement(NamedTuple):
@@ -270,70 +293,6 @@ def rule_from_json(data: Any) -> NodeRule:
     )
 
 
-def compute_delta(have: NodeConfiguration, want: NodeConfiguration) -> dict[str, Any]:
-    """Return what turns `have` into `want`, in wire form; the inverse is apply_delta.
-
-    Sets carry added and removed members; rules are one splice `[at, remove, [inserted]]` each,
-    with places in the old list, from the last to the first.  Equal parts are absent.
-    """
-    delta: dict[str, Any] = {"base": have.hash(), "hash": want.hash()}
-    if have.default_action != want.default_action:
-        delta["defaultAction"] = want.default_action
-    if have.addresses != want.addresses:
-        delta["addresses"] = _members(have.addresses, want.addresses)
-    sets: dict[str, Any] = {}
-    for name in have.sets.keys() | want.sets.keys():
-        if name not in want.sets:
-            sets[name] = None
-        elif name not in have.sets or have.sets[name] != want.sets[name]:
-            sets[name] = _members(have.sets.get(name, ()), want.sets[name])
-    if sets:
-        delta["sets"] = sets
-    if splices := _splices(have.rules, want.rules):
-        delta["rules"] = splices
-    return delta
-
-
-def apply_delta(have: NodeConfiguration, delta: Mapping[str, Any]) -> NodeConfiguration:
-    """Return the configuration after `delta`; ValueError if it doesn't fit or doesn't add up."""
-    if have.hash() != delta["base"]:
-        raise ValueError("the delta is for another configuration")
-    sets = dict(have.sets)
-    for name, change in delta.get("sets", {}).items():
-        if change is None:
-            del sets[name]
-        else:
-            sets[name] = _changed(sets.get(name, ()), change)
-    rules = list(have.rules)
-    for at, remove, inserted in delta.get("rules", ()):
-        rules[at : at + remove] = [rule_from_json(rule) for rule in inserted]
-    result = NodeConfiguration(
-        node=have.node,
-        default_action=delta.get("defaultAction", have.default_action),
-        addresses=_changed(have.addresses, delta["addresses"])
-        if "addresses" in delta
-        else have.addresses,
-        sets=sets,
-        rules=tuple(rules),
-    )
-    if result.hash() != delta["hash"]:
-        raise ValueError("the delta does not lead to the configuration that it announces")
-    return result
-
-
-def _enforced(rule: NodeRule) -> str:
-    services = "any"
-    if rule.services is not None:
-        services = ",".join(
-            f"{each.protocol}:{_ports_text(each.source_ports)}:{_ports_text(each.ports)}"
-            for each in rule.services
-        )
-    return (
-        f"{rule.id} {rule.tier} {rule.action} {'log' if rule.log else '-'} {rule.source} "
-        f"{rule.destination} {rule.within} {services}"
-    )
-
-
 def _ports_text(ranges: tuple[tuple[int, int], ...] | None) -> str:
     if ranges is None:
         return "*"
@@ -394,43 +353,6 @@ def _texts(values: Any, what: str) -> tuple[str, ...]:
     if not isinstance(values, list | tuple) or not all(isinstance(each, str) for each in values):
         raise Invalid(f"{what} must be a list of text", code="malformed")
     return tuple(values)
-
-
-def _members(have: Sequence[str], want: Sequence[str]) -> dict[str, list[str]]:
-    before, after = set(have), set(want)
-    return {
-        "add": [each for each in want if each not in before],
-        "remove": [each for each in have if each not in after],
-    }
-
-
-def _changed(have: Sequence[str], change: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    members = (set(have) - set(change["remove"])) | set(change["add"])
-    # Minimal CIDRs are disjoint, so parsing and printing them only puts them in order.
-    return parse_cidrs(members).cidrs()
-
-
-def _splices(have: Sequence[NodeRule], want: Sequence[NodeRule]) -> list[list[Any]]:
-    """Return splices by unchanged runs, found by rule id and content in order of `want`.
-
-    A longest common subsequence would be shorter at times; matching runs greedily is linear.
-    """
-    places = {rule: place for place, rule in enumerate(have)}
-    splices: list[list[Any]] = []
-    at = 0
-    inserted: list[Any] = []
-    for rule in want:
-        place = places.get(rule, -1)
-        if place < at:
-            inserted.append(rule_to_json(rule))
-            continue
-        if place > at or inserted:
-            splices.append([at, place - at, inserted])
-            inserted = []
-        at = place + 1
-    if at < len(have) or inserted:
-        splices.append([at, len(have) - at, inserted])
-    return splices[::-1]
 
 
 def addresses_of(configuration: NodeConfiguration) -> AddressSet:

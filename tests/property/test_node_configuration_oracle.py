@@ -8,14 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.policy.nodeconfig import (
-    Judge,
-    NodeConfiguration,
-    apply_delta,
-    compute_delta,
-    from_json,
-    to_json,
-)
+from shared.policy.nodeconfig import Judge, NodeConfiguration, from_json, to_json
+from shared.policy.nodedelta import apply_delta, compute_delta
 from shared.policy.nodeplan import all_node_configurations, node_configuration
 from tests.property import oracle
 from tests.property.borders import flows

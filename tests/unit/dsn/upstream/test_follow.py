@@ -18,7 +18,8 @@ from dsn.upstream.report import Reporter
 from shared.backoff import Backoff
 from shared.errors import Forbidden, Unreachable
 from shared.feed.connect import Connector
-from shared.policy.nodeconfig import compute_delta, to_json
+from shared.policy.nodeconfig import to_json
+from shared.policy.nodedelta import compute_delta
 from shared.tasks.group import Group
 from tests.fakes.clock import VirtualClock
 from tests.unit.dsn.configurations import NODE, make_assignment, make_rule

@@ -12,13 +12,8 @@ from sdsp.nodes.feed import BOOKMARK_PERIOD, admitted_or_refuse, configuration_l
 from sdsp.nodes.publication import KEPT_FOR_DELTAS, Publications
 from shared.errors import Forbidden
 from shared.ids import Generation, Incarnation
-from shared.policy.nodeconfig import (
-    NodeConfiguration,
-    NodeRule,
-    apply_delta,
-    from_json,
-    rule_id,
-)
+from shared.policy.nodeconfig import NodeConfiguration, NodeRule, from_json, rule_id
+from shared.policy.nodedelta import apply_delta
 from tests.fakes.clock import VirtualClock
 
 

@@ -15,11 +15,10 @@ from shared.policy.nodeconfig import (
     NodeRule,
     NodeService,
     Packet,
-    apply_delta,
-    compute_delta,
     from_json,
     to_json,
 )
+from shared.policy.nodedelta import apply_delta, compute_delta
 
 SETS = [f"s{number:016x}" for number in range(4)]
 
