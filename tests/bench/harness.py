@@ -228,9 +228,9 @@ def measure(bench: Benchmark, run: Run) -> Outcome:
 
 
 @contextmanager
-def running(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: Sequence[object], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program for the length of a with-block: SIGTERM, and after 10 s SIGKILL."""
-    process = subprocess.Popen(command, **options)
+    process = subprocess.Popen([str(each) for each in command], **options)
     try:
         yield process
     finally:

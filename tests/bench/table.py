@@ -21,6 +21,7 @@ def print_outcomes(
         highlight=False,
     )
     table = Table("figure", "ours", "unit", "peer", "ratio", "goal", "", title="Benchmarks")
+    table.columns[0].max_width = 70
     for column in table.columns[1:6]:
         column.justify = "right"
         column.no_wrap = True
