@@ -52,6 +52,24 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Do everything but write
 Force = Annotated[
     bool, typer.Option("--force", help="Pass what a person with the permission may pass.")
 ]
+ManifestOption = Annotated[
+    str | None,
+    typer.Option(
+        "--manifest",
+        metavar="NAME",
+        help="Under which name the repository owns objects; left out, that in its hanse.yaml.",
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep", metavar="KIND/NAME", help="Leave it, without an owner, instead of deleting it."
+    ),
+]
+MarkdownOption = Annotated[
+    Path | None,
+    typer.Option("--markdown", metavar="FILE", help="Also write a summary for a pull request."),
+]
 Reason = Annotated[str | None, typer.Option("--reason", help="Kept in the audit trail.")]
 Subject = Annotated[
     str, typer.Argument(metavar="KIND[/NAME]", help="A kind, its plural, or a kind with a name.")
@@ -180,6 +198,36 @@ def describe(
 def apply(
     files: Files = None,
     *,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Also delete what the manifest owns and the repository has no longer."
+        ),
+    ] = False,
+    manifest: ManifestOption = None,
+    keep: Keep = None,
+    prune_at_most: Annotated[
+        str | None,
+        typer.Option(
+            "--prune-at-most",
+            metavar="N|N%",
+            help="Delete so many, or such a share; else no more than a quarter.",
+        ),
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="With --prune: own what another manifest owns.")
+    ] = False,
+    in_parts: Annotated[
+        bool,
+        typer.Option(
+            "--in-parts",
+            help="With --prune: write what is too large for one transaction in several, each all "
+            "or nothing.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="With --prune: delete without asking.")
+    ] = False,
     dry_run: DryRun = False,
     force: Force = False,
     reason: Reason = None,
@@ -190,21 +238,72 @@ def apply(
 
     Of a policy repository, federation/ goes to the FSM and sites/NAME/ to that site's SDSP. A
     document with metadata.revision only replaces that revision.
+
+    With --prune the repository owns what it writes, by the manifest named in its hanse.yaml: what
+    it has no longer is deleted, and nothing else.
     """
     from shared.cli.applying import WriteArguments
-    from shared.cli.applying import apply as write
     from shared.cli.session import run
 
     how = WriteArguments(dry_run, force, reason, output)
-    run(write(context, _given(files), how))
+    if not prune:
+        if manifest or keep or prune_at_most or take_over or in_parts:
+            raise typer.BadParameter("this goes with --prune")
+        from shared.cli.applying import apply as write
+
+        run(write(context, _given(files), how))
+        return
+    from shared.cli.gitops.comparing import Owning
+    from shared.cli.gitops.plan import Limit
+    from shared.cli.gitops.writing import PruneArguments, apply_and_prune
+
+    try:
+        limit = None if prune_at_most is None else Limit.parse(prune_at_most)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--prune-at-most") from exc
+    asked = PruneArguments(Owning(manifest, keep or ()), limit, take_over, yes, in_parts)
+    run(apply_and_prune(context, _given(files), how, asked))
 
 
-def diff(files: Files = None, *, context: ContextOption = None) -> None:
+def diff(
+    files: Files = None,
+    *,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="As apply --prune would: also what is deleted.")
+    ] = False,
+    manifest: ManifestOption = None,
+    keep: Keep = None,
+    markdown: MarkdownOption = None,
+    context: ContextOption = None,
+) -> None:
     """Show what an apply would change; exit with 1 if it would change anything."""
     from shared.cli.differing import diff as compare
+    from shared.cli.gitops.comparing import Owning
     from shared.cli.session import run
 
-    raise typer.Exit(int(run(compare(context, _given(files)))))
+    if not prune and (manifest or keep):
+        raise typer.BadParameter("this goes with --prune")
+    owning = Owning(manifest, keep or ()) if prune else None
+    raise typer.Exit(int(run(compare(context, _given(files), owning, markdown=markdown))))
+
+
+def drift(
+    files: Files = None,
+    *,
+    manifest: ManifestOption = None,
+    markdown: MarkdownOption = None,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show where a server and a repository have parted, and who did it; exit with 1 if they have.
+
+    For a scheduled job: it changes nothing.
+    """
+    from shared.cli.gitops.drifting import show_drift
+    from shared.cli.session import run
+
+    asked = show_drift(context, _given(files), manifest, markdown=markdown, form=output)
+    raise typer.Exit(int(run(asked)))
 
 
 def delete(
@@ -334,5 +433,5 @@ def add_to(app: typer.Typer) -> None:
     contexts.command("use")(context_use)
     contexts.command("delete")(context_delete)
     app.add_typer(contexts, name="context", rich_help_panel=SERVERS)
-    for command in (get, describe, apply, diff, delete, watch, history, audit):
+    for command in (get, describe, apply, diff, drift, delete, watch, history, audit):
         app.command(rich_help_panel=OBJECTS)(command)

@@ -17,6 +17,9 @@ from shared.model.source import MAX_TRANSACTION_BYTES
 
 STDIN: Final = "-"
 
+# What shows that a folder called federation belongs to a policy repository.
+_BESIDE: Final = ("sites", "tests", "hanse.yaml")
+
 _OPERATION: Final = "operations["
 _OBJECT: Final = "].object"
 
@@ -75,10 +78,42 @@ def read_sources(names: Sequence[str], session: Session) -> Sources:
 
 
 def _files(name: str, session: Session, faults: list[FieldError]) -> Iterator[str]:
-    if name == STDIN or not Path(name).is_dir():
+    if name == STDIN:
+        yield name
+        return
+    _check_meant(Path(name), session)
+    if not Path(name).is_dir():
         yield name
         return
     yield from _walk(_folder_for(Path(name), session), faults, ())
+
+
+def _check_meant(path: Path, session: Session) -> None:
+    """Invalid (`wrong_server`) if a repository holds the path for another server than this."""
+    for part in (real := path.resolve(), *real.parents):
+        whole = part.parent if part.name == "federation" else part.parent.parent
+        if not is_repository(whole):
+            continue
+        if part.name == "federation":
+            meant, whose = None, "the FSM"
+        elif part.parent.name == "sites":
+            meant, whose = part.name, f"site {part.name}"
+        else:
+            continue
+        if meant != session.site:
+            asked = "the FSM's" if session.site is None else f"site {session.site}'s"
+            raise Invalid(
+                f"{path} is for {whose}, by the repository that it is in, and context "
+                f"{session.context.name} is {asked}: choose another with --context",
+                code="wrong_server",
+            )
+        return
+
+
+def is_repository(folder: Path) -> bool:
+    """Say whether a folder holds a policy repository, and not just one called federation."""
+    beside = any((folder / each).exists() for each in _BESIDE)
+    return (folder / "federation").is_dir() and beside
 
 
 def _folder_for(folder: Path, session: Session) -> Path:
