@@ -41,6 +41,7 @@ from shared.pki.tls import HotContext, server_context
 from shared.store.contract import Store
 from shared.store.sql import open_store
 from shared.tasks.group import Group
+from shared.tasks.lock import one_of_several
 from shared.tasks.loop import Loop, Reconciler
 
 _FIRST_RETRY: Final = 0.2
@@ -61,11 +62,12 @@ class Federation:
 
 @asynccontextmanager
 async def running(
-    settings: FSMSettings, data: Path, *, clock: Clock, source: random.Random
+    settings: FSMSettings, data: Path, *, clock: Clock, source: random.Random, plain: bool = False
 ) -> AsyncIterator[Federation]:
     """Serve a federation that has been prepared, while the block runs.
 
-    NotFound (`not_initialised`) if it has not; else what opening the store and the port may raise.
+    `plain` leaves out TLS, for measurements on loopback; no setting does.  NotFound
+    (`not_initialised`) if it has not; else what opening the store and the port may raise.
     """
     credentials = FSMCredentials.beneath(data)
     if not credentials.issuing.exists():
@@ -74,6 +76,8 @@ async def running(
             code="not_initialised",
         )
     async with AsyncExitStack() as stack:
+        # Several FSMs may share a folder; a restore into it must be alone.
+        stack.enter_context(one_of_several(data))
         store = await open_store(settings.database_url(data), clock=clock)
         stack.push_async_callback(store.close)
         parts = await _Parts.make(settings, data, store, credentials, clock=clock, source=source)
@@ -83,7 +87,13 @@ async def running(
         # Nobody is served before there is something to serve from.
         await parts.hub.started()
         server = await stack.enter_async_context(
-            serving(app, host=settings.listen.host, port=settings.listen.port, tls=parts.tls)
+            serving(
+                app,
+                host=settings.listen.host,
+                port=settings.listen.port,
+                tls=None if plain else parts.tls,
+                limits=settings.listen.limits(),
+            )
         )
         stack.push_async_callback(parts.voices.flush)
         yield Federation(server=server, store=store, hub=parts.hub)

@@ -6,6 +6,8 @@ from typing import Final
 
 from pydantic import Field
 
+from shared.backup.settings import BackupSettings
+from shared.http.connections import ConnectionLimits
 from shared.settings import Settings, load_settings
 
 FILE: Final = "settings.yaml"
@@ -13,10 +15,17 @@ PREFIX: Final = "HANSE_FSM_"
 
 
 class Listen(Settings):
-    """Where the one port is."""
+    """Where the one port is, and how many may hold connections to it."""
 
     host: str = Field("127.0.0.1", description="The address to listen at; :: for all.")
     port: int = Field(8443, ge=0, le=65535)
+    per_address: int = Field(
+        512, ge=1, description="Connections that one address may hold; the others are cut off."
+    )
+    connections: int = Field(8192, ge=1, description="Connections from everywhere together.")
+
+    def limits(self) -> ConnectionLimits:
+        return ConnectionLimits(per_address=self.per_address, total=self.connections)
 
 
 class FSMSettings(Settings):
@@ -34,6 +43,7 @@ class FSMSettings(Settings):
     log_retention: float = Field(
         7 * 86400.0, gt=0, description="Seconds for which watches can be resumed."
     )
+    backup: BackupSettings = Field(default_factory=BackupSettings)
 
     def database_url(self, data: Path) -> str:
         return self.database or f"sqlite:///{data / 'fsm.sqlite'}"

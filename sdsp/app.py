@@ -104,7 +104,13 @@ async def running(
         group = await stack.enter_async_context(Group())
         _Background(base, group).start(core, upstream, view)
         server = await stack.enter_async_context(
-            serving(app, host=settings.listen.host, port=settings.listen.port, tls=core.server_tls)
+            serving(
+                app,
+                host=settings.listen.host,
+                port=settings.listen.port,
+                tls=core.server_tls,
+                limits=settings.listen.limits(),
+            )
         )
         yield Site(
             server=server,

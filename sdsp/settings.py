@@ -5,6 +5,8 @@ from typing import Final
 
 from pydantic import Field
 
+from shared.backup.settings import BackupSettings
+from shared.http.connections import ConnectionLimits
 from shared.model.selectors import Selector
 from shared.settings import Settings, load_settings
 
@@ -13,10 +15,17 @@ PREFIX: Final = "HANSE_SDSP_"
 
 
 class Listen(Settings):
-    """Where the one port is."""
+    """Where the one port is, and how many may hold connections to it."""
 
     host: str = Field("127.0.0.1", description="The address to listen at; :: for all.")
     port: int = Field(8444, ge=0, le=65535)
+    per_address: int = Field(
+        512, ge=1, description="Connections that one address may hold; the others are cut off."
+    )
+    connections: int = Field(8192, ge=1, description="Connections from everywhere together.")
+
+    def limits(self) -> ConnectionLimits:
+        return ConnectionLimits(per_address=self.per_address, total=self.connections)
 
 
 class Wishes(Settings):
@@ -35,6 +44,7 @@ class SDSPSettings(Settings):
     subscription: Wishes = Field(default_factory=Wishes)
     listen: Listen = Field(default_factory=Listen)
     database: str | None = Field(None, description="postgresql://… or cockroachdb://…")
+    backup: BackupSettings = Field(default_factory=BackupSettings)
 
     def database_url(self, data: Path) -> str:
         return self.database or f"sqlite:///{data / 'sdsp.sqlite'}"

@@ -3,11 +3,13 @@
 Nothing is buffered for a reader that falls behind: when the socket's buffer stays full for longer
 than `patience` the connection is cut, and the reader resumes by position.  A stream also ends when
 its caller's token does, and when the server stops.
+
+Lines that many readers share go to each connection without its task (shared.tasks.streams).
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -18,6 +20,7 @@ from shared.http.keys import AUTHENTICATOR, METRICS, STREAMS
 from shared.http.request import caller_of, request_id
 from shared.http.statuses import status_of
 from shared.metrics.names import HTTP_SLOW_STREAMS, HTTP_STREAMS
+from shared.tasks.streams import LONG, Place
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +66,36 @@ def line(document: Any) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
 
 
+class _Connection:
+    """A Seat at the connection of a response whose header has been sent."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        # HTTP/1.0 knows no chunks.
+        chunked = response.headers.get("Transfer-Encoding") == "chunked"
+        self._transport = request.transport if chunked else None
+        self._authenticator = request.app[AUTHENTICATOR]
+        self._caller = caller_of(request)
+
+    def offer(self, chunk: bytes) -> bool:
+        transport = self._transport
+        if (
+            transport is None
+            or transport.is_closing()
+            # What is written within one turn of the loop waits for its end: that isn't slowness.
+            or transport.get_write_buffer_size() > LONG
+        ):
+            return False
+        try:
+            self._authenticator.recheck(self._caller)
+        except HanseError:
+            # The reader's own task finds out again, and says so in a last line.
+            return False
+        transport.write(chunk)
+        return True
+
+
 async def stream_lines(
-    request: web.Request, lines: AsyncIterator[bytes], *, patience: float = PATIENCE
+    request: web.Request, lines: AsyncIterator[bytes | Place], *, patience: float = PATIENCE
 ) -> web.StreamResponse:
     """Answer with lines (each ending in a newline) until `lines` ends or the reader is gone.
 
@@ -94,16 +125,21 @@ async def stream_lines(
 async def _write_all(
     request: web.Request,
     response: web.StreamResponse,
-    lines: AsyncIterator[bytes],
+    lines: AsyncIterator[bytes | Place],
     *,
     patience: float,
 ) -> None:
     caller = caller_of(request)
     authenticator = request.app[AUTHENTICATOR]
+    seat = _Connection(request, response)
     try:
         async for each in lines:
             authenticator.recheck(caller)
-            if not await _write(request, response, each, patience=patience):
+            if not isinstance(each, bytes):
+                if not await _patiently(request, request.writer.drain(), patience=patience):
+                    return
+                await each.take(seat)
+            elif not await _write(request, response, each, patience=patience):
                 return
     except HanseError as exc:
         last = {"type": "error", "status": status_of(exc), "code": exc.code, "title": exc.message}
@@ -116,10 +152,31 @@ async def _write_all(
 async def _write(
     request: web.Request, response: web.StreamResponse, data: bytes, *, patience: float
 ) -> bool:
-    """Write one line; return False if the reader was too slow and has been cut off."""
+    """Write one line; return False if the reader was too slow and has been cut off.
+
+    A long one goes in pieces: the connection's buffer, which TLS fills with a copy for each
+    reader, never holds more than one.
+    """
+    pieces = (data,) if len(data) <= LONG else _pieces(data)
+    for piece in pieces:
+        if not await _patiently(request, response.write(piece), patience=patience):
+            return False
+        if len(data) > LONG and not await _patiently(
+            request, request.writer.drain(), patience=patience
+        ):
+            return False
+    return True
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), LONG):
+        yield data[start : start + LONG]
+
+
+async def _patiently(request: web.Request, step: Awaitable[None], *, patience: float) -> bool:
     try:
         async with asyncio.timeout(patience):
-            await response.write(data)
+            await step
     except TimeoutError:
         request.app[METRICS].counter(HTTP_SLOW_STREAMS).inc()
         log.info("slow reader of a stream cut off", extra={"request_id": request_id(request)})

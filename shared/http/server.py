@@ -15,13 +15,15 @@ from typing import Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from shared.errors import Unavailable
+from shared.errors import Invalid, Unavailable
 from shared.http.connections import Connection, ConnectionLimits, Connections
 from shared.http.keys import METRICS
 from shared.pki.tls import limit_tls_buffers
 
 # How long requests in progress may take to end once the server stops.
 GRACE: Final = 10.0
+
+_LOOPBACK: Final = ("127.0.0.1", "::1")
 
 log = logging.getLogger("hanse.http.wire")
 
@@ -66,9 +68,11 @@ async def serving(
 ) -> AsyncIterator[Server]:
     """Serve `app` while the block runs, then stop: streams end at once, requests within `grace`.
 
-    `tls` is None only for plain text on loopback.  Unavailable (`address_in_use`) if the address
-    can't be listened at.
+    `tls` is None only for plain text on loopback; Invalid (`plain_text`) elsewhere.  Unavailable
+    (`address_in_use`) if the address can't be listened at.
     """
+    if tls is None and host not in _LOOPBACK:
+        raise Invalid(f"plain text is served on loopback only, not at {host}", code="plain_text")
     limits = limits or ConnectionLimits()
     connections = Connections(limits=limits, metrics=app[METRICS])
     runner = web.AppRunner(

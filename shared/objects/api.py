@@ -1,6 +1,6 @@
 """One application from a component's parts: what fsm/app.py and sdsp/app.py call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ from shared.objects.trail import Trail
 from shared.pki.identity import Expectation, TrustDomain
 from shared.pki.peer import Revoked
 from shared.store.contract import Store
+from shared.tasks.group import Group
 
 # A person logs in about once in a working day.
 TOKEN_LIFETIME: Final = timedelta(hours=8)
@@ -176,8 +177,14 @@ def create_api(parts: Parts, services: Services) -> web.Application:
         issuer=issuer,
     )
 
+    async def broadcasting(_: web.Application) -> AsyncIterator[None]:
+        async with Group() as group:
+            group.start(services.reader.broadcast.run(), name="broadcast")
+            yield
+
     async def close(_: web.Application) -> None:
         passwords.close()
 
+    app.cleanup_ctx.append(broadcasting)
     app.on_cleanup.append(close)
     return app

@@ -193,17 +193,16 @@ async def watch(request: web.Request) -> web.StreamResponse:
     watching = Watching(
         kinds=_kinds(request),
         tenant=text(request, "tenant"),
+        selector=text(request, "labelSelector") if selector else None,
         labels=selector.matches if selector else None,
         after=None if after is None else Revision(after),
     )
     reader, call = request.app[READER], call_of(request)
-    if flag(request, "status"):
-        if selector:
-            raise Malformed("status has no labels; leave labelSelector out")
-        lines = await reader.watch_status(call, watching)
-    else:
-        lines = await reader.watch(call, watching)
-    return await stream_lines(request, lines)
+    if not flag(request, "status"):
+        return await stream_lines(request, await reader.watch(call, watching))
+    if selector:
+        raise Malformed("status has no labels; leave labelSelector out")
+    return await stream_lines(request, await reader.watch_status(call, watching))
 
 
 def _kinds(request: web.Request) -> frozenset[str] | None:

@@ -5,9 +5,7 @@ Every answer is filtered by what the caller may see, and every read passes the a
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from shared.access.authorize import authorize, visible_tenants
 from shared.access.permissions import Permission, reading
@@ -18,24 +16,21 @@ from shared.http.ndjson import line
 from shared.http.response import envelope_of, key_document
 from shared.ids import Key, Revision
 from shared.model.kinds import KINDS, Home
+from shared.objects.broadcast import Broadcast, View
 from shared.objects.call import Call
 from shared.objects.paging import Continue
-from shared.objects.rendering import RenderedChanges
 from shared.objects.rights import absent, check_read, kind_at, may_read, readable_tenants
 from shared.objects.selection import Document, Labels
 from shared.objects.trail import Trail
 from shared.store.contract import (
     AuditRecord,
-    Bookmark,
     Change,
-    Commit,
-    Operation,
     Position,
     Selection,
     Store,
     Stored,
 )
-from shared.tasks.streams import closing, with_beats
+from shared.tasks.streams import Place, closing, with_beats
 
 LIMIT: Final = 500
 MOST: Final = 1000
@@ -68,10 +63,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """What a watcher wants to hear of; `kinds` None means all that the caller may read."""
+    """What a watcher wants to hear of; `kinds` None means all that the caller may read.
+
+    `labels` is what `selector`, its text, means; watchers with equal texts share lines.
+    """
 
     kinds: frozenset[str] | None = None
     tenant: str | None = None
+    selector: str | None = None
     labels: Labels | None = None
     after: Revision | None = None
 
@@ -82,7 +81,8 @@ class ObjectReader:
         self._home = home
         self._trail = trail
         self._clock = clock
-        self._rendered = RenderedChanges()
+        self.broadcast = Broadcast(store, clock=clock)
+        """Somebody must run it, so that many watchers share its work."""
 
     async def get(self, call: Call, key: Key) -> Stored:
         """Return one object; NotFound, or Forbidden if the caller may read none of its kind."""
@@ -156,10 +156,11 @@ class ObjectReader:
             tenants=tenants, key=key, text=text, before=before, limit=limit
         )
 
-    async def watch(self, call: Call, watching: Watching) -> AsyncIterator[bytes]:
+    async def watch(self, call: Call, watching: Watching) -> AsyncIterator[bytes | Place]:
         """Return the lines of a watch, from `after` or from now; RevisionCompacted, Invalid.
 
-        A line is a whole commit, of what the caller may see in it, or a bookmark.
+        A line is a whole commit, of what the caller may see in it, or a bookmark; between them
+        may be places to sit down at (shared.tasks.streams).
         """
         kinds = self._kinds(call.caller, watching.kinds)
         after = watching.after
@@ -171,57 +172,14 @@ class ObjectReader:
                 pass
         for kind in sorted(kinds):
             await self._trail.read(call, "watch", kind, tenant=watching.tenant)
-        return self._lines(call.caller, kinds, watching, after)
+        view = View(call.caller.grants, kinds, watching.tenant, watching.selector, watching.labels)
+        return self.broadcast.watch(view, after)
 
     async def watch_status(self, call: Call, watching: Watching) -> AsyncIterator[bytes]:
         """Return the lines of a watch of status; `after` is a sequence number of it."""
         kinds = self._kinds(call.caller, watching.kinds)
         lines = self._status_lines(call.caller, kinds, watching)
         return with_beats(lines, line({"type": "bookmark"}), period=BEAT, clock=self._clock)
-
-    async def _lines(
-        self, caller: Caller, kinds: frozenset[str], watching: Watching, after: Revision
-    ) -> AsyncIterator[bytes]:
-        tenants = frozenset({watching.tenant}) if watching.tenant else None
-        selection = Selection(kinds=kinds, tenants=tenants)
-        async with closing(self._store.watch(after, selection=selection)) as events:
-            async for event in events:
-                if isinstance(event, Bookmark):
-                    yield line({"type": "bookmark", "revision": event.revision})
-                    continue
-                yield line(self._commit(caller, kinds, watching, event))
-
-    def _commit(
-        self, caller: Caller, kinds: frozenset[str], watching: Watching, commit: Commit
-    ) -> dict[str, Any]:
-        changes = [
-            document
-            for change in commit.changes
-            if change.key.kind in kinds
-            and watching.tenant in (None, change.key.tenant)
-            and may_read(caller, change.key)
-            and (document := self._seen(change, watching.labels)) is not None
-        ]
-        if not changes:
-            return {"type": "bookmark", "revision": commit.revision}
-        return {"type": "commit", "revision": commit.revision, "changes": changes}
-
-    def _seen(
-        self, change: Change, labels: Labels | None
-    ) -> orjson.Fragment | dict[str, Any] | None:
-        """Return a change as a watcher of some labels sees it: what leaves its view is deleted."""
-        before = change.before is not None and (labels is None or labels(change.before.labels))
-        after = change.after is not None and (labels is None or labels(change.after.labels))
-        if after or (before and change.after is None):
-            return self._rendered.render(change)
-        if not before or change.before is None:
-            return None
-        return {
-            "operation": Operation.DELETE.value,
-            "reason": "deselected",
-            "revision": change.revision,
-            "object": envelope_of(change.before),
-        }
 
     async def _status_lines(
         self, caller: Caller, kinds: frozenset[str], watching: Watching

@@ -1,6 +1,6 @@
 """Who may see and write which object; what one may not see is not there."""
 
-from shared.access.authorize import authorize, visible_tenants
+from shared.access.authorize import Holder, authorize, visible_tenants
 from shared.access.permissions import reading, writing
 from shared.auth.identity import Caller
 from shared.errors import Forbidden, Invalid, NotFound
@@ -16,7 +16,7 @@ def kind_at(home: Home, name: str) -> Kind:
     return kind
 
 
-def may_read(caller: Caller, key: Key) -> bool:
+def may_read(caller: Holder, key: Key) -> bool:
     return authorize(caller, reading(key.kind), tenant=key.tenant, scope=key.scope).allowed
 
 

@@ -7,6 +7,7 @@ signal ends it at once.
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -26,7 +27,10 @@ _QUIET: Final = ("aiosqlite", "alembic", "sqlalchemy", "apscheduler", "asyncio",
 
 
 def run_program(main: Main) -> None:
-    """Run `main` on uvloop until it returns."""
+    """Run `main` on uvloop until it returns, with all the descriptors that the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The usual 1,024 is for programs that use select(2).
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvloop.run(_until_signalled(main))
 
 

@@ -1,9 +1,15 @@
-"""Streams that end when they are left, and that are never silent."""
+"""Streams that end when they are left, that are never silent, and that many may share.
+
+A source of lines may yield a Place instead of a line: from there on lines are the same for many
+readers, and whoever makes them writes them, ready, to each reader's connection.  No reader's task
+is woken for it.  A reader that is slow, or for whom something else must be said, gets up from its
+seat and is served by its own iterator again.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from shared.clock import Clock
 from shared.tasks.group import Group
@@ -12,6 +18,45 @@ Item = TypeVar("Item")
 Beat = TypeVar("Beat")
 
 _END: Final = object()
+
+LONG: Final = 64 * 1024
+"""Bytes.  Longer lines are never written ready: each reader takes them in pieces, as it can."""
+
+
+class Seat(Protocol):
+    """A reader's connection, as those see it who write to many."""
+
+    def offer(self, chunk: bytes) -> bool:
+        """Send what chunk_of() made; False, and nothing sent, if that can't or mustn't be now."""
+
+
+class Place(Protocol):
+    """What an iterator of lines yields where its reader may sit down."""
+
+    async def take(self, seat: Seat) -> None:
+        """Have lines sent by `seat` until it refuses one; then the iterator goes on from there."""
+
+
+def chunk_of(lines: bytes) -> bytes:
+    """Return whole lines as one chunk of the chunked coding (RFC 9112 §7.1)."""
+    return b"%x\r\n%b\r\n" % (len(lines), lines)
+
+
+class Standing:
+    """The seat of a reader that takes lines from its iterator only."""
+
+    def offer(self, chunk: bytes) -> bool:  # noqa: ARG002 - a Seat's, and it takes nothing
+        return False
+
+
+async def only_lines(source: AsyncIterator[bytes | Place]) -> AsyncGenerator[bytes, None]:
+    """Yield the lines of a source, and wait where others would sit down."""
+    async with closing(source):
+        async for each in source:
+            if isinstance(each, bytes):
+                yield each
+            else:
+                await each.take(Standing())
 
 
 @asynccontextmanager

@@ -84,6 +84,10 @@ class FSM:
 
     def admin(self) -> "Person":
         """Return an administrator who has logged in; the login itself has tests of its own."""
+        token = self.admin_token()
+        return Person(self.visitor(lambda: token))
+
+    def admin_token(self) -> str:
         identity = str(SpiffeId.fsm(TRUST_DOMAIN))
         issuer = TokenIssuer(
             load_signing_key(self.data / "token-key.pem"),
@@ -92,8 +96,7 @@ class FSM:
             lifetime=timedelta(hours=8),
             clock=self.clock,
         )
-        token = issuer.issue("user:admin", display_name="admin", roles=["admin"]).text
-        return Person(self.visitor(lambda: token))
+        return issuer.issue("user:admin", display_name="admin", roles=["admin"]).text
 
     def visitor(self, token: Callable[[], str] | None = None) -> PeerClient:
         """Return a client without a certificate."""
