@@ -1,9 +1,12 @@
 """`hanse fsm`: prepare and run the federation's manager."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from shared.cli.output import Plain
 
 commands = typer.Typer(help="The federation's manager: prepare it, run it.", no_args_is_help=True)
 
@@ -60,3 +63,60 @@ def serve(data: Data) -> None:
     from fsm.serving import serve_federation
 
     serve_federation(data, announce=typer.echo)
+
+
+Form = Annotated[Plain, typer.Option("-o", "--output", help="table, json or yaml.")]
+
+
+@commands.command()
+def backup(
+    data: Data,
+    *,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="The file, or a folder for it; left out: DATA/backups."),
+    ] = None,
+    keys: Annotated[
+        bool,
+        typer.Option(
+            "--keys/--without-keys",
+            help="Whether private keys are inside; without them it can't be restored alone.",
+        ),
+    ] = True,
+    output: Form = Plain.TABLE,
+) -> None:
+    """Back up the server, beside it or while it stands still, and prove the backup."""
+    from fsm.home import home_of
+    from fsm.settings import load
+    from shared.backup.restore import complete_restore
+    from shared.cli.backing_up import back_up
+
+    complete_restore(data)
+    settings = load(data, dict(os.environ))
+    back_up(home_of(data, settings), settings.backup, to=to, keys=keys, form=output)
+
+
+@commands.command()
+def restore(
+    archive: Annotated[Path, typer.Argument(help="The backup.")],
+    data: Data,
+    *,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="An empty database, postgresql://… or cockroachdb://…, or sqlite; left out: as "
+            "it was."
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Move what is in the folder aside.")
+    ] = False,
+    output: Form = Plain.TABLE,
+) -> None:
+    """Stand the server up again from a backup, whole or not at all."""
+    from fsm.home import home_of
+    from fsm.settings import FSMSettings
+    from shared.cli.backing_up import restore as restore_from
+
+    home = home_of(data, FSMSettings())
+    restore_from(home, archive, database=database, replace=replace, form=output)

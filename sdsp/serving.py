@@ -8,12 +8,14 @@ from pathlib import Path
 
 from sdsp.app import running
 from sdsp.settings import load
+from shared.backup.restore import complete_restore
 from shared.clock import SystemClock
 from shared.tasks.program import configure_logging, notify_ready, run_program
 
 
 def serve_site(data: Path, *, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` is told where, once it does."""
+    complete_restore(data)
     settings = load(data, dict(os.environ))
     configure_logging()
 

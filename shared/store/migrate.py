@@ -54,6 +54,23 @@ async def migrate(database: Database, *, create: bool, incarnation: uuid.UUID, a
         await engine.dispose()
 
 
+async def make_tables(database: Database) -> None:
+    """Upgrade the schema, or make it in an empty database; what store there is, is left alone.
+
+    Raises Conflict (`schema_too_new`); Unavailable.
+    """
+    engine = database.migrations()
+    try:
+        with translated("make the store's tables"):
+            async with engine.connect() as connection:
+                if database.dialect is Dialect.POSTGRESQL:
+                    await connection.execute(text(f"SELECT pg_advisory_lock({_ADVISORY_LOCK})"))
+                await connection.run_sync(_upgrade, database.name, True)
+                await connection.commit()
+    finally:
+        await engine.dispose()
+
+
 def _upgrade(connection: Connection, name: str, create: bool) -> None:
     script = scripts()
     known = {each.revision for each in script.walk_revisions()}
