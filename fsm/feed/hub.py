@@ -41,6 +41,7 @@ from shared.store.contract import (
     Position,
     Selection,
 )
+from shared.tasks.streams import Place, only_lines
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +157,14 @@ class Hub:
 
         Gone, with a code that means to list again, if it can't be; NotFound; Unavailable.
         """
+        async with self.seating(site, at) as lines:
+            yield only_lines(lines)
+
+    @asynccontextmanager
+    async def seating(
+        self, site: str, at: wire.Position
+    ) -> AsyncIterator[AsyncIterator[bytes | Place]]:
+        """As watching(), with places at which a connection can sit down."""
         watcher = await self._join(site, at)
         try:
             yield self._lines(watcher)
@@ -246,7 +255,7 @@ class Hub:
                 return False
         return True
 
-    def _lines(self, watcher: Watcher) -> AsyncIterator[bytes]:
+    def _lines(self, watcher: Watcher) -> AsyncIterator[bytes | Place]:
         def bookmark() -> bytes:
             position = self.position
             after, watcher.after = watcher.after, position.revision
@@ -311,9 +320,10 @@ class Hub:
         encoded += [wire.encode_remove(key, reason) for key, reason in delta.removals]
         if sum(map(len, encoded)) > LONGEST_LINE:
             return False
-        line = wire.encode_changes(watcher.after, feed_position(position, watcher.view), encoded)
+        at = feed_position(position, watcher.view)
+        line = wire.parts_of_changes(watcher.after, at, encoded)
         watcher.after = position.revision
-        watcher.outbox.offer(line)
+        watcher.outbox.offer(*line)
         return True
 
     def _close(self, watcher: Watcher, reason: str) -> None:

@@ -16,6 +16,7 @@ from shared.feed import wire
 from shared.ids import Key, Revision
 from shared.model.subscription import Subscription
 from shared.store.contract import AuditRecord, Draft, Position, Snapshot, Store, Transaction
+from shared.tasks.streams import Place
 
 # A page is one answer; a peer takes 64 MiB, and a line of the stream 16.
 PAGE_OBJECTS: Final = 1000
@@ -50,9 +51,9 @@ class Feed:
 
     def watching(
         self, site: str, at: wire.Position
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Resume a site's stream; see Hub.watching."""
-        return self._hub.watching(site, at)
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | Place]]:
+        """Resume a site's stream; see Hub.seating."""
+        return self._hub.seating(site, at)
 
     async def page(
         self, site: str, *, revision: int | None, page: str | None, since: Since | None

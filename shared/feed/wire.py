@@ -168,8 +168,15 @@ def encode_hello() -> bytes:
 
 def encode_changes(after: int, position: Position, changes: Sequence[bytes]) -> bytes:
     """Return a line of changes, each as encode_put or encode_remove made it."""
-    parts = [orjson.Fragment(change) for change in changes]
-    return _line({"after": after, "position": position.to_json(), "changes": parts})
+    return b"".join(parts_of_changes(after, position, changes))
+
+
+def parts_of_changes(after: int, position: Position, changes: Sequence[bytes]) -> Sequence[bytes]:
+    """Return a line of changes in parts, the changes themselves as they are: to be shared."""
+    head = orjson.dumps({"after": after, "position": position.to_json(), "changes": []})
+    parts = [head[:-2], *(part for change in changes for part in (b",", change)), b"]}\n"]
+    del parts[1:2]  # the comma before the first
+    return parts
 
 
 def encode_put(document: bytes) -> bytes:

@@ -50,13 +50,17 @@ class Standing:
 
 
 async def only_lines(source: AsyncIterator[bytes | Place]) -> AsyncGenerator[bytes, None]:
-    """Yield the lines of a source, and wait where others would sit down."""
+    """Yield the lines of a source, whole, and wait where others would sit down."""
+    begun: list[bytes] = []
     async with closing(source):
         async for each in source:
-            if isinstance(each, bytes):
-                yield each
-            else:
+            if not isinstance(each, bytes):
                 await each.take(Standing())
+                continue
+            begun.append(each)
+            if each.endswith(b"\n"):
+                yield b"".join(begun)
+                begun.clear()
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@ import orjson
 
 from shared.feed.serve import TOO_SLOW, Outbox, serve_lines
 from shared.tasks.group import Group
+from shared.tasks.streams import only_lines
 from tests.fakes.clock import VirtualClock
 
 
@@ -10,7 +11,7 @@ def test_a_watcher_that_doesn_t_keep_up_is_cut_off() -> None:
     assert outbox.offer(b"x" * 60 + b"\n")
     assert not outbox.offer(b"y" * 60 + b"\n")
     assert not outbox.offer(b"z\n"), "nothing comes after a gap"
-    assert outbox.take() == b'{"end":"too_slow"}\n'
+    assert outbox.take() == [b'{"end":"too_slow"}\n']
     assert TOO_SLOW == "too_slow"
 
 
@@ -31,12 +32,12 @@ def test_a_closed_outbox_gives_what_it_holds_and_a_last_word() -> None:
     outbox.offer(b"1\n")
     outbox.close("view_changed")
     outbox.close("too_slow")
-    assert outbox.take() == b'1\n{"end":"view_changed"}\n'
+    assert outbox.take() == [b'1\n{"end":"view_changed"}\n']
 
 
 async def test_a_stream_greets_and_says_something_at_least_every_so_often() -> None:
     clock, outbox = VirtualClock(), Outbox()
-    lines = serve_lines(outbox, bookmark=lambda: b"bookmark\n", clock=clock, period=5.0)
+    lines = only_lines(serve_lines(outbox, bookmark=lambda: b"bookmark\n", clock=clock, period=5.0))
     assert orjson.loads(await anext(lines)) == {"protocol": 1}
 
     outbox.offer(b"1\n")
