@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from shared.cli.importing.command import commands as importing
 from shared.cli.live import ContextOption
 from shared.cli.output import Output, Plain
 
@@ -171,3 +172,4 @@ def add_to(app: typer.Typer) -> None:
     policy = typer.Typer(no_args_is_help=True, help="Commands on policy as a whole.")
     policy.command("test")(policy_test)
     app.add_typer(policy, name="policy", rich_help_panel=REPOSITORIES)
+    app.add_typer(importing, name="import", rich_help_panel=REPOSITORIES)
