@@ -1,10 +1,14 @@
 """`hanse resolve`: the rules that a site or a node makes of policy."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from shared.cli.asking import moment, sound_site
 from shared.cli.output import Output, console, print_data, print_table
+
+# What still fits on a terminal beside the other columns; -o wide shows all.
+_MANY: Final = 6
+_FEW: Final = 4
 
 
 def run_resolve(
@@ -46,14 +50,15 @@ def print_rules(answer: dict[str, Any], *, wide: bool) -> None:
 
 
 def _row(rule: dict[str, Any], *, wide: bool) -> list[str]:
+    sides = listed if wide else _few
     row = [
         str(rule["position"]),
         rule["tier"],
         rule["policy"],
         rule["rule"],
         rule["action"],
-        listed(rule["from"]),
-        listed(rule["to"]),
+        sides(rule["from"]),
+        sides(rule["to"]),
         services_text(rule["services"]),
     ]
     if wide:
@@ -70,6 +75,13 @@ def _row(rule: dict[str, Any], *, wide: bool) -> list[str]:
 def listed(values: Any) -> str:
     """Return `any`, or a list's items on one line."""
     return values if isinstance(values, str) else ", ".join(map(str, values))
+
+
+def _few(values: Any) -> str:
+    """Return what `listed` does, of a long list its first items and how many more there are."""
+    if isinstance(values, str) or len(values) <= _MANY:
+        return listed(values)
+    return f"{listed(values[:_FEW])} and {len(values) - _FEW} more"
 
 
 def services_text(services: Any) -> str:

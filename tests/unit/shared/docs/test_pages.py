@@ -10,11 +10,12 @@ import pytest
 import typer
 
 from sdsp.status import PolicyState
-from shared.cli.main import build, run
+from shared.cli.main import build
 from shared.http import docs
 from shared.model.documents import parse_documents
-from tests.unit.shared.docs.blocks import DOCS, IDS, PAGES, as_pattern, blocks, shell_lines
+from tests.unit.shared.docs.blocks import DOCS, IDS, PAGES, blocks, shell_lines
 from tests.unit.shared.docs.codes import ROOT, codes
+from tests.unit.shared.docs.console import type_commands
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 # What a page may use beside hanse in a block that is not run.
@@ -31,30 +32,7 @@ def test_commands_print_what_the_page_shows(
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    status, unseen = 0, 0
-    for block in blocks(page):
-        if block.language == "yaml" and (name := block.file()):
-            Path(name).write_text(block.text)
-        for command, shown in block.commands() if block.language == "console" else ():
-            where = f"{page.name}:{block.line}: {command}"
-            if command == "echo $?":
-                printed, unseen = f"{status}\n", 0
-            else:
-                assert not unseen, f"{where}: show that the command before fails, by echo $?"
-                status = unseen = _run(command)
-                captured = capsys.readouterr()
-                printed = captured.out + captured.err
-            assert as_pattern(shown).fullmatch(printed), f"{where}\n{printed}"
-
-
-def _run(command: str) -> int:
-    match shlex.split(command):
-        case ["hanse", *arguments]:
-            return run(arguments)
-        case ["cp", "-r", source, target]:
-            shutil.copytree(source, target)
-            return 0
-    raise AssertionError(f"a console block runs something else: {command}")
+    type_commands(page, capsys)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -68,6 +46,11 @@ def test_documents_on_a_page_can_be_read(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_commands_that_need_a_server_are_at_least_commands(page: Path) -> None:
+    require_commands(page)
+
+
+def require_commands(page: Path) -> None:
+    """Fail if a line of an `sh` block couldn't be read as a command."""
     for line in shell_lines(page):
         for part in re.split(r"\s*(?:\||&&)\s*", re.sub(r"\$\([^)]*\)", "x", line)):
             words = shlex.split(part, comments=True)
