@@ -99,9 +99,9 @@ def _unknown_nodes(
     return [
         each.row.fault(
             "node",
-            "unknown_node",
             f"there is no Node {node} at site {each.site} in {asked.into}; declare it there, or "
             "let --declare-nodes do it",
+            code="unknown_node",
         )
         for each in entries
         if (node := each.single.get("node")) and not target.has("Node", node, site=each.site)

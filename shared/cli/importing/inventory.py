@@ -118,7 +118,7 @@ class Inventory:
         if site is None:
             column = fields.get("site", "site")
             self._faults.append(
-                row.fault(column, "missing_field", "say which site, or --site NAME")
+                row.fault(column, "say which site, or --site NAME", code="missing_field")
             )
         values = self._values(kind, row, fields)
         single = self._single(kind, row, fields)
@@ -138,7 +138,7 @@ class Inventory:
         for value in values:
             if value in entry.values:
                 sentence = f"{entry.name} has {value} already, from line {entry.row.line}"
-                self._faults.append(row.fault("name", "duplicate", sentence))
+                self._faults.append(row.fault("name", sentence, code="duplicate"))
             else:
                 entry.values.append(value)
 
@@ -148,7 +148,9 @@ class Inventory:
         for part, value in found.items():
             if into.setdefault(part, value) != value:
                 first = f"{entry.name} has {part} {into[part]} from line {entry.row.line}"
-                self._faults.append(row.fault(part, "contradiction", f"{first}, and here {value}"))
+                self._faults.append(
+                    row.fault(part, f"{first}, and here {value}", code="contradiction")
+                )
 
     def _parsed(
         self, row: Row, fields: Mapping[str, str], part: str, parse: Any, *, needed: bool = False
@@ -157,12 +159,14 @@ class Inventory:
         text = row.cells.get(column) if column else None
         if text is None:
             if needed and column:
-                self._faults.append(row.fault(column, "missing_field", f"the {part} is missing"))
+                self._faults.append(
+                    row.fault(column, f"the {part} is missing", code="missing_field")
+                )
             return None
         try:
             return str(parse(text))
         except HanseError as exc:
-            self._faults.append(row.fault(column or part, exc.code, exc.message))
+            self._faults.append(row.fault(column or part, exc.message, code=exc.code))
             return None
 
     def _values(self, kind: Kind, row: Row, fields: Mapping[str, str]) -> list[str]:
@@ -172,7 +176,7 @@ class Inventory:
         if column is None or text is None:
             if kind == "Workload":
                 sentence = "a workload needs an address"
-                self._faults.append(row.fault(column or part, "missing_field", sentence))
+                self._faults.append(row.fault(column or part, sentence, code="missing_field"))
             return []
         adapter = _SUBNET if kind == "Network" else _ADDRESS
         found = []
@@ -181,7 +185,7 @@ class Inventory:
                 found.append(str(adapter.validate_python(each)))
             except ValidationError as exc:
                 error = exc.errors(include_url=False)[0]
-                self._faults.append(row.fault(column, str(error["type"]), str(error["msg"])))
+                self._faults.append(row.fault(column, str(error["msg"]), code=str(error["type"])))
         return found
 
     def _single(self, kind: Kind, row: Row, fields: Mapping[str, str]) -> dict[str, Any]:
@@ -194,7 +198,7 @@ class Inventory:
             return {}
         if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 4094):
             sentence = f"{text!r} is no VLAN: a number from 1 to 4094"
-            self._faults.append(row.fault(column, "invalid_value", sentence))
+            self._faults.append(row.fault(column, sentence, code="invalid_value"))
             return {}
         return {"vlan": int(text)}
 
@@ -208,7 +212,7 @@ class Inventory:
             key, equals, value = each.partition("=")
             if not equals:
                 sentence = f"{each.strip()!r} is no label: write KEY=VALUE; KEY=VALUE"
-                self._faults.append(row.fault(column, "invalid_label", sentence))
+                self._faults.append(row.fault(column, sentence, code="invalid_label"))
                 continue
             pairs.append((column, key.strip(), value.strip()))
         for name, cell in row.cells.items():
@@ -222,9 +226,9 @@ class Inventory:
                 found[_KEY.validate_python(key)] = _VALUE.validate_python(value)
             except ValidationError as exc:
                 sentence = str(exc.errors(include_url=False)[0]["msg"])
-                self._faults.append(row.fault(where, "invalid_label", sentence))
+                self._faults.append(row.fault(where, sentence, code="invalid_label"))
         return found
 
     def _formula(self, row: Row, column: str, text: str) -> None:
         sentence = f"{text[:40]!r} begins as a formula does, which a spreadsheet would run"
-        self._faults.append(row.fault(column, "formula", sentence))
+        self._faults.append(row.fault(column, sentence, code="formula"))

@@ -23,7 +23,7 @@ class Row:
     line: int
     cells: Mapping[str, str]
 
-    def fault(self, column: str, code: str, message: str) -> FieldError:
+    def fault(self, column: str, message: str, *, code: str) -> FieldError:
         return FieldError(f"column {column}", code, message, file=self.file, line=self.line)
 
 
