@@ -38,6 +38,16 @@ At = Annotated[
     ),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="The form of the answer.")]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML.")
+]
+MarkdownOption = Annotated[
+    Path | None,
+    typer.Option("--markdown", metavar="FILE", help="Also write a summary for a pull request."),
+]
+Annotate = Annotated[
+    bool, typer.Option("--annotate", help="Also mark lines, as GitHub's workflows take it.")
+]
 PlainOption = Annotated[Plain, typer.Option("--output", "-o", help="The form of the answer.")]
 
 
@@ -47,15 +57,20 @@ def validate(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if there are warnings.")
     ] = False,
+    junit: JunitOption = None,
+    markdown: MarkdownOption = None,
+    annotate: Annotate = False,
     output: PlainOption = Plain.TABLE,
 ) -> None:
     """Report every fault of a policy repository.
 
     Exit status 0: sound; 2: faults; with --strict 1: only warnings.
     """
+    from shared.cli.gitops.reports import Reports
     from shared.cli.validating import run_validate
 
-    raise typer.Exit(run_validate(repo, strict=strict, form=output))
+    reports = Reports(junit, markdown, annotate)
+    raise typer.Exit(run_validate(repo, strict=strict, form=output, reports=reports))
 
 
 def resolve(
@@ -151,17 +166,19 @@ def _only_now(at: str | None) -> None:
 def policy_test(
     repo: Repo,
     *,
-    junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML.")
-    ] = None,
+    junit: JunitOption = None,
+    markdown: MarkdownOption = None,
+    annotate: Annotate = False,
     staged: Staged = False,
     at: At = None,
     output: PlainOption = Plain.TABLE,
 ) -> None:
     """Run the PolicyTest documents of a repository; exit with 1 if one fails."""
+    from shared.cli.gitops.reports import Reports
     from shared.cli.testing import run_tests
 
-    raise typer.Exit(run_tests(repo, junit=junit, staged=staged, at=at, form=output))
+    reports = Reports(junit, markdown, annotate)
+    raise typer.Exit(run_tests(repo, reports=reports, staged=staged, at=at, form=output))
 
 
 def add_to(app: typer.Typer) -> None:

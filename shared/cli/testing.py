@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 from rich.markup import escape
 
 from shared.algebra.cidrs import format_address
 from shared.cli.asking import moment
 from shared.cli.checking import require_all_sound
+from shared.cli.gitops import markdown as md
+from shared.cli.gitops.annotations import prefix_of, print_annotations
+from shared.cli.gitops.junit import Case, Problem, Suite, write_suites
+from shared.cli.gitops.reports import NO_REPORTS, Reports
+from shared.cli.gitops.summaries import flows_summary, validate_summary
 from shared.cli.output import Plain, console, print_data
 from shared.cli.repository import Repository, read_repository
 from shared.cli.story import LineOf, flow_text, rule_place
+from shared.errors import FieldError, Invalid
 from shared.model.policytest import End, PolicyTest
 from shared.model.traffic import PORT_PROTOCOLS, protocol_text
 from shared.policy.compile import SitePlanner
@@ -36,20 +41,43 @@ class TestRun:
         return sum(1 for each in self.results if not each.holds)
 
 
-def run_tests(repo: Path, *, junit: Path | None, staged: bool, at: str | None, form: Plain) -> int:
+def run_tests(
+    repo: Path, *, reports: Reports = NO_REPORTS, staged: bool, at: str | None, form: Plain
+) -> int:
     """Run and print a repository's tests; return the exit status."""
     repository = read_repository(repo)
     now = moment(at)
-    require_all_sound(repository, now=now)
+    try:
+        require_all_sound(repository, now=now)
+    except Invalid as exc:
+        _report_unsound(exc, reports, repo)
+        raise
     runs = list(_runs(repository, now, staged=staged))
     line_of = repository.line_of
-    if junit is not None:
-        write_junit(runs, junit, line_of)
+    if reports.junit is not None:
+        write_junit(runs, reports.junit, line_of)
+    if reports.markdown is not None:
+        md.write(reports.markdown, _summary(runs, line_of))
+    if reports.annotate:
+        faults = [fault for run in runs for fault, _ in _failed(run, line_of)]
+        print_annotations(faults, level="error", prefix=prefix_of(repo))
     if form is Plain.TABLE:
         _print(runs, line_of)
     else:
         print_data(_answer(runs, line_of), form)
     return 1 if any(run.failed for run in runs) else 0
+
+
+def _report_unsound(error: Invalid, reports: Reports, repo: Path) -> None:
+    """Say in the reports as well that no test could be judged, and why."""
+    if reports.junit is not None:
+        problem = Problem("error", error.message, "\n".join(map(str, error.fields)), error.code)
+        case = Case("policy test", "the repository is sound", None, None, problem)
+        write_suites([Suite("policy test", [case])], reports.junit)
+    if reports.markdown is not None:
+        md.write(reports.markdown, validate_summary(error.fields, ()))
+    if reports.annotate:
+        print_annotations(error.fields, level="error", prefix=prefix_of(repo))
 
 
 def _runs(repository: Repository, now: datetime, *, staged: bool) -> Iterator[TestRun]:
@@ -167,36 +195,44 @@ def _end_text(end: End) -> str:
 
 def write_junit(runs: Sequence[TestRun], file: Path, line_of: LineOf) -> None:
     """Write JUnit XML: a suite for each PolicyTest, a case for each flow."""
-    total = sum(len(run.results) for run in runs)
-    failed = sum(run.failed for run in runs)
-    root = ET.Element("testsuites", tests=str(total), failures=str(failed), errors="0")
-    for run in runs:
-        suite = ET.SubElement(
-            root,
-            "testsuite",
-            name=run.test.key.name,
-            tests=str(len(run.results)),
-            failures=str(run.failed),
-            errors="0",
-            skipped="0",
-        )
-        for result in run.results:
-            _junit_case(suite, run.test, result, line_of)
-    ET.indent(root)
-    ET.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
+    suites = [
+        Suite(run.test.key.name, [_case(run.test, each, line_of) for each in run.results])
+        for run in runs
+    ]
+    write_suites(suites, file)
 
 
-def _junit_case(suite: ET.Element, test: Document, result: FlowResult, line_of: LineOf) -> None:
+def _case(test: Document, result: FlowResult, line_of: LineOf) -> Case:
     flow = result.flow
     ends = f"{_end_text(flow.from_)} to {_end_text(flow.to)}"
-    case = ET.SubElement(
-        suite,
-        "testcase",
+    problem = None
+    if result.reason is not None:
+        text = "\n".join(_failure(test, result, line_of))
+        problem = Problem("failure", result.reason, text, "verdict")
+    return Case(
         classname=f"{test.key.tenant}.{test.key.name}",
         name=f"{result.index + 1}: {flow.service} from {ends}: {flow.expect}",
-        file=str(test.file),
-        line=str(line_of(test, f"spec.flows[{result.index}]")),
+        file=test.file,
+        line=line_of(test, f"spec.flows[{result.index}]"),
+        problem=problem,
     )
-    if result.reason is not None:
-        failure = ET.SubElement(case, "failure", message=result.reason)
-        failure.text = "\n".join(_failure(test, result, line_of))
+
+
+def _failed(run: TestRun, line_of: LineOf) -> Iterator[tuple[FieldError, Sequence[str]]]:
+    """Yield each failed flow as a fault at its line, with the lines that tell why."""
+    for each in run.results:
+        if not each.holds:
+            path = f"spec.flows[{each.index}]"
+            line = line_of(run.test, path)
+            sentence = f"{run.test.key.name}: {each.reason}"
+            fault = FieldError(path, "policy_test", sentence, run.test.file, line)
+            yield fault, list(_failure(run.test, each, line_of))
+
+
+def _summary(runs: Sequence[TestRun], line_of: LineOf) -> str:
+    failures = [
+        (run.test.key.name, f"{fault.file}:{fault.line}", lines)
+        for run in runs
+        for fault, lines in _failed(run, line_of)
+    ]
+    return flows_summary(len(runs), sum(len(run.results) for run in runs), failures)

@@ -95,7 +95,7 @@ def _lots(rows: Sequence[list[str]]) -> Iterator[Sequence[list[str]]]:
         yield rows[start : start + 50]
 
 
-def tests_summary(
+def flows_summary(
     tests: int, flows: int, failures: Sequence[tuple[str, str, Sequence[str]]]
 ) -> str:
     """Return which flows failed: each a test, a place, and the lines that tell why."""
