@@ -15,6 +15,7 @@ from shared.algebra.intervals import Intervals
 
 Family = Literal[4, 6]
 BITS: Final[dict[Family, int]] = {4: 32, 6: 128}
+_SOCKET_FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ class AddressSet:
     def cidrs(self) -> tuple[str, ...]:
         """Return the fewest disjoint CIDRs, in address order, IPv4 first; hosts as /32, /128."""
         return tuple(
-            [_text(4, value, bits) for value, bits in _prefixes(4, self.v4)]
-            + [_text(6, value, bits) for value, bits in _prefixes(6, self.v6)]
+            [prefix_text(4, value, bits) for value, bits in prefixes(4, self.v4)]
+            + [prefix_text(6, value, bits) for value, bits in prefixes(6, self.v6)]
         )
 
 
@@ -83,6 +84,31 @@ def parse_cidrs(cidrs: Iterable[str]) -> AddressSet:
     return AddressSet(intervals.from_ranges(ranges[4]), intervals.from_ranges(ranges[6]))
 
 
+def prefix_range(text: str) -> tuple[Family, int, int]:
+    """Return the family of a CIDR in canonical form, and its addresses from first to beyond the
+    last; ValueError if it is none.  Far faster than ipaddress.
+    """
+    address, _, length = text.partition("/")
+    family: Family = 6 if ":" in address else 4
+    try:
+        value = int.from_bytes(socket.inet_pton(_SOCKET_FAMILY[family], address), "big")
+        size = 1 << BITS[family] - int(length)
+    except (OSError, ValueError) as exc:
+        raise ValueError(f"{text!r} is no CIDR") from exc
+    if value & (size - 1):
+        raise ValueError(f"{text!r} has bits beyond its prefix")
+    return family, value, value + size
+
+
+def canonical_addresses(texts: Iterable[str]) -> AddressSet:
+    """Return the union of CIDRs in canonical form; ValueError on one that is none."""
+    ranges: dict[Family, list[tuple[int, int]]] = {4: [], 6: []}
+    for text in texts:
+        family, start, end = prefix_range(text)
+        ranges[family].append((start, end - 1))
+    return AddressSet(intervals.from_ranges(ranges[4]), intervals.from_ranges(ranges[6]))
+
+
 def format_address(family: Family, value: int) -> str:
     # inet_ntop prints RFC 5952 form and is far faster than ipaddress.
     if family == 4:
@@ -90,7 +116,7 @@ def format_address(family: Family, value: int) -> str:
     return str(ipaddress.IPv6Address(value))
 
 
-def _prefixes(family: Family, runs: Intervals) -> Iterator[tuple[int, int]]:
+def prefixes(family: Family, runs: Intervals) -> Iterator[tuple[int, int]]:
     """Yield (network value, prefix length), the fewest that cover each run."""
     width = BITS[family]
     for start, end in zip(runs[::2], runs[1::2], strict=True):
@@ -103,5 +129,5 @@ def _prefixes(family: Family, runs: Intervals) -> Iterator[tuple[int, int]]:
             first += 1 << bits
 
 
-def _text(family: Family, value: int, length: int) -> str:
+def prefix_text(family: Family, value: int, length: int) -> str:
     return f"{format_address(family, value)}/{length}"

@@ -5,7 +5,7 @@ half-open run `[start, end)`; runs neither touch nor overlap, so equal sets are 
 membership is the parity of one bisection.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 Intervals = tuple[int, ...]
@@ -73,6 +73,37 @@ def difference(left: Intervals, right: Intervals) -> Intervals:
         if start < end:
             result += (start, end)
     return tuple(result)
+
+
+def within(intervals: Intervals, start: int, end: int) -> Intervals:
+    """Return what of a set lies in `[start, end)`.  Costs a bisection and the answer."""
+    if start >= end:
+        return EMPTY
+    low = bisect_right(intervals, start)
+    high = bisect_left(intervals, end)
+    inside = intervals[low:high]
+    if low % 2 == 1:
+        inside = (start, *inside)
+    return inside if high % 2 == 0 else (*inside, end)
+
+
+def replace(
+    intervals: Intervals, start: int, end: int, inside: Intervals
+) -> tuple[Intervals, Intervals, Intervals]:
+    """Return a set with `inside` in place of what it had in `[start, end)`.
+
+    With it the runs that the replacement concerns, as they were and as they are: those in the
+    window and those that touch it.
+    """
+    # From the first run that doesn't end before the window to the last that begins in reach of it.
+    low = bisect_left(intervals, start)
+    low -= low % 2
+    high = bisect_right(intervals, end)
+    high += high % 2
+    before = intervals[low:high]
+    rest = within(before, end, before[-1]) if before else EMPTY
+    after = from_ranges(to_ranges(within(before, 0, start) + inside + rest))
+    return intervals[:low] + after + intervals[high:], before, after
 
 
 def overlaps(left: Intervals, right: Intervals) -> bool:

@@ -79,7 +79,7 @@ class SitePlanner:
         for name, choice in sorted(chosen, key=lambda each: each[0]):
             left_out += choice.left_out
             if choice.effective is not None:
-                order = _order(view.chain, name, choice.tier, choice.effective)
+                order = policy_order(view.chain, name, choice.tier, choice.effective)
                 placed.append((order, name, choice.tier, choice.effective))
         placed.sort(key=lambda each: each[0])
         return Plan(
@@ -99,7 +99,7 @@ def plan(inputs: SiteInputs, node: str | None = None, *, staged: bool = False) -
     return SitePlanner(inputs).plan(node, staged=staged)
 
 
-def _order(
+def policy_order(
     chain: Chain, name: Name, tier: Tier, effective: Effective
 ) -> tuple[int, int, int, str, str]:
     """Return the place of a policy: by tier, priority, tenant and name; of mandatory ones the

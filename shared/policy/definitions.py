@@ -5,7 +5,7 @@ The first layer of the planner: it depends on documents alone, on no chain and o
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -19,8 +19,7 @@ INHERITED_KINDS: Final = frozenset(name for name, kind in KINDS.items() if kind.
 """The kinds whose objects are inherited along the chain, and which an Override may target."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Name:
+class Name(NamedTuple):
     """What definitions in different scopes have in common."""
 
     kind: str
@@ -71,7 +70,8 @@ class Definitions:
                 self._by_name[name] = {}
                 self._names.setdefault(key.kind, []).append(name)
             self._by_name[name][key.scope] = document
-        for document in inputs.local.of_kind("Override"):
+        # Two in one scope are refused; should they meet, the first by name counts.
+        for document in sorted(inputs.local.of_kind("Override"), key=lambda each: each.key):
             if (found := read_exemption(document)) is not None:
                 by_scope = self._exemptions.setdefault(target_of(found.terms), {})
                 by_scope.setdefault(document.key.scope, []).append(found)

@@ -5,11 +5,13 @@ Applying checks both ends by their hashes and costs what changed, not what there
 
 import socket
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from shared.policy.nodeconfig import NodeConfiguration, NodeRule, rule_from_json, rule_to_json
+from shared.policy.nodeconfig import NodeConfiguration, rule_from_json, rule_to_json
 from shared.policy.nodehash import MODULUS, member_term, members_total, rules_total, set_term
+
+HashableT = TypeVar("HashableT", bound=Hashable)
 
 
 def compute_delta(have: NodeConfiguration, want: NodeConfiguration) -> dict[str, Any]:
@@ -87,16 +89,16 @@ def members_delta(have: Sequence[str], want: Sequence[str]) -> dict[str, list[st
 
 
 def rule_splices(
-    have: Sequence[NodeRule], want: Sequence[NodeRule]
-) -> list[tuple[int, int, list[NodeRule]]]:
+    have: Sequence[HashableT], want: Sequence[HashableT]
+) -> list[tuple[int, int, list[HashableT]]]:
     """Return splices (place in `have`, how many go, what comes), from the last to the first.
 
     A longest common subsequence would be shorter at times; matching runs greedily is linear.
     """
     places = {rule: place for place, rule in enumerate(have)}
-    splices: list[tuple[int, int, list[NodeRule]]] = []
+    splices: list[tuple[int, int, list[HashableT]]] = []
     at = 0
-    inserted: list[NodeRule] = []
+    inserted: list[HashableT] = []
     for rule in want:
         place = places.get(rule, -1)
         if place < at:

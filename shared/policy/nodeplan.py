@@ -174,12 +174,33 @@ def touches(rule: PlannedRule, own: AddressSet, inside: AddressSet) -> bool:
 
 
 def _touches(rule: PlannedRule, own: AddressSet, inside: AddressSet, family: Family) -> bool:
-    source, destination = _addresses(rule.source), _addresses(rule.destination)
+    return touches_within(
+        _addresses(rule.source),
+        _addresses(rule.destination),
+        rule.within,
+        own=own,
+        inside=inside,
+        family=family,
+    )
+
+
+def touches_within(
+    source: AddressSet | None,
+    destination: AddressSet | None,
+    bound: AddressSet | None,
+    *,
+    own: AddressSet,
+    inside: AddressSet,
+    family: Family,
+) -> bool:
+    """Return whether packets of a family from `source` to `destination` (None is any), with one
+    end in `bound` if there is one, can have an end among `own`; `inside` is what of `own` lies
+    in the bound.
+    """
     if not (_some(source, family) and _some(destination, family)):
         return False
     if _meets(source, family, inside) or _meets(destination, family, inside):
         return True
-    bound = rule.within
     # Else one end is ours and the other the tenant's.
     return bound is not None and (
         (_meets(source, family, own) and _meets(destination, family, bound))
@@ -200,15 +221,15 @@ def _meets(side: AddressSet | None, family: Family, other: AddressSet) -> bool:
 
 def peers_set_id(side: Addresses) -> str:
     """Return the id of the set of a rule's side: by its peers, whatever they are now."""
-    return _set_id(f"peers|{side.stands_for}")
+    return set_id(f"peers|{side.stands_for}")
 
 
 def tenant_set_id(tenant: str) -> str:
     """Return the id of the set of a tenant's own addresses."""
-    return _set_id(f"tenant|{tenant}")
+    return set_id(f"tenant|{tenant}")
 
 
-def _set_id(text: str) -> str:
+def set_id(text: str) -> str:
     return f"s{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -1,0 +1,238 @@
+"""One node's share of a loaded site: its rules in order, its sets, and what changed since."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Literal
+
+from shared.algebra import intervals
+from shared.algebra.cidrs import AddressSet, Family
+from shared.policy.loaded.cells import Members, Rule, Side
+from shared.policy.nodeconfig import NodeConfiguration
+from shared.policy.nodedelta import compute_delta, members_delta, rule_splices
+from shared.policy.nodehash import MODULUS, content_hash, rule_term, rules_total
+
+_ORDER = attrgetter("order")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What takes a node from one configuration to the next.
+
+    `delta` is in the wire form of shared.policy.nodedelta; parts of it are encoded already
+    (orjson.Fragment).
+    """
+
+    base: str
+    hash: str
+    delta: Mapping[str, Any]
+
+
+class LoadedNode:
+    """An admitted node."""
+
+    def __init__(self, name: str, default_action: Literal["allow", "deny"]) -> None:
+        self.name = name
+        self.default_action = default_action
+        self.hosts: dict[tuple[Family, int], None] = {}
+        self.rules: list[Rule] = []
+        self.sets: dict[Side, int] = {}
+        self.inside: dict[str, AddressSet] = {}
+        """Of its own addresses those within a tenant's bound, as far as somebody asked."""
+        self._own: AddressSet | None = None
+        self._addresses: tuple[str, ...] | None = None
+        self._total: int | None = None
+        self._hash: str | None = None
+        # What was so when the last step was taken, once it has changed.
+        self._rules_before: list[Rule] | None = None
+        self._sets_before: dict[Side, bool] = {}
+        self._addresses_before: tuple[str, ...] | None = None
+        self._default_before: str | None = None
+        self._configuration_before: NodeConfiguration | None = None
+        self._base: str | None = None
+
+    @property
+    def own(self) -> AddressSet:
+        if self._own is None:
+            hosts: dict[Family, list[tuple[int, int]]] = {4: [], 6: []}
+            for family, value in self.hosts:
+                hosts[family].append((value, value))
+            self._own = AddressSet(intervals.from_ranges(hosts[4]), intervals.from_ranges(hosts[6]))
+        return self._own
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its own workloads' addresses, as minimal CIDRs."""
+        if self._addresses is None:
+            self._addresses = self.own.cidrs()
+        return self._addresses
+
+    @property
+    def total(self) -> int:
+        if self._total is None:
+            found = rules_total(self.rules) + sum(side.total for side in self.sets)
+            self._total = found % MODULUS
+        return self._total
+
+    @property
+    def hash(self) -> str:
+        if self._hash is None:
+            self._hash = content_hash(self.default_action, self.addresses, self.total)
+        return self._hash
+
+    def configuration(self) -> NodeConfiguration:
+        """Return all that the node enforces."""
+        sets = {side.id: tuple(side.cidrs) for side in self.sets}
+        return NodeConfiguration(
+            node=self.name,
+            default_action=self.default_action,
+            addresses=self.addresses,
+            sets=dict(sorted(sets.items())),
+            rules=tuple([rule.node_rule for rule in self.rules]),
+        ).with_total(self.total)
+
+    def add_at_load(self, rule: Rule) -> None:
+        """Take the next rule in order, while nobody has asked for the hash yet."""
+        self.rules.append(rule)
+        for side in rule.sides:
+            self.sets[side] = self.sets.get(side, 0) + 1
+
+    def add(self, rule: Rule) -> None:
+        """Take a rule into its place."""
+        total = self._begin()
+        if self._rules_before is None:
+            self._rules_before = list(self.rules)
+        at = bisect_left(self.rules, rule.order, key=_ORDER)
+        previous = self.rules[at - 1].id if at else ""
+        if at < len(self.rules):
+            behind = self.rules[at]
+            total += rule_term(behind, rule.id) - rule_term(behind, previous)
+        total += rule_term(rule, previous)
+        self.rules.insert(at, rule)
+        for side in rule.sides:
+            count = self.sets.get(side, 0)
+            if not count:
+                self._sets_before.setdefault(side, False)
+                total += side.total
+            self.sets[side] = count + 1
+        self._total = total % MODULUS
+
+    def remove(self, rule: Rule) -> None:
+        """Take a rule out.  Its order must be what it was when it came in."""
+        total = self._begin()
+        if self._rules_before is None:
+            self._rules_before = list(self.rules)
+        at = bisect_left(self.rules, rule.order, key=_ORDER)
+        assert self.rules[at] is rule, "rules stand in order"
+        previous = self.rules[at - 1].id if at else ""
+        if at + 1 < len(self.rules):
+            behind = self.rules[at + 1]
+            total += rule_term(behind, previous) - rule_term(behind, rule.id)
+        total -= rule_term(rule, previous)
+        del self.rules[at]
+        for side in rule.sides:
+            self.sets[side] -= 1
+            if not self.sets[side]:
+                self._sets_before.setdefault(side, True)
+                total -= side.total
+                del self.sets[side]
+        self._total = total % MODULUS
+
+    def set_changed(self, side: Side, grown: int) -> None:
+        """Note that the members of one of its sets have changed."""
+        self._total = (self._begin() + grown) % MODULUS
+        self._sets_before.setdefault(side, True)
+
+    def change_hosts(self, family: Family, address: int, *, present: bool) -> None:
+        """Take an own address in or out."""
+        self._begin()
+        if self._addresses_before is None:
+            self._addresses_before = self.addresses
+        if present:
+            self.hosts[family, address] = None
+        else:
+            del self.hosts[family, address]
+        self._own = self._addresses = None
+        self.inside.clear()
+
+    def change_default(self, action: Literal["allow", "deny"]) -> None:
+        if action != self.default_action:
+            self._begin()
+            if self._default_before is None:
+                self._default_before = self.default_action
+            self.default_action = action
+
+    def start_over(self, leave: Callable[["LoadedNode"], None]) -> None:
+        """Drop all rules: the node is about to get those of another view.
+
+        Comes before any other change of a step; `leave` takes the node out of its view.
+        """
+        self._begin()
+        self._configuration_before = self.configuration()
+        leave(self)
+        self.rules = []
+        self.sets = {}
+        self.inside.clear()
+        self._total = 0
+
+    def step(self, changed: Mapping[Side, Members]) -> Step | None:
+        """Return what happened since the last step; None if nothing did.
+
+        `changed` are the sides of its view whose members changed meanwhile.
+        """
+        if self._base is None:
+            return None
+        base, hash_ = self._base, self.hash
+        delta = self._delta(changed) if base != hash_ else None
+        self._rules_before = self._addresses_before = self._default_before = None
+        self._configuration_before = self._base = None
+        self._sets_before = {}
+        return None if delta is None else Step(base, hash_, delta)
+
+    def _begin(self) -> int:
+        """Remember the hash before the first change; return the sum of terms."""
+        total = self.total
+        if self._base is None:
+            self._base = self.hash
+        self._hash = None
+        return total
+
+    def _delta(self, changed: Mapping[Side, Members]) -> Mapping[str, Any]:
+        if self._configuration_before is not None:
+            return compute_delta(self._configuration_before, self.configuration())
+        delta: dict[str, Any] = {"base": self._base, "hash": self.hash}
+        if self._default_before not in (None, self.default_action):
+            delta["defaultAction"] = self.default_action
+        if self._addresses_before not in (None, self.addresses):
+            delta["addresses"] = members_delta(self._addresses_before or (), self.addresses)
+        if sets := self._set_changes(changed):
+            delta["sets"] = sets
+        if self._rules_before is not None and (splices := _splices(self._rules_before, self.rules)):
+            delta["rules"] = splices
+        return delta
+
+    def _set_changes(self, changed: Mapping[Side, Members]) -> dict[str, Any]:
+        sets: dict[str, Any] = {}
+        for side, was_there in self._sets_before.items():
+            if side not in self.sets:
+                if was_there:
+                    sets[side.id] = None
+            elif not was_there:
+                sets[side.id] = side.fragment
+            elif members := changed.get(side):
+                sets[side.id] = members.fragment
+        return sets
+
+
+def _splices(before: list[Rule], after: list[Rule]) -> list[list[Any]]:
+    """Return the splices of the wire form, from the last to the first."""
+    start = 0
+    least = min(len(before), len(after))
+    while start < least and before[start] is after[start]:
+        start += 1
+    end = 0
+    while end < least - start and before[-1 - end] is after[-1 - end]:
+        end += 1
+    middle = rule_splices(before[start : len(before) - end], after[start : len(after) - end])
+    return [[start + at, remove, [each.fragment for each in new]] for at, remove, new in middle]

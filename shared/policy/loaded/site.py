@@ -1,0 +1,295 @@
+"""A whole site, loaded: objects in, one at a time or many; steps for its nodes out."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final, Literal, cast
+
+from shared.errors import NotFound
+from shared.ids import COMMON, FEDERATION, SITE, Key
+from shared.policy.definitions import Name
+from shared.policy.inherit import Inheritance
+from shared.policy.loaded.nodes import LoadedNode, Step
+from shared.policy.loaded.source import NAMED_KINDS, LoadedDefinitions, Source
+from shared.policy.loaded.view import LoadedView
+from shared.policy.loaded.workloads import Host, WorkloadTable, hosts_of, node_of
+from shared.policy.nodeconfig import NodeConfiguration
+from shared.policy.scopes import Chain, group_chain, region_chain
+
+_STRUCTURE: Final = frozenset({"Site", "Region", "NodeGroup", "Node"})
+
+Steps = Mapping[str, Step | None]
+"""By node; None for one that is admitted no longer."""
+
+
+class LoadedSite:
+    """One site, compiled, ready for changes.
+
+    NotFound (`unknown_site`) if the Site itself isn't among the sources, or goes.
+    """
+
+    def __init__(self, site: str, sources: Iterable[Source], *, now: datetime) -> None:
+        """`now` (with a zone) judges the expiry of overrides."""
+        self.now = now
+        self.nodes: Final[dict[str, LoadedNode]] = {}
+        """The admitted nodes."""
+        self._key: Final = Key("Site", COMMON, FEDERATION, site)
+        self._structure: Final[dict[Key, Source]] = {}
+        self._definitions: Final = LoadedDefinitions()
+        self._workloads: Final = WorkloadTable()
+        self._views: Final[dict[Chain, LoadedView]] = {}
+        self._chains: Final[dict[str, Chain]] = {}
+        for source in sources:
+            kind = source.key.kind
+            if kind in NAMED_KINDS or kind == "Override":
+                self._definitions.put(source)
+            elif kind == "Workload":
+                self._workloads.put(source)
+            elif kind in _STRUCTURE:
+                self._structure[source.key] = source
+        self._inheritance = self._make_inheritance()
+        default = self._default_action
+        joining: dict[Chain, dict[LoadedNode, Counter[Host]]] = {}
+        for name, chain in self._admitted().items():
+            node = self.nodes[name] = LoadedNode(name, default)
+            hosts = self._workloads.hosts(name)
+            node.hosts.update(dict.fromkeys(hosts))
+            joining.setdefault(chain, {})[node] = hosts
+            self._chains[name] = chain
+        for chain, nodes in joining.items():
+            self._views[chain] = self._make_view(chain, nodes)
+
+    @property
+    def site_view(self) -> LoadedView:
+        """The site as it answers without a node; made when somebody asks for the first time."""
+        chain = self._site_chain
+        if chain not in self._views:
+            self._views[chain] = self._make_view(chain, {})
+        return self._views[chain]
+
+    @property
+    def default_action(self) -> Literal["allow", "deny"]:
+        return self._default_action
+
+    def configuration(self, node: str) -> NodeConfiguration:
+        """Return what an admitted node enforces; KeyError if there is none of that name."""
+        return self.nodes[node].configuration()
+
+    def hash(self) -> str:
+        """Return the SHA-256 (hex) of what all nodes enforce."""
+        digest = hashlib.sha256()
+        for name, node in sorted(self.nodes.items()):
+            digest.update(f"{name} {node.hash}\n".encode())
+        return digest.hexdigest()
+
+    def change(
+        self, put: Iterable[Source] = (), delete: Iterable[Key] = (), *, now: datetime | None = None
+    ) -> Steps:
+        """Add, replace and remove objects, let time pass, and return what changes for each node.
+
+        All of it is one change: nodes see only its end.  A node that is newly admitted has no
+        step; it is in `nodes` afterwards.
+        """
+        known = {name: node.hash for name, node in self.nodes.items()}
+        batch = _Batch(frozenset(self._definitions.narrow_scopes))
+        for key in delete:
+            self._delete(key, batch)
+        for source in put:
+            self._put(source, batch)
+        self._pass_time(now, batch)
+        self._carry_out(batch)
+        steps: dict[str, Step | None] = {name: None for name in known if name not in self.nodes}
+        for name, node in self.nodes.items():
+            step = node.step(self._views[self._chains[name]].changed)
+            if step is not None and name in known:
+                steps[name] = step
+        for view in self._views.values():
+            view.changed.clear()
+        return steps
+
+    # Tables.
+
+    def _put(self, source: Source, batch: "_Batch") -> None:
+        kind = source.key.kind
+        if kind in NAMED_KINDS or kind == "Override":
+            batch.touch(self._definitions.target(source.key))
+            batch.touch(self._definitions.put(source))
+        elif kind == "Workload":
+            batch.workloads.append((self._workloads.put(source), source))
+        elif kind in _STRUCTURE:
+            batch.structure[source.key] = self._structure.get(source.key)
+            self._structure[source.key] = source
+
+    def _delete(self, key: Key, batch: "_Batch") -> None:
+        if key.kind in NAMED_KINDS or key.kind == "Override":
+            batch.touch(self._definitions.discard(key))
+        elif key.kind == "Workload":
+            batch.workloads.append((self._workloads.discard(key), None))
+        elif key.kind in _STRUCTURE:
+            batch.structure[key] = self._structure.pop(key, None)
+
+    def _pass_time(self, now: datetime | None, batch: "_Batch") -> None:
+        if now is None or now == self.now:
+            return
+        early, late = sorted((self.now, now))
+        for name, exemption in self._definitions.exempted:
+            expires_at = exemption.terms.expires_at
+            if expires_at is not None and early < expires_at <= late:
+                batch.touch(name)
+        self.now = now
+        batch.judged_anew = True
+
+    # Carrying out.
+
+    def _carry_out(self, batch: "_Batch") -> None:
+        default = self._default_action
+        if self._key in batch.structure:
+            batch.judged_anew = True
+            for name in self._definitions.names("SecurityPolicy"):
+                batch.touch(name)
+        if batch.judged_anew:
+            self._inheritance = self._make_inheritance()
+        moving = self._move(batch)
+        for view in self._views.values():
+            view.inheritance = self._inheritance
+            self._change_view(view, batch)
+        for node in self.nodes.values():
+            node.change_default(default)
+            if node.name not in moving:
+                self._change_hosts(node, batch)
+        for view in self._views.values():
+            for name in batch.named("Service"):
+                view.service_changed(name)
+            for name in batch.named("SecurityPolicy"):
+                view.policy_changed(name)
+        for node_name, chain in moving.items():
+            if chain not in self._views:
+                self._views[chain] = self._make_view(chain, {})
+            self._views[chain].join(self.nodes[node_name], self._workloads.hosts(node_name))
+            self._chains[node_name] = chain
+        for view in self._views.values():
+            view.settle()
+
+    def _change_view(self, view: LoadedView, batch: "_Batch") -> None:
+        for name in batch.named("Network"):
+            view.network_changed(name)
+        for before, after in batch.workloads:
+            if before is not None or after is not None:
+                view.workload_changed(before, after)
+        view.settle_sides()
+
+    def _change_hosts(self, node: LoadedNode, batch: "_Batch") -> None:
+        view = self._views[self._chains[node.name]]
+        hosts: Counter[Host] = Counter()
+        for before, after in batch.workloads:
+            if node_of(before) == node.name:
+                hosts.subtract(hosts_of(before))
+            if node_of(after) == node.name:
+                hosts.update(hosts_of(after))
+        for host, count in hosts.items():
+            for _ in range(count):
+                view.host_came(node, host)
+            for _ in range(-count):
+                view.host_went(node, host)
+
+    def _move(self, batch: "_Batch") -> dict[str, Chain]:
+        """Take nodes out of views that they leave; return where nodes are to come in."""
+        if not batch.structure and batch.scopes == self._definitions.narrow_scopes.keys():
+            return {}
+        wanted = self._admitted()
+        for name in [each for each in self.nodes if each not in wanted]:
+            self._leave(self.nodes.pop(name))
+        moving = {}
+        for name, chain in wanted.items():
+            if name not in self.nodes:
+                self.nodes[name] = LoadedNode(name, self._default_action)
+            elif self._chains[name] == chain:
+                continue
+            else:
+                self.nodes[name].start_over(self._leave)
+            moving[name] = chain
+        stay = {self._site_chain, *self._chains.values()}
+        for chain in [each for each in self._views if each not in stay]:
+            del self._views[chain]
+        return moving
+
+    def _leave(self, node: LoadedNode) -> None:
+        self._views[self._chains.pop(node.name)].leave(node)
+
+    # Structure.
+
+    @property
+    def _site(self) -> Source:
+        source = self._structure.get(self._key)
+        if source is None:
+            raise NotFound(
+                f"there is no Site {self._key.name} in the federation; declare it there",
+                code="unknown_site",
+            )
+        return source
+
+    @property
+    def _default_action(self) -> Literal["allow", "deny"]:
+        action = self._site.data.get("defaultAction", "deny")
+        return cast("Literal['allow', 'deny']", action)
+
+    def _make_inheritance(self) -> Inheritance:
+        return Inheritance(self._definitions, labels=self._site.labels, now=self.now)
+
+    def _make_view(self, chain: Chain, nodes: Mapping[LoadedNode, Counter[Host]]) -> LoadedView:
+        return LoadedView(
+            chain,
+            definitions=self._definitions,
+            inheritance=self._inheritance,
+            workloads=self._workloads,
+            nodes=nodes,
+        )
+
+    @property
+    def _site_chain(self) -> Chain:
+        return (SITE, *self._upstream())
+
+    def _upstream(self) -> Chain:
+        return region_chain(self._site.data.get("region"), self._parents("Region"))
+
+    def _parents(self, kind: str) -> dict[str, str | None]:
+        return {
+            key.name: source.data.get("parent")
+            for key, source in self._structure.items()
+            if key.kind == kind
+        }
+
+    def _admitted(self) -> dict[str, Chain]:
+        """Return the admitted nodes, in name order, with the part of their chain that matters."""
+        groups, outer, narrow = (
+            self._parents("NodeGroup"),
+            self._site_chain,
+            self._definitions.narrow_scopes,
+        )
+        found = {}
+        for key, source in sorted(self._structure.items(), key=lambda each: each[0]):
+            if key.kind == "Node" and source.data.get("admission", "admitted") == "admitted":
+                own = (f"node/{key.name}", *group_chain(source.data.get("groups", ()), groups))
+                # Nodes that differ only in scopes without definitions see the same.
+                found[key.name] = (*(scope for scope in own if scope in narrow), *outer)
+        return found
+
+
+class _Batch:
+    """What one change concerns."""
+
+    def __init__(self, scopes: frozenset[str]) -> None:
+        """`scopes` are those that had definitions before."""
+        self.scopes: Final = scopes
+        self.names: dict[Name, None] = {}
+        self.workloads: list[tuple[Source | None, Source | None]] = []
+        self.structure: dict[Key, Source | None] = {}
+        self.judged_anew = False
+
+    def touch(self, name: Name | None) -> None:
+        if name is not None:
+            self.names[name] = None
+
+    def named(self, kind: str) -> list[Name]:
+        return [name for name in self.names if name.kind == kind]
