@@ -90,6 +90,10 @@ class Broadcast:
         """How many watchers are written to without their tasks."""
         return sum(map(len, self._seated.values()))
 
+    @property
+    def is_following(self) -> bool:
+        return self._revision is not None
+
     async def run(self) -> NoReturn:
         """Follow the store for all while there is anybody, until cancelled."""
         while True:
@@ -144,6 +148,7 @@ class Broadcast:
 
     async def _follow(self) -> None:
         position = await self._store.position()
+        self._revision = position.revision
         async with closing(self._store.watch(position.revision)) as events:
             async for event in events:
                 self._revision = event.revision

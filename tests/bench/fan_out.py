@@ -112,10 +112,13 @@ def _middle(values: list[float]) -> float:
 
 
 @contextmanager
-def fsm_process(fsm: FSM, *, plain: bool) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def fsm_process(
+    fsm: FSM, *, plain: bool, port: int = 0
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run an FSM of its own process; yield it and its port."""
     flags = ["--plain"] if plain else []
     command = [sys.executable, "-m", "tests.bench.fsm_server", fsm.data, *flags]
+    command += ["--port", str(port)]
     with running(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
         yield process, int(process.stdout.readline())
