@@ -6,11 +6,12 @@ ports canonical.  What doesn't is refused whole: half a policy is not a smaller 
 """
 
 import re
+import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from shared.algebra.cidrs import parse_cidrs
+from shared.algebra.cidrs import BITS, Family, format_address, parse_cidrs
 from shared.errors import FieldError, Invalid
 from shared.policy.nodeconfig import (
     PORT_PROTOCOLS,
@@ -29,9 +30,12 @@ _MOST_SHOWN: Final = 20
 Ranges = tuple[tuple[int, int], ...]
 
 
-def check(configuration: NodeConfiguration) -> None:
-    """Return if `configuration` can be enforced; else Invalid, with each fault and its place."""
-    faults = list(_faults(configuration))
+def check(configuration: NodeConfiguration, *, known: NodeConfiguration | None = None) -> None:
+    """Return if `configuration` can be enforced; else Invalid, with each fault and its place.
+
+    What is the same as in `known`, which has passed, isn't looked at again.
+    """
+    faults = list(_faults(configuration, known))
     if faults:
         raise Invalid(
             f"the configuration can't be enforced: {faults[0]}"
@@ -41,40 +45,72 @@ def check(configuration: NodeConfiguration) -> None:
         )
 
 
-def _faults(configuration: NodeConfiguration) -> Iterator[FieldError]:
+def _faults(
+    configuration: NodeConfiguration, known: NodeConfiguration | None
+) -> Iterator[FieldError]:
     if configuration.default_action not in ("allow", "deny"):
         yield FieldError("defaultAction", "invalid", "must be allow or deny")
-    yield from _cidr_faults("addresses", configuration.addresses)
+    yield from _cidr_faults(
+        "addresses", configuration.addresses, known.addresses if known else None
+    )
+    before = known.sets if known else {}
     for name, cidrs in configuration.sets.items():
-        if not _SET_ID.fullmatch(name):
+        if name not in before and not _SET_ID.fullmatch(name):
             yield FieldError("sets", "invalid", f"{name[:40]!r} is no id of a set")
-        yield from _cidr_faults(f"sets.{name[:40]}", cidrs)
-    ids = Counter(rule.id for rule in configuration.rules)
+        yield from _cidr_faults(f"sets.{name[:40]}", cidrs, before.get(name))
+    if (
+        known is None
+        or configuration.rules is not known.rules
+        or before.keys() - configuration.sets.keys()
+    ):
+        yield from _all_rules_faults(configuration, known)
+
+
+def _all_rules_faults(
+    configuration: NodeConfiguration, known: NodeConfiguration | None
+) -> Iterator[FieldError]:
+    ids = Counter([rule.id for rule in configuration.rules])
+    kept = {id(rule) for rule in known.rules} if known else set()
     tier = 0
     for place, rule in enumerate(configuration.rules):
-        where = f"rules[{place}]"
         if ids[rule.id] > 1:
-            yield FieldError(where, "duplicate", f"{rule.id[:40]!r} is the id of several rules")
+            yield FieldError(
+                f"rules[{place}]", "duplicate", f"{rule.id[:40]!r} is the id of several rules"
+            )
         if rule.tier not in TIERS:
-            yield FieldError(f"{where}.tier", "invalid", f"must be one of {', '.join(TIERS)}")
+            yield FieldError(
+                f"rules[{place}].tier", "invalid", f"must be one of {', '.join(TIERS)}"
+            )
         elif TIERS.index(rule.tier) < tier:
-            yield FieldError(where, "invalid", f"stands after a later tier than {rule.tier}")
+            yield FieldError(
+                f"rules[{place}]", "invalid", f"stands after a later tier than {rule.tier}"
+            )
         else:
             tier = TIERS.index(rule.tier)
-        yield from _rule_faults(where, rule, configuration)
+        yield from _reference_faults(place, rule, configuration)
+        if id(rule) not in kept:
+            yield from _rule_faults(f"rules[{place}]", rule)
 
 
-def _rule_faults(
-    where: str, rule: NodeRule, configuration: NodeConfiguration
+def _reference_faults(
+    place: int, rule: NodeRule, configuration: NodeConfiguration
 ) -> Iterator[FieldError]:
+    for side, name in (
+        ("source", rule.source),
+        ("destination", rule.destination),
+        ("within", rule.within),
+    ):
+        if name is not None and name not in configuration.sets:
+            yield FieldError(
+                f"rules[{place}].{side}", "unknown_set", f"there is no set {name[:40]!r}"
+            )
+
+
+def _rule_faults(where: str, rule: NodeRule) -> Iterator[FieldError]:
     if not _RULE_ID.fullmatch(rule.id):
         yield FieldError(f"{where}.id", "invalid", f"{rule.id[:40]!r} is no id of a rule")
     if rule.action not in _ACTIONS:
         yield FieldError(f"{where}.action", "invalid", f"must be one of {', '.join(_ACTIONS)}")
-    for side in ("source", "destination", "within"):
-        name = getattr(rule, side)
-        if name is not None and name not in configuration.sets:
-            yield FieldError(f"{where}.{side}", "unknown_set", f"there is no set {name[:40]!r}")
     if rule.services is None:
         return
     if not rule.services:
@@ -111,11 +147,63 @@ def _is_canonical(ranges: Ranges) -> bool:
     return bool(ranges)
 
 
-def _cidr_faults(where: str, cidrs: tuple[str, ...]) -> Iterator[FieldError]:
+def _cidr_faults(
+    where: str, cidrs: tuple[str, ...], known: tuple[str, ...] | None
+) -> Iterator[FieldError]:
+    if cidrs is known or (known is not None and _stays_minimal(known, cidrs)) or is_minimal(cidrs):
+        return
     try:
-        minimal = parse_cidrs(cidrs).cidrs()
+        parse_cidrs(cidrs)
     except ValueError as exc:
         yield FieldError(where, "invalid", str(exc))
         return
-    if minimal != cidrs:
-        yield FieldError(where, "invalid", "must be minimal CIDRs in address order, IPv4 first")
+    yield FieldError(where, "invalid", "must be minimal CIDRs in address order, IPv4 first")
+
+
+def is_minimal(cidrs: Sequence[str]) -> bool:
+    """Return whether these are the fewest disjoint CIDRs, in address order, IPv4 first."""
+    try:
+        blocks = [_block(each) for each in cidrs]
+    except (ValueError, OSError):
+        return False
+    return all(_follows(blocks[at], blocks[at + 1]) for at in range(len(blocks) - 1))
+
+
+def _stays_minimal(before: Sequence[str], after: Sequence[str]) -> bool:
+    """Return whether `after` is minimal, `before` being so; False where that takes a full look.
+
+    Only what is new can be next to something that it overlaps or forms a larger block with.
+    """
+    old, new = set(before), set(after)
+    if [each for each in before if each in new] != [each for each in after if each in old]:
+        return False
+    fresh = [at for at, each in enumerate(after) if each not in old]
+    return all(is_minimal(after[max(at - 1, 0) : at + 2]) for at in fresh)
+
+
+def _block(cidr: str) -> tuple[int, int, int]:
+    """Return family, first address and number of host bits; ValueError or OSError if it is none."""
+    address, _, length = cidr.partition("/")
+    if ":" in address:
+        first = int.from_bytes(socket.inet_pton(socket.AF_INET6, address), "big")
+        family: Family = 6
+    else:
+        first = int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big")
+        family = 4
+    bits = BITS[family] - int(length)
+    # Written in the one canonical way, and without bits beyond the prefix.
+    if (
+        not 0 <= bits <= BITS[family]
+        or first & ((1 << bits) - 1)
+        or f"{format_address(family, first)}/{BITS[family] - bits}" != cidr
+    ):
+        raise ValueError(cidr)
+    return family, first, bits
+
+
+def _follows(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+    if one[0] != other[0]:
+        return one[0] < other[0]
+    behind = one[1] + (1 << one[2])
+    halves = one[2] == other[2] and behind == other[1] and not one[1] >> one[2] & 1
+    return behind <= other[1] and not halves

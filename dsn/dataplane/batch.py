@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dsn.dataplane.listing import Listing
-from dsn.dataplane.ruleset import Table, all_set_attributes, chain_attributes, set_attributes
+from dsn.dataplane.ruleset import Table, all_set_attributes, chain_attributes
 
 Command = dict[str, Any]
 
@@ -37,7 +37,7 @@ def replace(table: str, have: Listing | None, want: Table) -> list[Command]:
         for name, each in have.sets.items():
             if each.attributes != wanted_sets.get(name):
                 batch.delete("set", name)
-            elif name in want.sets:
+            elif name in want.sets or name in want.numbers:
                 batch.flush("set", name)
         for name in have.counters.keys() - want.counters:
             batch.delete("counter", name)
@@ -49,37 +49,10 @@ def replace(table: str, have: Listing | None, want: Table) -> list[Command]:
         batch.add("chain", name, chain_attributes(name))
     for name, content in want.sets.items():
         batch.elements("add", name, content.cidrs)
+    for name, numbers in want.numbers.items():
+        batch.ranges(name, numbers.ranges)
     for name, rules in want.chains.items():
         batch.rules(name, rules)
-    return batch.commands
-
-
-def change(table: str, have: Table, want: Table) -> list[Command]:
-    """Return what turns `have`, which is known to stand there exactly, into `want`.
-
-    Only what differs: members of sets one by one, chains with another rule as a whole.
-    """
-    batch = _Batch(table)
-    changed = [name for name, rules in want.chains.items() if have.chains.get(name, None) != rules]
-    for name in changed:
-        batch.flush("chain", name)
-    for name in have.sets.keys() - want.sets.keys():
-        batch.delete("set", name)
-    for name in have.counters - want.counters:
-        batch.delete("counter", name)
-    for name in sorted(want.counters - have.counters):
-        batch.add("counter", name)
-    for name, content in want.sets.items():
-        before = have.sets.get(name)
-        if before is None:
-            batch.add("set", name, set_attributes(content))
-            batch.elements("add", name, content.cidrs)
-        elif before != content:
-            old, new = set(before.cidrs), set(content.cidrs)
-            batch.elements("delete", name, [each for each in before.cidrs if each not in new])
-            batch.elements("add", name, [each for each in content.cidrs if each not in old])
-    for name in changed:
-        batch.rules(name, want.chains[name])
     return batch.commands
 
 
@@ -88,27 +61,6 @@ def remove(table: str) -> list[Command]:
     batch = _Batch(table)
     batch.whole_table("add")
     batch.whole_table("delete")
-    return batch.commands
-
-
-def remember_ended(
-    table: str, name: str, keys: Iterable[tuple[int, str, int, str, int]], timeout: int
-) -> list[Command]:
-    """Return what adds ended connections (protocol, source, port, destination, port) to a set."""
-    elements = [{"elem": {"val": {"concat": list(key)}, "timeout": timeout}} for key in keys]
-    batch = _Batch(table)
-    batch.command("add", "element", {"name": name, "elem": elements})
-    return batch.commands
-
-
-def forget_ended(
-    table: str, name: str, keys: Iterable[tuple[int, str, int, str, int]]
-) -> list[Command]:
-    """Return what takes ended connections out of a set."""
-    batch = _Batch(table)
-    batch.command(
-        "delete", "element", {"name": name, "elem": [{"concat": list(key)} for key in keys]}
-    )
     return batch.commands
 
 
@@ -134,6 +86,10 @@ class _Batch:
     def elements(self, verb: str, name: str, cidrs: Iterable[str]) -> None:
         if elements := [_prefix(each) for each in cidrs]:
             self.command(verb, "element", {"name": name, "elem": elements})
+
+    def ranges(self, name: str, ranges: Iterable[tuple[int, int]]) -> None:
+        elements = [first if first == last else {"range": [first, last]} for first, last in ranges]
+        self.command("add", "element", {"name": name, "elem": elements})
 
     def rules(self, chain: str, rules: Iterable[list[dict[str, Any]]]) -> None:
         for expressions in rules:

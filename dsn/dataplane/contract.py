@@ -66,8 +66,12 @@ class DataPlane(Protocol):
         the data plane doesn't take it.  After an error the one before is still enforced.
         """
 
-    async def read_back(self) -> ReadBack:
-        """Return what is enforced now.  NoDataPlane."""
+    async def read_back(self, *, whole: bool = False) -> ReadBack:
+        """Return what is enforced now, as the data plane says it, not as it was told.  NoDataPlane.
+
+        Unless `whole`, what has been read back before may stand for what nobody has written since,
+        if the data plane can tell that.
+        """
 
     async def counters(self) -> Mapping[str, Count]:
         """Return what each rule has decided, by rule id, and DEFAULT, INVALID and ENDED.

@@ -1,15 +1,58 @@
-"""Which tracked connections a configuration denies.  Pure."""
+"""Which tracked connections a configuration denies.  Pure.
+
+From one configuration to the next only those are judged whose verdict may have changed: the rules
+that match a packet, and their order, are the same, unless a changed rule matches it or one of its
+ends has come into a set or left one.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dsn.dataplane.netlink import Direction, Entry
-from shared.algebra.cidrs import Family
-from shared.policy.nodeconfig import PORT_PROTOCOLS, Judge, Packet
+from shared.algebra.cidrs import AddressSet, Family, parse_cidrs
+from shared.policy.nodeconfig import PORT_PROTOCOLS, TIERS, Judge, NodeConfiguration, Packet
+from shared.policy.nodedelta import members_delta, rule_splices
 
 
-def denied_entries(entries: Iterable[Entry], judge: Judge) -> list[Entry]:
+class Affected:
+    """Which packets may be judged otherwise by `after` than by `before`."""
+
+    def __init__(
+        self, before: NodeConfiguration, had: Judge, after: NodeConfiguration, have: Judge
+    ) -> None:
+        self._all = before.default_action != after.default_action
+        changed = [members_delta(before.addresses, after.addresses)]
+        for name in before.sets.keys() | after.sets.keys():
+            old, new = before.sets.get(name, ()), after.sets.get(name, ())
+            if old is not new and old != new:
+                changed.append(members_delta(old, new))
+        self._moved: AddressSet = parse_cidrs(
+            {cidr for delta in changed for each in delta.values() for cidr in each}
+        )
+        self._rules = []
+        if before.rules is not after.rules:
+            for tier in TIERS:
+                old_rules = [rule for rule in before.rules if rule.tier == tier]
+                new_rules = [rule for rule in after.rules if rule.tier == tier]
+                for at, count, inserted in rule_splices(old_rules, new_rules):
+                    self._rules += [(had, rule) for rule in old_rules[at : at + count]]
+                    self._rules += [(have, rule) for rule in inserted]
+
+    def may_be(self, packet: Packet) -> bool:
+        return (
+            self._all
+            or self._moved.contains(packet.family, packet.source)
+            or self._moved.contains(packet.family, packet.destination)
+            or any(judge.matches(rule, packet) for judge, rule in self._rules)
+        )
+
+
+def denied_entries(
+    entries: Iterable[Entry], judge: Judge, affected: Affected | None = None
+) -> list[Entry]:
     """Return the connections to end: own ones whose first packet would now be denied.
+
+    With `affected` all were allowed before, so only those are judged.
 
     An entry that is part of another connection is allowed by that one, so the other's verdict
     counts.  Under address translation the rules saw neither end as the entry's original has it,
@@ -17,7 +60,12 @@ def denied_entries(entries: Iterable[Entry], judge: Judge) -> list[Entry]:
     """
     entries = list(entries)
     by_original = {(entry.family, entry.original): entry for entry in entries}
-    return [entry for entry in entries if _is_denied(_root(entry, by_original), judge)]
+    roots = ((entry, _root(entry, by_original)) for entry in entries)
+    return [
+        entry
+        for entry, packet in roots
+        if (affected is None or affected.may_be(packet)) and _is_denied(packet, judge)
+    ]
 
 
 def first_packet(entry: Entry) -> Packet:

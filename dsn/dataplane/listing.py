@@ -1,4 +1,4 @@
-"""What `nft -j -n list table` says, and which configuration that enforces.  Pure.
+"""What stands in our table, as nft would list it, and which configuration that enforces.  Pure.
 
 Reading back trusts nothing that was written: default action, own addresses, sets and rules are
 taken from the matches and verdicts that stand in the kernel, then rendered again and compared with
@@ -9,7 +9,7 @@ it.
 import hashlib
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final
@@ -17,6 +17,7 @@ from typing import Any, Final
 from dsn.dataplane.contract import Count, ReadBack
 from dsn.dataplane.ruleset import (
     FAMILIES,
+    PORT_SET,
     RULE_COUNTER,
     Expressions,
     Layout,
@@ -31,6 +32,7 @@ from dsn.dataplane.ruleset import (
 )
 from shared.algebra import intervals
 from shared.algebra.cidrs import BITS, AddressSet, Family
+from shared.algebra.intervals import Intervals
 from shared.policy.nodeconfig import (
     TIERS,
     NodeAction,
@@ -38,17 +40,22 @@ from shared.policy.nodeconfig import (
     NodeRule,
     NodeService,
     Tier,
-    enforcement_hash,
 )
 
 _SET_NAME: Final = re.compile(r"h_(s[0-9a-f]{16})_[46]")
 _PROTOCOL: Final = {"tcp": 6, "udp": 17, "sctp": 132}
+_FAMILY_OF: Final[dict[str, Family]] = {"ipv4_addr": 4, "ipv6_addr": 6}
+
+Ports = Mapping[str, tuple[tuple[int, int], ...]]
+"""Sets of ports by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedSet:
+    """`runs` are the addresses or numbers in it; None, if it holds anything else."""
+
     attributes: Mapping[str, Any]
-    elements: list[Any]
+    runs: Intervals | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Listing:
     foreign: tuple[str, ...] = ()
 
 
-class _Strange(Exception):
+class Strange(Exception):
     """A rule that is none of ours; the message says which."""
 
 
@@ -87,9 +94,8 @@ def parse_listing(objects: list[dict[str, Any]]) -> Listing:
         elif kind == "counter":
             counters[content["name"]] = Count(content["packets"], content["bytes"])
         elif kind == "set":
-            sets[content["name"]] = ListedSet(
-                _without(content, "elem"), list(content.get("elem", ()))
-            )
+            attributes = _without(content, "elem")
+            sets[content["name"]] = ListedSet(attributes, _runs(attributes, content))
         elif kind == "chain":
             chains[content["name"]] = ListedChain(_without(content))
         elif kind == "rule":
@@ -101,6 +107,11 @@ def parse_listing(objects: list[dict[str, Any]]) -> Listing:
 
 def read_back(listing: Listing, layout: Layout) -> ReadBack:
     """Return the hash of the configuration that a listing enforces, and what doesn't belong."""
+    return interpret(listing, layout)[0]
+
+
+def interpret(listing: Listing, layout: Layout) -> tuple[ReadBack, NodeConfiguration]:
+    """Return the same, and the configuration; of its rules' provenance only id and tier."""
     faults = [f"{each} is none of ours" for each in listing.foreign]
     sets, own = _read_sets(listing, faults)
     default = _default_action(listing)
@@ -110,17 +121,39 @@ def read_back(listing: Listing, layout: Layout) -> ReadBack:
     )
     # Only what can be rendered at all is compared: a name that no set has is a fault by itself.
     faults += _differences(listing, render(result, layout))
-    found = enforcement_hash(default, own, sets, rules)
+    found = result.hash()
     if not faults:
-        return ReadBack(found)
+        return ReadBack(found), result
     text = "\n".join([found, *sorted(set(faults))])
-    return ReadBack(hashlib.sha256(text.encode()).hexdigest(), tuple(faults))
+    return ReadBack(hashlib.sha256(text.encode()).hexdigest(), tuple(faults)), result
 
 
 def parse_elements(family: Family, elements: list[Any]) -> AddressSet:
     """Return the addresses of a listed set; ValueError on an element that is no address."""
     runs = intervals.from_ranges(_range(family, each) for each in elements)
     return AddressSet(v4=runs) if family == 4 else AddressSet(v6=runs)
+
+
+def _runs(attributes: Mapping[str, Any], content: Mapping[str, Any]) -> Intervals | None:
+    elements = list(content.get("elem", ()))
+    if not isinstance(attributes["type"], str):
+        return None
+    try:
+        family = _FAMILY_OF.get(attributes["type"])
+        if family is not None:
+            return parse_elements(family, elements).of(family)
+        return intervals.from_ranges(_numbers(each) for each in elements)
+    except (ValueError, TypeError, KeyError, OSError):
+        return None
+
+
+def _numbers(element: Any) -> tuple[int, int]:
+    match element:
+        case int():
+            return element, element
+        case {"range": [int(first), int(last)]}:
+            return first, last
+    raise ValueError(element)
 
 
 def _read_sets(
@@ -134,11 +167,10 @@ def _read_sets(
             key = _SET_NAME.fullmatch(name)
             if key is None and name != own_set(family):
                 continue
-            try:
-                found = parse_elements(family, each.elements)
-            except (ValueError, TypeError, KeyError, OSError):
+            if each.runs is None:
                 faults.append(f"set {name} holds what is no address")
                 continue
+            found = AddressSet(v4=each.runs) if family == 4 else AddressSet(v6=each.runs)
             which = key.group(1) if key else ""
             members[which] = members.get(which, AddressSet()).union(found)
     own = members.pop("", AddressSet()).cidrs()
@@ -154,23 +186,28 @@ def _default_action(listing: Listing) -> Any:
 
 
 def _read_rules(listing: Listing, faults: list[str]) -> tuple[NodeRule, ...]:
+    ports = ports_of(listing.sets)
     result: list[NodeRule] = []
     for tier in TIERS:
         chain = listing.chains.get(tier_chain(tier, 4))
-        if chain is None:
-            continue
-        for number, group in groupby(chain.rules, _rule_of):
-            listed = list(group)
+        for number, group in groupby(chain.rules if chain else (), rule_of):
             try:
-                rule = _parse_rule(number, tier, listed)
-            except _Strange as exc:
+                result.append(parse_rule(number, tier, list(group), ports))
+            except Strange as exc:
                 faults.append(f"in {tier_chain(tier, 4)}: {exc}")
-            else:
-                result.append(rule)
     return tuple(result)
 
 
-def _rule_of(expressions: Expressions) -> str:
+def ports_of(sets: Mapping[str, ListedSet]) -> Ports:
+    """Return the sets of ports among `sets`."""
+    return {
+        name: tuple(intervals.to_ranges(each.runs))
+        for name, each in sets.items()
+        if name.startswith(PORT_SET) and each.runs is not None
+    }
+
+
+def rule_of(expressions: Expressions) -> str:
     """Return the id of the rule that an nft rule counts for; empty if it counts for none."""
     for each in expressions:
         if isinstance(name := each.get("counter"), str) and name.startswith(RULE_COUNTER):
@@ -178,10 +215,16 @@ def _rule_of(expressions: Expressions) -> str:
     return ""
 
 
-def _parse_rule(number: str, tier: Tier, listed: list[Expressions]) -> NodeRule:
+def parse_rule(
+    number: str, tier: Tier, listed: Sequence[Expressions], ports: Ports, family: Family = 4
+) -> NodeRule:
+    """Return the rule that the nft rules `listed` of a family stand for; Strange if none does.
+
+    Only what renders to those nft rules again is really it.
+    """
     if not number:
-        raise _Strange("a rule that counts for none of ours")
-    variants = [_Matches(expressions) for expressions in listed]
+        raise Strange("a rule that counts for none of ours")
+    variants = [_Matches(expressions, ports, family) for expressions in listed]
     first, last = variants[0], variants[-1]
     # With `within`, the first half has it as source, the second as destination, both in front.
     within = None
@@ -209,9 +252,10 @@ def _parse_rule(number: str, tier: Tier, listed: list[Expressions]) -> NodeRule:
 
 
 class _Matches:
-    """One nft rule of a tier chain for IPv4, taken apart.  _Strange if it is none of ours."""
+    """One nft rule of a tier chain, taken apart.  Strange if it is none of ours."""
 
-    def __init__(self, expressions: Expressions) -> None:
+    def __init__(self, expressions: Expressions, sets: Ports, family: Family) -> None:
+        network = "ip" if family == 4 else "ip6"
         self.addresses: list[tuple[str, str]] = []
         self.log = False
         self.action: NodeAction = "pass"
@@ -220,13 +264,14 @@ class _Matches:
         protocol: int | None = None
         for each in expressions:
             match each:
-                case {"match": {"left": {"payload": {"protocol": "ip", "field": name}}, **rest}}:
-                    self.addresses.append((name, _set_id(rest["right"])))
                 case {"match": {"left": {"payload": {"protocol": header, "field": name}}, **rest}}:
+                    if header == network:
+                        self.addresses.append((name, _set_id(rest["right"])))
+                        continue
                     if header not in _PROTOCOL:
-                        raise _Strange(f"a match on {header}")
+                        raise Strange(f"a match on {header}")
                     protocol = _PROTOCOL[header]
-                    ports[name] = tuple(_port_ranges(rest["right"]))
+                    ports[name] = _port_ranges(rest["right"], sets)
                 case {"match": {"left": {"meta": {"key": "l4proto"}}, "right": int(value)}}:
                     protocol = value
                 case {"log": _}:
@@ -242,21 +287,19 @@ class _Matches:
 def _set_id(text: Any) -> str:
     found = _SET_NAME.fullmatch(text.removeprefix("@")) if isinstance(text, str) else None
     if found is None:
-        raise _Strange(f"a match on {text}")
+        raise Strange(f"a match on {text}")
     return found.group(1)
 
 
-def _port_ranges(value: Any) -> Iterator[tuple[int, int]]:
+def _port_ranges(value: Any, sets: Ports) -> tuple[tuple[int, int], ...]:
     match value:
         case int():
-            yield value, value
+            return ((value, value),)
         case {"range": [int(first), int(last)]}:
-            yield first, last
-        case {"set": list(items)}:
-            for each in items:
-                yield from _port_ranges(each)
-        case _:
-            raise _Strange(f"a match on port {value}")
+            return ((first, last),)
+        case str() if value.removeprefix("@") in sets:
+            return sets[value.removeprefix("@")]
+    raise Strange(f"a match on port {value}")
 
 
 def _action(expression: Mapping[str, Any]) -> NodeAction:
@@ -269,7 +312,7 @@ def _action(expression: Mapping[str, Any]) -> NodeAction:
             return "pass"
         case {"goto": {"target": "h_reject"}}:
             return "reject"
-    raise _Strange(f"a statement {next(iter(expression), '')}")
+    raise Strange(f"a statement {next(iter(expression), '')}")
 
 
 def _differences(listing: Listing, want: Table) -> Iterator[str]:
@@ -281,6 +324,9 @@ def _differences(listing: Listing, want: Table) -> Iterator[str]:
             yield f"set {name} is missing"
         elif each.attributes != wanted.get(name):
             yield f"set {name} is none of ours"
+    for name, numbers in sorted(want.numbers.items()):
+        if name in listing.sets and listing.sets[name].runs != numbers.runs():
+            yield f"set {name} holds other numbers"
     for name in sorted(want.chains.keys() | listing.chains.keys()):
         chain = listing.chains.get(name)
         if chain is None:

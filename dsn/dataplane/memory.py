@@ -64,7 +64,11 @@ class MemoryDataPlane:
         self._counters = {name: self._counters.get(name, Count(0, 0)) for name in names}
         self._stand(configuration)
 
-    async def read_back(self) -> ReadBack:
+    async def read_back(
+        self,
+        *,
+        whole: bool = False,  # noqa: ARG002 - there is only the whole
+    ) -> ReadBack:
         return ReadBack(None if self._standing is None else self._standing.hash())
 
     async def counters(self) -> Mapping[str, Count]:

@@ -1,36 +1,34 @@
-"""The Linux data plane: one nftables table of ours, and connection tracking."""
+"""The Linux data plane: one nftables table of ours, and connection tracking.
+
+Rules are written and read over netlink (nfnetlink, writing, standing).  Where a kernel refuses a
+whole table written that way, the program nft has a try: it knows kernels that we don't.
+"""
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from dsn.dataplane import batch, netlink
+from dsn.dataplane import batch, netlink, reading, writing
 from dsn.dataplane.admissible import check
 from dsn.dataplane.contract import DEFAULT, ENDED, INVALID, Count, NoDataPlane, ReadBack, Refused
-from dsn.dataplane.ending import EndedKey, denied_entries, seen_by_rules
-from dsn.dataplane.listing import Listing, parse_listing, read_back
+from dsn.dataplane.ending import Affected, EndedKey, denied_entries, seen_by_rules
+from dsn.dataplane.listing import parse_listing
 from dsn.dataplane.netlink import Direction, Entry
+from dsn.dataplane.nfnetlink import Message, Netfilter, Outdated
 from dsn.dataplane.nft import Nft
-from dsn.dataplane.ruleset import (
-    FAMILIES,
-    RULE_COUNTER,
-    TCP,
-    Layout,
-    Table,
-    ended_set,
-    render,
-)
-from shared.algebra.cidrs import Family, format_address
+from dsn.dataplane.ruleset import FAMILIES, RULE_COUNTER, TCP, Layout, Table, ended_set, render
+from dsn.dataplane.standing import Reader, Standing, Surprise
+from dsn.dataplane.writing import Touched
+from shared.algebra.cidrs import BITS, Family
 from shared.policy.nodeconfig import PORT_PROTOCOLS, Judge, NodeConfiguration
 
 log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
-_ElementKey = tuple[int, str, int, str, int]
 
 LOG_GROUP: Final = 4740
 """The NFLOG group of logging rules' packets; chosen not to be one that others document."""
@@ -61,14 +59,8 @@ class NftablesDataPlane:
 
         A run of nft that takes longer than `timeout` seconds is stopped and changes nothing.
         """
-        self._table = table
-        self._layout = layout or Layout(log_group=LOG_GROUP)
-        self._nft = Nft(timeout=timeout)
+        self._kernel = _Kernel(table, layout or Layout(log_group=LOG_GROUP), timeout)
         self._turn = asyncio.Lock()
-        # What is known to stand in the kernel, with its hash; None if it has to be looked up.
-        self._standing: tuple[Table, str] | None = None
-        # Whether connections may be remembered as ended; an earlier agent may have left some.
-        self._remembers = True
         # Sockets and processes belong to the namespace of the thread that makes them.  Long lists
         # are worked through here as well, so that the loop stays free.
         self._thread = ThreadPoolExecutor(
@@ -78,98 +70,202 @@ class NftablesDataPlane:
         )
 
     async def apply(self, configuration: NodeConfiguration) -> None:
-        async with self._turn:
-            await self._in_thread(check, configuration)
-            want = await self._in_thread(render, configuration, self._layout)
-            standing, self._standing = self._standing, None
-            if standing is None or not await self._change(standing[0], want):
-                await self._replace(want)
-            self._standing = (want, configuration.hash())
+        await self._do(self._kernel.apply, configuration)
 
-    async def read_back(self) -> ReadBack:
-        async with self._turn:
-            listing = await self._listing()
-            if listing is None:
-                found = ReadBack(None)
-            else:
-                found = await self._in_thread(read_back, listing, self._layout)
-            if self._standing and self._standing[1] != found.hash:
-                # Someone else wrote here: the next apply() looks before it writes.
-                self._standing = None
-            return found
+    async def read_back(self, *, whole: bool = False) -> ReadBack:
+        return await self._do(self._kernel.read_back, whole)
 
     async def counters(self) -> Mapping[str, Count]:
-        async with self._turn:
-            listed = await self._in_thread(self._nft.list_counters, self._table)
-        return {
-            _OWN_COUNTERS.get(name) or name.removeprefix(RULE_COUNTER): Count(
-                each["packets"], each["bytes"]
-            )
-            for each in listed
-            if (name := each["name"]) in _OWN_COUNTERS or name.startswith(RULE_COUNTER)
-        }
+        return await self._do(self._kernel.counters)
 
     async def end_denied_connections(self, configuration: NodeConfiguration) -> int:
+        return await self._do(self._kernel.end_denied_connections, configuration)
+
+    async def clear(self) -> None:
+        await self._do(self._kernel.clear)
+
+    async def close(self) -> None:
+        with suppress(BrokenExecutor):
+            self._thread.submit(self._kernel.close)
+        self._thread.shutdown(wait=False)
+
+    async def _do(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        loop = asyncio.get_running_loop()
         async with self._turn:
-            judge = await self._in_thread(Judge, configuration)
-            if self._remembers:
-                found = [await self._forget_allowed(family, judge) for family in FAMILIES]
-                self._remembers = any(found)
-            entries = await self._in_thread(netlink.list_entries)
-            denied = await self._in_thread(denied_entries, entries, judge)
-            if not denied:
-                return 0
+            try:
+                return await loop.run_in_executor(self._thread, function, *arguments)
+            except BrokenExecutor as exc:
+                raise NoDataPlane("the data plane's network namespace can't be entered") from exc
+
+
+class _Kernel:
+    """What the data plane does, in its one thread.  Blocks."""
+
+    def __init__(self, table: str, layout: Layout, timeout: float) -> None:
+        self._table = table
+        self._layout = layout
+        self._timeout = timeout
+        self._nft = Nft(timeout=timeout)
+        self._opened: tuple[Netfilter, Reader] | None = None
+        # What was applied last, with what was read back of it; None where that has to be looked
+        # up.  Touched is what has been written since it was read, and the generation that the
+        # kernel's rules have then, if nobody else has written.
+        self._applied: NodeConfiguration | None = None
+        self._standing: Standing | None = None
+        self._touched = Touched()
+        self._generation: int | None = None
+        # Whether connections may be remembered as ended; an earlier agent may have left some.
+        self._remembers = True
+        # By which configuration all open connections have been judged.
+        self._judged: tuple[NodeConfiguration, Judge] | None = None
+
+    def apply(self, configuration: NodeConfiguration) -> None:
+        before = self._applied
+        check(configuration, known=before)
+        if before is None or not self._change(before, configuration):
+            self._applied = self._standing = None
+            self._replace(render(configuration, self._layout))
+        self._applied = configuration
+
+    def read_back(self, whole: bool) -> ReadBack:
+        standing = None if whole else self._read_again()
+        if standing is None:
+            _, reader = self._open()
+            standing = reader.whole()
+            self._touched = Touched()
+            self._generation = standing.generation if standing else None
+        answer = standing.answer if standing else ReadBack(None)
+        self._standing = None if answer.faults else standing
+        if self._applied and self._applied.hash() != answer.hash:
+            # Someone else wrote here: the next apply() looks before it writes, and connections
+            # may have come in that have to be judged by all rules.
+            self._applied = self._judged = None
+        return answer
+
+    def counters(self) -> Mapping[str, Count]:
+        netfilter, _ = self._open()
+        return {
+            _OWN_COUNTERS.get(name) or name.removeprefix(RULE_COUNTER): count
+            for name, count in reading.read_counters(netfilter, self._table).items()
+            if name in _OWN_COUNTERS or name.startswith(RULE_COUNTER)
+        }
+
+    def end_denied_connections(self, configuration: NodeConfiguration) -> int:
+        judge, affected = Judge(configuration), None
+        if self._judged is not None:
+            judge = self._judged[1].after(configuration)
+            affected = Affected(*self._judged, configuration, judge)
+        self._judged = None
+        if self._remembers:
+            found = [self._forget_allowed(family, judge, affected) for family in FAMILIES]
+            self._remembers = any(found)
+        denied = denied_entries(netlink.list_entries(), judge, affected)
+        ended = 0
+        if denied:
             # Remembered first: a packet between deletion and remembering would begin it anew.
             self._remembers = True
             for family in FAMILIES:
-                await self._remember(family, [each for each in denied if each.family == family])
-            return await self._in_thread(netlink.delete_entries, denied)
+                self._remember(family, [each for each in denied if each.family == family])
+            ended = netlink.delete_entries(denied)
+        self._judged = configuration, judge
+        return ended
 
-    async def clear(self) -> None:
-        async with self._turn:
-            self._standing = None
-            await self._in_thread(self._nft.load, batch.remove(self._table))
+    def clear(self) -> None:
+        self._applied = self._standing = self._judged = None
+        self._commit(writing.remove(self._table))
 
-    async def close(self) -> None:
-        self._thread.shutdown(wait=False)
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened[0].close()
 
-    async def _change(self, have: Table, want: Table) -> bool:
-        """Write the difference; return False if that didn't work and nothing was changed."""
-        commands = await self._in_thread(batch.change, self._table, have, want)
-        if not commands:
+    def _open(self) -> tuple[Netfilter, Reader]:
+        if self._opened is None:
+            netfilter = Netfilter(timeout=self._timeout)
+            reader = Reader(netfilter=netfilter, table=self._table, layout=self._layout)
+            self._opened = netfilter, reader
+        return self._opened
+
+    def _change(self, have: NodeConfiguration, want: NodeConfiguration) -> bool:
+        """Write the difference; return False if that didn't work and nothing was changed.
+
+        It works only from what has been read back and nobody has touched since.
+        """
+        if have.default_action != want.default_action:
+            return False
+        if self._standing is None or self._touched != Touched():
+            self.read_back(whole=False)
+        standing = self._standing
+        if standing is None or standing.answer.hash != have.hash():
+            return False
+        change = writing.change(
+            self._table,
+            have,
+            want,
+            groups=standing.groups,
+            port_sets_there=standing.ports,
+            layout=self._layout,
+        )
+        if not change.messages:
             return True
         try:
-            await self._in_thread(self._nft.load, commands)
+            self._commit(change.messages, generation=self._generation)
+        except Outdated:
+            log.info("the kernel's rules were changed by others, looking at all of ours")
+            return False
         except Refused as exc:
             log.info("change did not fit, replacing the table", extra={"detail": exc.detail})
             return False
+        self._touched = change.touched
         return True
 
-    async def _replace(self, want: Table) -> None:
-        have = await self._listing()
-        await self._in_thread(
-            self._nft.load, await self._in_thread(batch.replace, self._table, have, want)
-        )
+    def _read_again(self) -> Standing | None:
+        standing, generation = self._standing, self._generation
+        if standing is None or generation is None:
+            return None
+        _, reader = self._open()
+        touched, self._touched = self._touched, Touched()
+        self._standing = None
+        try:
+            reader.again(standing, touched, generation)
+        except Surprise:
+            return None
+        return standing
 
-    async def _listing(self) -> Listing | None:
-        objects = await self._in_thread(self._nft.list_table, self._table)
-        return None if objects is None else await self._in_thread(parse_listing, objects)
+    def _replace(self, want: Table) -> None:
+        _, reader = self._open()
+        self._generation = None
+        try:
+            self._commit(writing.replace(self._table, reader.listing(), want))
+        except Refused as exc:
+            log.warning("the kernel refuses a table, trying nft", extra={"detail": exc.detail})
+            objects = self._nft.list_table(self._table)
+            have = None if objects is None else parse_listing(objects)
+            self._nft.load(batch.replace(self._table, have, want))
 
-    async def _remember(self, family: Family, denied: Iterable[Entry]) -> None:
-        keys: dict[int, list[_ElementKey]] = {_TCP_ENDED_SECONDS: [], _OTHER_ENDED_SECONDS: []}
+    def _commit(self, messages: list[Message], generation: int | None = None) -> None:
+        """Do all of it; with `generation` only if the kernel's rules are still that one."""
+        netfilter, _ = self._open()
+        netfilter.commit(messages, generation=generation)
+        self._generation = None if generation is None else _next(generation)
+
+    def _write_ended(self, messages: list[Message]) -> None:
+        try:
+            self._commit(messages, generation=self._generation)
+        except Outdated:
+            self._commit(messages)
+
+    def _remember(self, family: Family, denied: Iterable[Entry]) -> None:
+        keys: dict[int, list[bytes]] = {_TCP_ENDED_SECONDS: [], _OTHER_ENDED_SECONDS: []}
         for entry in denied:
             protocol = entry.original.protocol
             if protocol in PORT_PROTOCOLS:
                 seconds = _TCP_ENDED_SECONDS if protocol == TCP else _OTHER_ENDED_SECONDS
-                keys[seconds].append(_element_key(family, seen_by_rules(entry)))
+                keys[seconds].append(_key(family, seen_by_rules(entry)))
         for seconds, each in keys.items():
             if not each:
                 continue
             try:
-                await self._in_thread(
-                    self._nft.load,
-                    batch.remember_ended(self._table, ended_set(family), each, seconds),
-                )
+                self._write_ended(writing.remember(self._table, ended_set(family), each, seconds))
             except Refused as exc:
                 # They are ended all the same; their later packets are judged by the rules alone.
                 log.warning(
@@ -177,61 +273,58 @@ class NftablesDataPlane:
                     extra={"connections": len(each), "detail": exc.detail},
                 )
 
-    async def _forget_allowed(self, family: Family, judge: Judge) -> bool:
+    def _forget_allowed(self, family: Family, judge: Judge, affected: Affected | None) -> bool:
         """Forget ended connections that are allowed again; return whether any were remembered."""
+        netfilter, _ = self._open()
         name = ended_set(family)
-        remembered = await self._in_thread(self._nft.list_set, self._table, name)
-        keys = [
-            key
-            for element in remembered
-            if _is_allowed(judge, _ended_key(family, key := _listed_key(element)))
-        ]
+        remembered = reading.read_keys(netfilter, self._table, name)
+        keys = [key for key in remembered if _is_allowed(judge, affected, _ended(family, key))]
         if not keys:
             return bool(remembered)
         try:
-            await self._in_thread(self._nft.load, batch.forget_ended(self._table, name, keys))
+            self._write_ended(writing.forget(self._table, name, keys))
         except Refused as exc:
             # One of them timed out meanwhile; the next generation tries again.
             log.info("ended connections stay remembered", extra={"detail": exc.detail})
         return True
 
-    async def _in_thread(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._thread, function, *arguments)
-        except BrokenExecutor as exc:
-            raise NoDataPlane("the data plane's network namespace can't be entered") from exc
 
-
-def _is_allowed(judge: Judge, key: EndedKey) -> bool:
-    judgement = judge.judge(key.packet())
+def _is_allowed(judge: Judge, affected: Affected | None, key: EndedKey) -> bool:
+    packet = key.packet()
+    if affected is not None and not affected.may_be(packet):
+        return False
+    judgement = judge.judge(packet)
     return judgement is None or judgement.verdict == "allow"
 
 
-def _element_key(family: Family, direction: Direction) -> _ElementKey:
-    return (
-        direction.protocol,
-        format_address(family, direction.source),
-        direction.source_port,
-        format_address(family, direction.destination),
-        direction.port,
+def _next(generation: int) -> int:
+    # The kernel counts in 32 bits and leaves 0 out.
+    return (generation + 1) & 0xFFFFFFFF or 1
+
+
+def _key(family: Family, direction: Direction) -> bytes:
+    """Return a connection as a key of the set of ended ones: each part padded to words."""
+    width = BITS[family] // 8
+    parts = (
+        bytes([direction.protocol]),
+        direction.source.to_bytes(width, "big"),
+        direction.source_port.to_bytes(2, "big"),
+        direction.destination.to_bytes(width, "big"),
+        direction.port.to_bytes(2, "big"),
     )
+    return b"".join(part + bytes(-len(part) % 4) for part in parts)
 
 
-def _listed_key(element: Mapping[str, Any]) -> _ElementKey:
-    protocol, source, source_port, destination, port = element["elem"]["val"]["concat"]
-    return protocol, source, source_port, destination, port
-
-
-def _ended_key(family: Family, key: _ElementKey) -> EndedKey:
-    protocol, source, source_port, destination, port = key
+def _ended(family: Family, key: bytes) -> EndedKey:
+    width = BITS[family] // 8
+    source_port, destination, port = 4 + width, 8 + width, 8 + 2 * width
     return EndedKey(
         family,
         Direction(
-            int(ipaddress.ip_address(source)),
-            int(ipaddress.ip_address(destination)),
-            protocol,
-            source_port,
-            port,
+            int.from_bytes(key[4:source_port], "big"),
+            int.from_bytes(key[destination:port], "big"),
+            key[0],
+            int.from_bytes(key[source_port : source_port + 2], "big"),
+            int.from_bytes(key[port : port + 2], "big"),
         ),
     )

@@ -10,6 +10,8 @@ The table, `inet`, is the only thing in the kernel that is ours:
     h_mandatory_4 … h_default_6     a tier's rules for one family; `pass` returns
     h_end, h_reject                 how an ended or a rejected packet is answered
     h_own_addresses_4, h_s…_4 …     own addresses, and each set by family
+    h_p…                            each list of ports that a rule matches on; its name says which
+    h_discovery, h_errors_4 …       types of ICMP messages
     h_ended_4, h_ended_6            connections ended by a new generation
     h_r_ID, h_default, …            named counters
 
@@ -19,7 +21,8 @@ change of members is a change of members.
 
 Expressions are written in the very form in which `nft -j -n list` gives them back, so that reading
 back is comparing.  Only ids, numbers and addresses that the admission check has seen go in; names
-of policies never do.
+of policies never do.  No set is anonymous: the kernel takes a time for each of those that grows
+with their number.
 
 Choices.  Fragments: connection tracking reassembles before these chains (nf_defrag), so ports are
 always there.  IPv6 extension headers are skipped: the protocol is the one behind them.  Packets
@@ -31,11 +34,15 @@ be the host's own: what it sends to itself is judged once, on output.  The kerne
 rejected packet only if it can verify its checksum; it drops the others in silence.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from shared.algebra import intervals
 from shared.algebra.cidrs import Family
+from shared.algebra.intervals import Intervals
 from shared.policy.nodeconfig import (
     PORT_PROTOCOLS,
     TIERS,
@@ -49,21 +56,36 @@ Expressions = list[Expression]
 FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 TCP: Final = 6
-_PROTOCOL_NAME: Final = {TCP: "tcp", 17: "udp", 132: "sctp"}
+UDP: Final = 17
+SCTP: Final = 132
+_PROTOCOL_NAME: Final = {TCP: "tcp", UDP: "udp", SCTP: "sctp"}
 _HEADER: Final[dict[Family, str]] = {4: "ip", 6: "ip6"}
 _ADDRESS_TYPE: Final[dict[Family, str]] = {4: "ipv4_addr", 6: "ipv6_addr"}
+
+KEY_TYPES: Final = {
+    "ipv4_addr": (7, 4),
+    "ipv6_addr": (8, 16),
+    "inet_service": (13, 2),
+    "icmp_type": (14, 1),
+    "icmpv6_type": (29, 1),
+    "inet_proto.ipv4_addr.inet_service.ipv4_addr.inet_service": (0x0C1CD1CD, 20),
+    "inet_proto.ipv6_addr.inet_service.ipv6_addr.inet_service": (0x0C20D20D, 44),
+}
+"""Types of sets' keys: nft's number, six bits a part (nft's datatype.h), and bytes, padded to
+words where there are several parts.  The kernel keeps the number for nft's sake only."""
 
 # include/uapi/linux/netfilter/nf_conntrack_common.h: bits of `ct state`.
 _INVALID: Final = 1
 _ESTABLISHED_RELATED: Final = [2, 4]
 
 # Neighbour and router discovery, inverse discovery: RFC 4890 section 4.4.1, RFC 4861, RFC 3122.
-_DISCOVERY: Final = [133, 134, 135, 136, 141, 142]
+_DISCOVERY: Final = (133, 134, 135, 136, 141, 142)
 # RFC 4861: what has passed a router is no discovery.
 _DISCOVERY_HOP_LIMIT: Final = 255
 
 # ICMP errors: destination unreachable, (packet too big,) time exceeded, parameter problem.
-_ERRORS: Final[dict[Family, list[int]]] = {4: [3, 11, 12], 6: [1, 2, 3, 4]}
+_ERRORS: Final[dict[Family, tuple[int, ...]]] = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
+_ICMP: Final[dict[Family, str]] = {4: "icmp", 6: "icmpv6"}
 
 # FIN, SYN, RST and ACK, as nft lists them; a connection begins with SYN alone.
 _TCP_STATE_FLAGS: Final = [1, 2, 4, 16]
@@ -85,6 +107,7 @@ of the kernel's default size holds four times as many, open ones of all kinds to
 
 COUNTERS: Final = ("h_default", "h_invalid", "h_ended")
 RULE_COUNTER: Final = "h_r_"
+PORT_SET: Final = "h_p"
 LOG_PREFIX: Final = "hanse:"
 
 # A filter's place among the hooks: after connection tracking and destination NAT.
@@ -108,11 +131,23 @@ class SetContent:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberSet:
+    """A set of ports or of ICMP types: inclusive ranges in order."""
+
+    type: str
+    ranges: tuple[tuple[int, int], ...]
+
+    def runs(self) -> Intervals:
+        return intervals.from_ranges(self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
-    """What the table holds: counters, sets of addresses, and each chain's rules in order."""
+    """What the table holds: counters, sets of addresses and numbers, and each chain's rules."""
 
     counters: frozenset[str]
     sets: Mapping[str, SetContent]
+    numbers: Mapping[str, NumberSet]
     chains: Mapping[str, list[Expressions]]
 
 
@@ -124,11 +159,25 @@ class Layout:
     links: tuple[Link, ...] = field(default=())
 
 
+def _types(kind: str, values: Sequence[int]) -> NumberSet:
+    return NumberSet(
+        kind, tuple(intervals.to_ranges(intervals.from_ranges((each, each) for each in values)))
+    )
+
+
+ICMP_TYPES: Final = {
+    "h_discovery": _types("icmpv6_type", _DISCOVERY),
+    "h_errors_4": _types("icmp_type", _ERRORS[4]),
+    "h_errors_6": _types("icmpv6_type", _ERRORS[6]),
+}
+"""The sets that stand in every table."""
+
+
 def render(configuration: NodeConfiguration, layout: Layout) -> Table:
     """Return the table that enforces `configuration`, which has passed admissible.check()."""
     counters = {*COUNTERS, *(RULE_COUNTER + rule.id for rule in configuration.rules)}
     sets = {}
-    chains = {name: _base_chain(hook, layout) for name, hook in BASE_CHAINS.items()}
+    chains = base_chains(layout)
     for family in FAMILIES:
         sets[own_set(family)] = _content(family, configuration.addresses)
         for name, cidrs in configuration.sets.items():
@@ -141,15 +190,47 @@ def render(configuration: NodeConfiguration, layout: Layout) -> Table:
                 if rule.tier == tier
                 for each in rule_expressions(rule, family, layout.log_group)
             ]
-    chains["h_end"] = [
-        [_counter("h_ended"), _is("l4proto", TCP), {"reject": {"type": "tcp reset"}}],
-        [{"drop": None}],
-    ]
-    chains["h_reject"] = [
-        [_is("l4proto", TCP), {"reject": {"type": "tcp reset"}}],
-        [{"reject": {"type": "icmpx", "expr": _ADMIN_PROHIBITED}}],
-    ]
-    return Table(frozenset(counters), sets, chains)
+    chains |= answering_chains()
+    numbers = {
+        **ICMP_TYPES,
+        **dict(each for rule in configuration.rules for each in port_sets(rule)),
+    }
+    return Table(frozenset(counters), sets, numbers, chains)
+
+
+def answering_chains() -> dict[str, list[Expressions]]:
+    """Return the chains that answer an ended or a rejected packet."""
+    return {
+        "h_end": [
+            [_counter("h_ended"), _is("l4proto", TCP), {"reject": {"type": "tcp reset"}}],
+            [{"drop": None}],
+        ],
+        "h_reject": [
+            [_is("l4proto", TCP), {"reject": {"type": "tcp reset"}}],
+            [{"reject": {"type": "icmpx", "expr": _ADMIN_PROHIBITED}}],
+        ],
+    }
+
+
+def base_chains(layout: Layout) -> dict[str, list[Expressions]]:
+    """Return the chains at the hooks, by name."""
+    return {name: _base_chain(hook, layout) for name, hook in BASE_CHAINS.items()}
+
+
+def port_sets(rule: NodeRule) -> Iterator[tuple[str, NumberSet]]:
+    """Yield the sets of ports that a rule matches on, by name."""
+    for service in rule.services or ():
+        if service.protocol in PORT_PROTOCOLS:
+            for ranges in (service.source_ports, service.ports):
+                if ranges is not None and len(ranges) > 1:
+                    yield port_set(ranges), NumberSet("inet_service", ranges)
+
+
+@lru_cache(1 << 14)
+def port_set(ranges: tuple[tuple[int, int], ...]) -> str:
+    """Return the name of the set of those ports, whichever rules use it."""
+    said = ",".join(f"{first}-{last}" for first, last in ranges)
+    return f"{PORT_SET}{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
 def own_set(family: Family) -> str:
@@ -187,14 +268,21 @@ def set_attributes(content: SetContent) -> dict[str, Any]:
 def all_set_attributes(table: Table) -> dict[str, dict[str, Any]]:
     """Return what each set of the table is made with, those of ended connections too."""
     result = {name: set_attributes(content) for name, content in table.sets.items()}
+    for name, numbers in table.numbers.items():
+        result[name] = {"type": numbers.type, "flags": ["interval"]}
     for family in FAMILIES:
-        address = _ADDRESS_TYPE[family]
-        result[ended_set(family)] = {
-            "type": ["inet_proto", address, "inet_service", address, "inet_service"],
-            "size": ENDED_SIZE,
-            "flags": ["timeout"],
-        }
+        result[ended_set(family)] = ended_attributes(family)
     return result
+
+
+def ended_attributes(family: Family) -> dict[str, Any]:
+    """Return what the set of ended connections is made with."""
+    address = _ADDRESS_TYPE[family]
+    return {
+        "type": ["inet_proto", address, "inet_service", address, "inet_service"],
+        "size": ENDED_SIZE,
+        "flags": ["timeout"],
+    }
 
 
 def rule_expressions(rule: NodeRule, family: Family, log_group: int) -> Iterator[Expressions]:
@@ -224,7 +312,7 @@ def rule_expressions(rule: NodeRule, family: Family, log_group: int) -> Iterator
 def own_chain(family: Family, default_action: str) -> list[Expressions]:
     """Return how own traffic of a family is judged, from connection tracking to the default."""
     discovery = [
-        _field_is("icmpv6", "type", {"set": _DISCOVERY}),
+        _field_is("icmpv6", "type", "@h_discovery"),
         _field_is("ip6", "hoplimit", _DISCOVERY_HOP_LIMIT),
         {"accept": None},
     ]
@@ -259,10 +347,10 @@ def _base_chain(hook: str, layout: Layout) -> list[Expressions]:
         rules += (
             [
                 _state(_INVALID),
-                _field_is(protocol, "type", {"set": _ERRORS[family]}),
+                _field_is(_ICMP[family], "type", f"@h_errors_{family}"),
                 {"accept": None},
             ]
-            for family, protocol in ((FAMILIES[0], "icmp"), (FAMILIES[1], "icmpv6"))
+            for family in FAMILIES
         )
     rules += (
         [_address_in(family, field, own_set(family)), {"goto": {"target": f"h_own_{family}"}}]
@@ -286,10 +374,7 @@ def _ended(family: Family) -> Iterator[Expressions]:
             "right": _SYN,
         }
     }
-    heads: list[tuple[Expression, str]] = [
-        (not_syn, "tcp"),
-        (_is("l4proto", {"set": [17, 132]}), "th"),
-    ]
+    heads: list[tuple[Expressions, str]] = [([not_syn], "tcp"), ([], "udp"), ([], "sctp")]
     for head, protocol in heads:
         for first, second in (("s", "d"), ("d", "s")):
             key = [
@@ -302,7 +387,7 @@ def _ended(family: Family) -> Iterator[Expressions]:
             found: Expression = {
                 "match": {"op": "==", "left": {"concat": key}, "right": f"@{ended_set(family)}"}
             }
-            yield [head, found, {"goto": {"target": "h_end"}}]
+            yield [*head, found, {"goto": {"target": "h_end"}}]
 
 
 def _service(service: NodeService) -> Expressions:
@@ -315,9 +400,11 @@ def _service(service: NodeService) -> Expressions:
     return matches or [_is("l4proto", service.protocol)]
 
 
-def _ports(ranges: Iterable[tuple[int, int]]) -> Any:
-    items = [first if first == last else {"range": [first, last]} for first, last in ranges]
-    return items[0] if len(items) == 1 else {"set": items}
+def _ports(ranges: tuple[tuple[int, int], ...]) -> Any:
+    if len(ranges) > 1:
+        return f"@{port_set(ranges)}"
+    ((first, last),) = ranges
+    return first if first == last else {"range": [first, last]}
 
 
 def _outcome(rule: NodeRule, log_group: int) -> Expressions:

@@ -94,7 +94,9 @@ class Enforcer:
             return len(steps)
 
     async def verify(self) -> bool:
-        """Read back what is enforced; on drift report it, then repair; return whether it drifted.
+        """Read back all that is enforced; on drift report it, then repair.
+
+        Return whether it drifted.  Connections that came in meanwhile end, if they are denied.
 
         Raises what the data plane raises.
         """
@@ -102,7 +104,7 @@ class Enforcer:
             applied = self._applied
             if applied is None:
                 return False
-            found = await self._plane.read_back()
+            found = await self._plane.read_back(whole=True)
             self._set(replace(self.standing, read_back=found.hash))
             if found.hash == applied.version.hash:
                 return False
@@ -113,6 +115,7 @@ class Enforcer:
             self._done = replace(self._done, applied=None)
             await self._plane.apply(applied.configuration)
             self._done = replace(self._done, applied=applied.version.hash)
+            await self._plane.end_denied_connections(applied.configuration)
             found = await self._plane.read_back()
             self._set(replace(self.standing, read_back=found.hash))
             return True

@@ -170,15 +170,26 @@ class Judgement(NamedTuple):
 
 
 class Judge:
-    """Judges packets by one configuration; parses its sets once."""
+    """Judges packets by one configuration; parses a set once, when it is first asked for."""
 
     def __init__(self, configuration: NodeConfiguration) -> None:
         self._default: Verdict = configuration.default_action
         self._own = parse_cidrs(configuration.addresses)
-        self._sets = {name: parse_cidrs(cidrs) for name, cidrs in configuration.sets.items()}
+        self._cidrs = configuration.sets
+        self._sets: dict[str, AddressSet] = {}
         self._tiers = [
             [rule for rule in configuration.rules if rule.tier == tier] for tier in TIERS
         ]
+
+    def after(self, configuration: NodeConfiguration) -> "Judge":
+        """Return the judge of the next configuration; the sets that stay aren't parsed again."""
+        judge = Judge(configuration)
+        judge._sets = {
+            name: parsed
+            for name, parsed in self._sets.items()
+            if configuration.sets.get(name) is self._cidrs[name]
+        }
+        return judge
 
     def concerns(self, packet: Packet) -> bool:
         """Return whether an end of the packet is one of the node's own workloads."""
@@ -193,14 +204,15 @@ class Judge:
         passed: tuple[NodeRule, ...] = ()
         for tier in self._tiers:
             for rule in tier:
-                if self._matches(rule, packet):
+                if self.matches(rule, packet):
                     if rule.action == "pass":
                         passed += (rule,)
                         break
                     return Judgement(rule.action, rule, passed)
         return Judgement(self._default, None, passed)
 
-    def _matches(self, rule: NodeRule, packet: Packet) -> bool:
+    def matches(self, rule: NodeRule, packet: Packet) -> bool:
+        """Return whether a rule of the configuration matches a packet."""
         family = packet.family
         return (
             (rule.services is None or any(each.matches(packet) for each in rule.services))
@@ -214,7 +226,12 @@ class Judge:
         )
 
     def _holds(self, name: str | None, family: Family, address: int) -> bool:
-        return name is None or self._sets[name].contains(family, address)
+        if name is None:
+            return True
+        found = self._sets.get(name)
+        if found is None:
+            found = self._sets[name] = parse_cidrs(self._cidrs[name])
+        return found.contains(family, address)
 
 
 def to_json(configuration: NodeConfiguration) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from typing import Protocol
 from dsn.dataplane.contract import DataPlane
 from dsn.dataplane.memory import MemoryDataPlane
 from dsn.dataplane.netlink import enter_namespace
+from dsn.dataplane.nfnetlink import Message
 from dsn.dataplane.nftables import NftablesDataPlane
 from dsn.dataplane.ruleset import Layout
 from shared.policy.nodeconfig import (
@@ -249,10 +250,11 @@ class KernelBench:
                     handle = line.rpartition(" ")[2]
                     self.nft("delete", "rule", "inet", "hanse", chain, "handle", handle)
 
-    async def nft_batch(self, commands: list[dict[str, object]]) -> None:
+    async def commit(self, messages: list[Message]) -> None:
+        """Give the kernel a batch of our own making, as the data plane does."""
         plane = self.plane
         assert isinstance(plane, NftablesDataPlane)
-        await plane._in_thread(plane._nft.load, commands)
+        await plane._do(plane._kernel._commit, messages)
 
     def nft(self, *arguments: str) -> str:
         return self.run("nft", *arguments)

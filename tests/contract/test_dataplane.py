@@ -21,6 +21,7 @@ from tests.contract.dataplanes import (
     make_service,
     set_id,
 )
+from tests.contract.everything import everything
 from tests.contract.frames import TCP, UDP, make_packet
 
 OWN = ("10.1.0.0/24", "fd01::/64")
@@ -48,7 +49,7 @@ async def test_nothing_is_enforced_before_the_first_configuration(bench: Bench) 
 
 
 async def test_what_is_read_back_is_what_was_applied(bench: Bench) -> None:
-    for each in (allow_http(), configuration(default="allow"), rich(), allow_http()):
+    for each in (allow_http(), configuration(default="allow"), everything(), allow_http()):
         await bench.plane.apply(each)
         found = await bench.plane.read_back()
         assert (found.hash, found.faults) == (each.hash(), ())
@@ -274,37 +275,3 @@ async def test_what_is_cleared_is_as_if_it_had_never_been(bench: Bench) -> None:
     await bench.plane.clear()
     await bench.plane.apply(allow_http())
     assert (await bench.plane.read_back()).hash == allow_http().hash()
-
-
-def rich() -> NodeConfiguration:
-    """Return a configuration with everything that one can hold."""
-    return configuration(
-        make_rule(
-            "everything",
-            "pass",
-            "mandatory",
-            log=True,
-            source=set_id(1),
-            destination=set_id(2),
-            within=set_id(3),
-            services=(
-                NodeService(TCP, ((80, 80), (8000, 8080)), ((1, 1023),)),
-                NodeService(TCP, None, ((0, 0), (65535, 65535))),
-                NodeService(UDP),
-                NodeService(132, ((0, 65535),)),
-                *(NodeService(protocol) for protocol in (0, 1, 47, 58, 255)),
-            ),
-        ),
-        make_rule("within", "reject", "local", within=set_id(1)),
-        make_rule(
-            "same", "deny", "local", source=set_id(1), destination=set_id(1), within=set_id(1)
-        ),
-        make_rule("source", "deny", "local", source=set_id(2), within=set_id(2)),
-        make_rule("any", "allow", "default", log=True),
-        default="allow",
-        addresses=("10.1.0.0/25", "10.1.0.130/32", "fd01::7/128"),
-        _1=("10.1.0.0/24", "10.1.1.0/25", "fd01::/64"),
-        _2=("0.0.0.0/0", "::/0"),
-        _3=(),
-        _4=("0.0.0.0/8", "64.0.0.0/2", "255.255.255.255/32", "ffff:ffff::/32"),
-    )

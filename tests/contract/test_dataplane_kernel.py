@@ -1,6 +1,7 @@
 """What only a kernel can show: what is left alone, what drifts, what is answered."""
 
 import asyncio
+import itertools
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -8,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from dsn.dataplane import nfnetlink as nl
 from dsn.dataplane.contract import ENDED, INVALID, NoDataPlane, Refused
 from dsn.dataplane.nftables import LOG_GROUP, NftablesDataPlane
 from dsn.dataplane.ruleset import Layout, Link
@@ -26,6 +28,7 @@ from tests.contract.dataplanes import (
     ping,
     set_id,
 )
+from tests.contract.everything import everything
 from tests.contract.frames import ACK, TCP, UDP, make_packet
 
 pytestmark = pytest.mark.kernel
@@ -50,19 +53,55 @@ def standing() -> NodeConfiguration:
 async def test_a_batch_that_the_kernel_refuses_leaves_the_old_rules(bench: KernelBench) -> None:
     await bench.plane.apply(standing())
     before = bench.nft("-n", "list", "table", "inet", "hanse")
-    chain = {"family": "inet", "table": "hanse", "name": "h_local_4"}
+    table, chain = nl.text(1, "hanse"), "h_local_4"
 
     with pytest.raises(Refused) as refusal:
         # The first half would do; the chain is still jumped to.
-        await bench.nft_batch([{"flush": {"chain": chain}}, {"delete": {"chain": chain}}])
+        await bench.commit(
+            [
+                nl.Message(nl.DELETE_RULE, 0, table + nl.text(2, chain)),
+                nl.Message(nl.DELETE_CHAIN, 0, table + nl.text(3, chain)),
+            ]
+        )
 
     assert refusal.value.detail
     assert bench.nft("-n", "list", "table", "inet", "hanse") == before
 
 
-async def test_an_nft_that_does_not_finish_leaves_the_last_good_one(bench: KernelBench) -> None:
+def refuse_first(plane: NftablesDataPlane, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
+    """Let the kernel refuse the next batches, as one of another version may."""
+    kernel, left = plane._kernel, itertools.count(times, -1)
+    commit = kernel._commit
+
+    def refuse(messages: list[nl.Message], generation: int | None = None) -> None:
+        if next(left) > 0:
+            # A chain that is no base chain can't be asked for a hook's policy.
+            wrong = nl.text(1, "hanse") + nl.text(3, "h_local_4") + nl.number(5, 7)
+            messages = [*messages, nl.Message(nl.NEW_CHAIN, nl.CREATE, wrong)]
+        commit(messages, generation)
+
+    monkeypatch.setattr(kernel, "_commit", refuse)
+
+
+async def test_what_netlink_refuses_is_written_by_nft_and_read_back(
+    bench: KernelBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(bench.plane, NftablesDataPlane)
+    await bench.plane.apply(standing())
+    for wanted in (configuration(HTTP), everything(), standing()):
+        refuse_first(bench.plane, monkeypatch, times=2)
+        await bench.plane.apply(wanted)
+
+        found = await bench.plane.read_back()
+        assert (found.hash, found.faults) == (wanted.hash(), ())
+
+
+async def test_an_nft_that_does_not_finish_leaves_the_last_good_one(
+    bench: KernelBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await bench.plane.apply(standing())
     slow = NftablesDataPlane(namespace=bench.names.node, timeout=0)
+    refuse_first(slow, monkeypatch)
 
     with pytest.raises(Refused, match="took longer"):
         await slow.apply(configuration(make_rule("other", "deny", log=True)))

@@ -1,0 +1,280 @@
+"""What is known to stand in the kernel: read whole once, then kept true by reading what changed.
+
+The kernel numbers the states of its rules.  As long as its number is the one at which we read, or
+the one that our own batches have led to, nobody else has written anything anywhere, so what a batch
+of ours has not touched stands as it was read.  What it has touched is read again.  Nothing here is
+taken from what was written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from dsn.dataplane import nfnetlink as nl
+from dsn.dataplane import reading
+from dsn.dataplane.contract import NoDataPlane, ReadBack
+from dsn.dataplane.listing import Listing, Strange, interpret, parse_rule, ports_of, rule_of
+from dsn.dataplane.reading import RawRule, Run, Translation
+from dsn.dataplane.ruleset import (
+    FAMILIES,
+    PORT_SET,
+    Layout,
+    address_set,
+    own_set,
+    port_set,
+    rule_expressions,
+    tier_chain,
+)
+from dsn.dataplane.writing import Touched
+from shared.algebra import intervals
+from shared.algebra.cidrs import BITS, AddressSet, Family
+from shared.policy.nodeconfig import TIERS, NodeRule, Tier
+from shared.policy.nodehash import (
+    MODULUS,
+    content_hash,
+    members_total,
+    rules_total,
+    set_term,
+)
+
+_ATTEMPTS: Final = 20
+
+_Group = tuple[str, tuple[RawRule, ...]]
+
+
+class Surprise(Exception):
+    """What was read again isn't what only our own batch could have left: read the whole."""
+
+
+@dataclass(slots=True)
+class Standing:
+    """A table of ours, as read.  Only one without faults is ever read again in parts."""
+
+    generation: int
+    answer: ReadBack
+    default_action: str
+    addresses: tuple[str, ...]
+    rules: dict[Tier, tuple[NodeRule, ...]]
+    total: int
+    runs: dict[str, frozenset[Run]]
+    ports: dict[str, tuple[tuple[int, int], ...]]
+    groups: dict[str, list[tuple[int, ...]]]
+
+
+class Reader:
+    """Reads one table, whole or in parts."""
+
+    def __init__(self, *, netfilter: nl.Netfilter, table: str, layout: Layout) -> None:
+        self._netfilter = netfilter
+        self._table = table
+        self._layout = layout
+        self._translation = Translation(layout)
+        self._parsed: dict[tuple[Tier, Family, tuple[bytes, ...]], NodeRule] = {}
+
+    def whole(self) -> Standing | None:
+        """Return all that stands, None without a table.  NoDataPlane."""
+        for _ in range(_ATTEMPTS):
+            generation = self._netfilter.generation()
+            found = reading.read_table(self._netfilter, self._table, self._translation)
+            # What was read while somebody wrote is no state that ever was.
+            if self._netfilter.generation() == generation:
+                self._parsed.clear()
+                return None if found is None else self._interpret(generation, *found)
+        raise NoDataPlane("the kernel's rules change faster than they can be read back")
+
+    def listing(self) -> Listing | None:
+        """Return the whole table as a listing, None without one.  NoDataPlane."""
+        found = reading.read_table(self._netfilter, self._table, self._translation)
+        return None if found is None else found[0]
+
+    def again(self, standing: Standing, touched: Touched, generation: int) -> None:
+        """Bring `standing` up to the kernel's `generation`; Surprise if it has to be read whole.
+
+        Nobody but us has written since `standing` was read, or the kernel's number is another.
+        After a Surprise `standing` is worth nothing.
+        """
+        if self._netfilter.generation() != generation:
+            raise Surprise
+        for name in touched.removed:
+            self._forget_set(standing, name)
+        for name in sorted(touched.sets):
+            self._read_set(standing, name, made=name in touched.made)
+        for tier in TIERS:
+            if any(tier_chain(tier, family) in touched.chains for family in FAMILIES):
+                self._read_tier(standing, tier)
+        if self._netfilter.generation() != generation:
+            raise Surprise
+        standing.generation = generation
+        standing.answer = ReadBack(
+            content_hash(standing.default_action, standing.addresses, standing.total)
+        )
+
+    def _interpret(
+        self,
+        generation: int,
+        listing: Listing,
+        raw: Mapping[str, Sequence[RawRule]],
+        runs: Mapping[str, frozenset[Run]],
+    ) -> Standing:
+        answer, found = interpret(listing, self._layout)
+        rules: dict[Tier, tuple[NodeRule, ...]] = {}
+        groups = {}
+        for tier in TIERS:
+            rules[tier] = tuple(rule for rule in found.rules if rule.tier == tier)
+            for family in FAMILIES:
+                name = tier_chain(tier, family)
+                listed = self._grouped(raw.get(name, ()))
+                groups[name] = [tuple(each.handle for each in group) for _, group in listed]
+                if not answer.faults:
+                    # Then both families' chains hold exactly these.
+                    for rule, (_, group) in zip(rules[tier], listed, strict=True):
+                        self._parsed[tier, family, _data(group)] = rule
+        return Standing(
+            generation=generation,
+            answer=answer,
+            default_action=found.default_action,
+            addresses=found.addresses,
+            rules=rules,
+            total=found.total(),
+            runs=dict(runs),
+            ports=dict(ports_of(listing.sets)),
+            groups=groups,
+        )
+
+    def _grouped(self, rules: Sequence[RawRule]) -> list[_Group]:
+        """Return what stands for one rule together, with its id."""
+        return [
+            (number, tuple(group))
+            for number, group in groupby(
+                rules, lambda rule: rule_of(self._translation.expressions(rule.expressions))
+            )
+        ]
+
+    def _forget_set(self, standing: Standing, name: str) -> None:
+        if self._netfilter.get(nl.GET_SET, self._named(name)) is not None:
+            raise Surprise
+        before = standing.runs.pop(name, frozenset())
+        if name in standing.ports:
+            del standing.ports[name]
+            return
+        self._account(standing, name, before, frozenset())
+        # A set of ours is one for each family: its own term goes with the first.
+        if name == address_set(_set_id(name), FAMILIES[0]):
+            standing.total = (standing.total - set_term(_set_id(name))) % MODULUS
+
+    def _read_set(self, standing: Standing, name: str, *, made: bool) -> None:
+        if made:
+            self._check_attributes(name)
+        before = standing.runs.get(name, frozenset())
+        after = reading.read_runs(self._netfilter, self._table, name)
+        if after is None:
+            raise Surprise
+        standing.runs[name] = after
+        if name.startswith(PORT_SET):
+            ranges = tuple(intervals.to_ranges(reading.to_intervals(after, 16)))
+            if port_set(ranges) != name:
+                raise Surprise
+            standing.ports[name] = ranges
+        elif name in (own_set(4), own_set(6)):
+            own = {
+                family: reading.to_intervals(standing.runs[own_set(family)], BITS[family])
+                for family in FAMILIES
+            }
+            standing.addresses = AddressSet(own[4], own[6]).cidrs()
+        else:
+            self._account(standing, name, before, after)
+            if made and name == address_set(_set_id(name), FAMILIES[0]):
+                standing.total = (standing.total + set_term(_set_id(name))) % MODULUS
+
+    def _check_attributes(self, name: str) -> None:
+        found = self._netfilter.get(nl.GET_SET, self._named(name))
+        kind = "inet_service"
+        if not name.startswith(PORT_SET):
+            kind = "ipv6_addr" if name.endswith("_6") else "ipv4_addr"
+        if found is None or reading.set_attributes(nl.attributes_of(found)) != {
+            "type": kind,
+            "flags": ["interval"],
+        }:
+            raise Surprise
+
+    def _account(
+        self, standing: Standing, name: str, before: frozenset[Run], after: frozenset[Run]
+    ) -> None:
+        """Take the terms of what has gone from the total, and add those of what has come."""
+        which = _set_id(name)
+        family: Family = 6 if name.endswith("_6") else 4
+        gone = members_total(which, _cidrs(family, before - after))
+        come = members_total(which, _cidrs(family, after - before))
+        standing.total = (standing.total - gone + come) % MODULUS
+
+    def _read_tier(self, standing: Standing, tier: Tier) -> None:
+        found: dict[Family, tuple[NodeRule, ...]] = {}
+        for family in FAMILIES:
+            name = tier_chain(tier, family)
+            listed = self._grouped(reading.read_rules(self._netfilter, self._table, name))
+            found[family] = self._parse(standing, tier, family, listed)
+            standing.groups[name] = [tuple(each.handle for each in group) for _, group in listed]
+        if found[4] != found[6]:
+            raise Surprise
+        before = _in_order(standing.rules)
+        standing.rules[tier] = found[4]
+        after = _in_order(standing.rules)
+        standing.total = (standing.total + _rules_difference(before, after)) % MODULUS
+
+    def _parse(
+        self, standing: Standing, tier: Tier, family: Family, listed: Sequence[_Group]
+    ) -> tuple[NodeRule, ...]:
+        result = []
+        for number, group in listed:
+            key = tier, family, _data(group)
+            rule = self._parsed.get(key)
+            if rule is None:
+                rule = self._parsed[key] = self._parse_group(standing, number, *key)
+            result.append(rule)
+        return tuple(result)
+
+    def _parse_group(
+        self, standing: Standing, number: str, tier: Tier, family: Family, data: tuple[bytes, ...]
+    ) -> NodeRule:
+        listed = [self._translation.expressions(each) for each in data]
+        try:
+            rule = parse_rule(number, tier, listed, standing.ports, family)
+        except Strange as exc:
+            raise Surprise from exc
+        if list(rule_expressions(rule, family, self._layout.log_group)) != listed:
+            raise Surprise
+        return rule
+
+    def _named(self, name: str) -> bytes:
+        return nl.text(1, self._table) + nl.text(2, name)
+
+
+def _data(group: Sequence[RawRule]) -> tuple[bytes, ...]:
+    return tuple(rule.expressions for rule in group)
+
+
+def _set_id(name: str) -> str:
+    return name[2:-2]
+
+
+def _cidrs(family: Family, runs: frozenset[Run]) -> tuple[str, ...]:
+    found = reading.to_intervals(runs, BITS[family])
+    return (AddressSet(v4=found) if family == 4 else AddressSet(v6=found)).cidrs()
+
+
+def _in_order(rules: Mapping[Tier, tuple[NodeRule, ...]]) -> tuple[NodeRule, ...]:
+    return tuple(rule for tier in TIERS for rule in rules[tier])
+
+
+def _rules_difference(before: Sequence[NodeRule], after: Sequence[NodeRule]) -> int:
+    """Return by how much the sum of rules' terms grows, from where the two differ."""
+    shorter = min(len(before), len(after))
+    start = next((at for at in range(shorter) if before[at] != after[at]), shorter)
+    tail = next(
+        (at for at in range(shorter - start) if before[-1 - at] != after[-1 - at]), shorter - start
+    )
+    # The rule behind the last difference follows another one, so its term is another.
+    return rules_total(after, start, len(after) - tail + 1) - rules_total(
+        before, start, len(before) - tail + 1
+    )
