@@ -1,0 +1,232 @@
+"""Mistakes planted into the product, each of the sort that a careful engineer makes once.
+
+A checker that has never found anything may be blind: each of these must be noticed.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+import fsm.feed.hub
+import sdsp.upstream.apply
+from dsn.enforce.apply import Enforcer
+from dsn.upstream.follow import ConfigurationFollower
+from fsm.feed.hub import Hub
+from sdsp.nodes.publication import Publications
+from sdsp.upstream.apply import Inbound
+from shared.feed import follow, wire
+from shared.feed.wire import Changes
+from shared.ids import Revision
+from shared.store.contract import Commit, Committed
+from shared.store.sql import SqlStore
+from tests.simulation.loop import current
+
+
+@contextmanager
+def _instead(where: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """Put `make(what is there)` in an attribute's place, for the length of a block."""
+    before = vars(where)[name]
+    setattr(where, name, make(before))
+    try:
+        yield
+    finally:
+        setattr(where, name, before)
+
+
+class _Undone(Exception):
+    """Takes a trial back."""
+
+
+def acknowledge_before_commit() -> Any:
+    """A person's write is answered first, and committed a moment later."""
+
+    def make(transact: Any) -> Any:
+        async def wrong(self: SqlStore, work: Any, **options: Any) -> Any:
+            if not options.get("request_id"):
+                return await transact(self, work, **options)
+            tried = []
+
+            async def trial(transaction: Any) -> None:
+                tried.append((await work(transaction), transaction.base))
+                raise _Undone
+
+            try:
+                await transact(self, trial, **{**options, "request_id": None})
+            except _Undone:
+                result, base = tried[-1]
+
+            async def later() -> None:
+                await asyncio.sleep(1.0)
+                await transact(self, work, **options)
+
+            task = asyncio.get_running_loop().create_task(later())
+            # Somebody has to keep it.
+            current().on_kill.append(task.get_name)
+            position = replace(base, revision=Revision(base.revision + 1))
+            return Committed(result, position)
+
+        return wrong
+
+    return _instead(SqlStore, "transact", make)
+
+
+def apply_twice() -> Any:
+    """A line of changes that came is taken over, and then once more."""
+
+    def make(take: Any) -> Any:
+        async def wrong(self: Any, frame: Any, position: Any) -> Any:
+            new = await take(self, frame, position)
+            if isinstance(frame, Changes) and new != position:
+                await self._copy.apply(frame)
+            return new
+
+        return wrong
+
+    return _instead(follow.Follower, "_take", make)
+
+
+def overlook_a_gap() -> Any:
+    """A line is taken over although one before it is missing."""
+
+    def make(take: Any) -> Any:
+        async def wrong(self: Any, frame: Any, position: Any) -> Any:
+            if not isinstance(frame, follow.Changes | follow.Bookmark):
+                return await take(self, frame, position)
+            return await take(self, replace(frame, after=position.revision), position)
+
+        return wrong
+
+    return _instead(follow.Follower, "_take", make)
+
+
+def forget_tombstones() -> Any:
+    """A snapshot doesn't say what is gone."""
+
+    def make(encode: Any) -> Any:
+        def wrong(position: Any, documents: Any, _tombstones: Any, following: Any) -> bytes:
+            return bytes(encode(position, documents, (), following))
+
+        return wrong
+
+    return _instead(wire, "encode_page", make)
+
+
+def resume_with_a_gap() -> Any:
+    """Who resumes gets what comes from now on, not what happened since."""
+
+    def make(_loaded_before: Any) -> Any:
+        async def wrong(_self: Hub, _site: str, _at: Any) -> None:
+            return None
+
+        return wrong
+
+    return _instead(Hub, "_loaded_before", make)
+
+
+def note_the_position_first() -> Any:
+    """The position is committed, then in another transaction what it stands for."""
+
+    def make(apply: Any) -> Any:
+        async def wrong(self: Inbound, changes: Changes) -> Any:
+            await self.advance(changes.position)
+            await asyncio.sleep(0.3)
+            return await apply(self, changes)
+
+        return wrong
+
+    return _instead(Inbound, "apply", make)
+
+
+def let_all_go_at_once() -> Any:
+    """A removal that takes most rules away asks nobody."""
+    return _instead(sdsp.upstream.apply, "takes_much", lambda _: lambda *_args, **_more: False)
+
+
+def forget_what_is_missing() -> Any:
+    """What a snapshot doesn't contain is neither held nor let go."""
+    return _instead(sdsp.upstream.apply, "missing_in", lambda _: lambda *_args: [])
+
+
+def lose_a_commit() -> Any:
+    """A watcher that finds two commits at once gets the second one."""
+
+    def make(watch: Any) -> Any:
+        async def wrong(self: SqlStore, after: Revision, **options: Any) -> Any:
+            number = 0
+            async for event in watch(self, after, **options):
+                number += isinstance(event, Commit)
+                if not (isinstance(event, Commit) and number % 5 == 0):
+                    yield event
+
+        return wrong
+
+    return _instead(SqlStore, "watch", make)
+
+
+def build_on_another_base() -> Any:
+    """A node gets a difference to what it was sent before, whatever it has; it checks nothing."""
+
+    def make(step: Any) -> Any:
+        def wrong(self: Publications, node: str, have: str | None) -> Any:
+            found = self._nodes.get(node)
+            last = next(reversed(found._before), None) if found else None
+            return step(self, node, last if have is not None and last else have)
+
+        return wrong
+
+    return _instead(Publications, "step", make)
+
+
+def start_without_rules() -> Any:
+    """A node that starts goes on without its last good rules."""
+
+    def make(_restore: Any) -> Any:
+        async def wrong(_self: Enforcer, _node: str) -> bool:
+            return False
+
+        return wrong
+
+    return _instead(Enforcer, "restore", make)
+
+
+def enforce_what_was_damaged() -> Any:
+    """A node takes a configuration under whatever hash it was sent."""
+
+    def make(read: Any) -> Any:
+        def wrong(self: ConfigurationFollower, step: Any, version: Any) -> Any:
+            if step.delta is None or self._received is None:
+                return read(self, step, version)
+            # The difference is passed over, and its hash believed.
+            return replace(self._received, version=version)
+
+        return wrong
+
+    return _instead(ConfigurationFollower, "_read_step", make)
+
+
+def keep_the_old_view() -> Any:
+    """A site whose labels or regions change goes on as if they hadn't."""
+
+    def make(_decides: Any) -> Any:
+        return lambda *_args: False
+
+    return _instead(fsm.feed.hub, "decides_view", make)
+
+
+BUGS: Final[Sequence[Callable[[], Any]]] = (
+    acknowledge_before_commit,
+    apply_twice,
+    overlook_a_gap,
+    forget_tombstones,
+    resume_with_a_gap,
+    note_the_position_first,
+    let_all_go_at_once,
+    forget_what_is_missing,
+    lose_a_commit,
+    build_on_another_base,
+    start_without_rules,
+    enforce_what_was_damaged,
+    keep_the_old_view,
+)

@@ -1,0 +1,142 @@
+"""One run: a federation, people who write, mishaps, rest, and what must hold then."""
+
+import asyncio
+import gc
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import fsm.tasks.compact
+from tests.simulation.checks import faults_after
+from tests.simulation.disk import inline, temporary_folder
+from tests.simulation.faults import Fate, Mishaps
+from tests.simulation.ordering import in_one_order
+from tests.simulation.people import People
+from tests.simulation.world import Size, World, template
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much a run is to carry."""
+
+    size: Size = field(default_factory=Size)
+    edits: int = 14
+    """Of each of the people: one at the FSM, one at each site."""
+    mishaps: int = 12
+    rest: float = 80.0
+    """Seconds for everything to come to rest: longer than any silence and back-off."""
+
+
+SMALL: Final = Plan()
+
+# Fewer prove nothing.
+LEAST: Final[Mapping[str, int]] = {
+    "writes": 12,
+    "messages": 150,
+    "frames": 4,
+    "enforced": 4,
+    "mishaps": 6,
+    "watched": 20,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did and what is wrong; `trace` is the same whenever the seed is."""
+
+    seed: int
+    trace: str
+    counts: Mapping[str, int]
+    wrong: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def lacking(self) -> list[str]:
+        """What the run carried too little of to prove anything."""
+        return [
+            f"{what}: {self.counts.get(what, 0)} of {least}"
+            for what, least in LEAST.items()
+            if self.counts.get(what, 0) < least
+        ]
+
+    @property
+    def command(self) -> str:
+        return f"python -m tests.simulation --seeds 1 --start {self.seed}"
+
+    def report(self) -> str:
+        """Say what is wrong, and how to see it again."""
+        shown = "\n".join(f"  {each}" for each in self.wrong[:20])
+        return f"seed {self.seed} fails:\n{shown}\nsee it again: {self.command} --trace"
+
+
+def run_seed(seed: int, plan: Plan = SMALL) -> Outcome:
+    """Run a seed's history to its end and judge it."""
+    collects = gc.isenabled()
+    template()
+    gc.collect()
+    # When the collector runs depends on what ran before, and it closes forgotten generators.
+    gc.disable()
+    gc.freeze()
+    marks = fsm.tasks.compact.MARK_EVERY
+    vars(fsm.tasks.compact)["MARK_EVERY"] = marks / 240
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with temporary_folder() as folder, inline(), in_one_order():
+            return _run(World(seed, Path(folder), size=plan.size), plan)
+    finally:
+        with warnings.catch_warnings():
+            # A killed process gives none of its connections back to their pool.
+            warnings.simplefilter("ignore")
+            gc.collect()
+        gc.unfreeze()
+        logging.disable(before)
+        vars(fsm.tasks.compact)["MARK_EVERY"] = marks
+        if collects:
+            gc.enable()
+
+
+def _run(world: World, plan: Plan) -> Outcome:
+    fate = Fate(world)
+    fate.arm()
+    try:
+        wrong = world.loop.run(_story(world, plan))
+        history = world.history
+        history.note(world.loop.time(), f"ends after {world.loop.steps} steps")
+        counts = {**history.counts, "steps": world.loop.steps, "seconds": int(world.loop.time())}
+        return Outcome(world.seed, history.trace, counts, tuple(wrong), tuple(history.lines))
+    finally:
+        fate.disarm()
+        world.loop.bury()
+
+
+async def _story(world: World, plan: Plan) -> list[str]:
+    mishaps = Mishaps(world)
+    world.start()
+    for people in world.people.values():
+        await people.begin()
+    async with asyncio.TaskGroup() as group:
+        keeper = group.create_task(_keep_ledgers(world))
+        work = [group.create_task(_edit(people, world, plan)) for people in world.people.values()]
+        await mishaps.run(plan.mishaps)
+        mishaps.end()
+        await asyncio.wait(work)
+        await asyncio.sleep(plan.rest)
+        keeper.cancel()
+    return faults_after(world)
+
+
+async def _edit(people: People, world: World, plan: Plan) -> None:
+    for _ in range(plan.edits):
+        await people.edit()
+        await asyncio.sleep(world.source.choice((0.0, 0.05, 1.0, 4.0)))
+
+
+async def _keep_ledgers(world: World) -> None:
+    """Take down what is committed before it can be compacted."""
+    while True:
+        world.read_ledgers()
+        await asyncio.sleep(7.0)

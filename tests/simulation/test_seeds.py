@@ -1,0 +1,51 @@
+"""Whole federations in one process, by seeds: what must hold after any history.
+
+More seeds, and how to see one again: `python -m tests.simulation --help`.
+"""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from tests.simulation.run import Outcome, run_seed
+
+SEEDS = range(1, 51)
+OUTCOMES: dict[int, Outcome] = {}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_promised_holds_after_every_history(seed: int) -> None:
+    outcome = OUTCOMES[seed] = run_seed(seed)
+
+    assert not outcome.wrong, outcome.report()
+
+
+def test_the_histories_carry_enough_to_prove_something() -> None:
+    outcomes = list(OUTCOMES.values()) or [run_seed(seed) for seed in SEEDS[:4]]
+    carried = sum((Counter(each.counts) for each in outcomes), Counter())
+    idle = [each.seed for each in outcomes if each.lacking]
+
+    assert 3 * len(idle) <= len(outcomes), f"seeds {idle} carried too little"
+    for what in ("frames", "snapshots", "bookmarks", "enforced", "writes", "mishaps", "kills"):
+        assert carried[what] >= len(outcomes), (what, carried)
+
+
+def test_a_seed_gives_the_same_history_again() -> None:
+    first, second = run_seed(11), run_seed(11)
+
+    assert first.lines == second.lines
+    assert first.trace == second.trace
+    assert run_seed(12).trace != first.trace
+
+
+def test_a_seed_gives_the_same_history_in_another_process() -> None:
+    here = run_seed(13)
+
+    script = "from tests.simulation.run import run_seed; print(run_seed(13).trace)"
+    there = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+
+    assert there.stdout.strip() == here.trace
