@@ -4,7 +4,6 @@ aiohttp's defaults suit a server behind a proxy; this one faces the network.  Th
 shared.http.connections; here they are put together with the listening socket and its TLS.
 """
 
-import asyncio
 import logging
 import socket
 import ssl
@@ -16,9 +15,14 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from shared.errors import Invalid, Unavailable
+from shared.http.accepting import Acceptor
 from shared.http.connections import Connection, ConnectionLimits, Connections
 from shared.http.keys import METRICS
 from shared.pki.tls import limit_tls_buffers
+from shared.tasks.group import Group
+
+BACKLOG: Final = 1024
+"""Connections that wait in the kernel's queue until they are let in."""
 
 # How long requests in progress may take to end once the server stops.
 GRACE: Final = 10.0
@@ -92,15 +96,16 @@ async def serving(
         await runner.setup()
         inner = runner.server
         assert inner is not None, "setup() makes it"
-        listener = await asyncio.get_running_loop().create_server(
+        acceptor = Acceptor(
+            sock,
             lambda: Connection(inner(), connections=connections),
-            sock=sock,
-            ssl=tls,
-            ssl_handshake_timeout=limits.header if tls else None,
-            backlog=1024,
+            tls=tls,
+            patience=limits.header,
         )
+        sock.listen(BACKLOG)
         # Nobody new comes in while those who are here end.
-        stack.callback(listener.close)
+        group = await stack.enter_async_context(Group())
+        group.start(acceptor.run(), name="accept")
         stack.callback(connections.close)
         yield Server(host=host, port=sock.getsockname()[1], secure=tls is not None)
 

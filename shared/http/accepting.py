@@ -1,0 +1,100 @@
+"""Letting connections in at the pace at which their TLS handshakes can be done.
+
+A handshake costs milliseconds of CPU.  When a thousand clients come at once and all handshakes
+begin at once, each of them takes as long as all together; beyond the clients' patience every one
+fails, and they come again.  So only a few are under way at a time: those that were let in finish,
+and the others wait in the kernel's queue, in order.  One that dawdles makes room for the next
+after a moment, though it may take its time: nobody can hold the door.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from shared.clock import Clock, SystemClock
+from shared.tasks.group import Group
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 64
+"""Handshakes that are waited for at a time."""
+MOMENT: Final = 0.25
+"""Seconds after which one isn't waited for any more: it is the other end that takes long."""
+PAUSE: Final = 0.5
+"""Seconds until the next try when the system has no descriptor or memory for a connection."""
+
+
+class Acceptor:
+    """Accepts connections at a listening socket and gives each a protocol of its own."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        *,
+        tls: ssl.SSLContext | None,
+        patience: float,
+        clock: Clock | None = None,
+    ) -> None:
+        """`patience` is how many seconds a handshake may take in all."""
+        self._sock = sock
+        self._protocol = protocol
+        self._tls = tls
+        self._patience = patience
+        self._clock = clock or SystemClock()
+        self._under_way = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self) -> NoReturn:
+        """Let connections in until cancelled; those that are in stay."""
+        loop = asyncio.get_running_loop()
+        async with Group() as group:
+            while True:
+                await self._under_way.acquire()
+                connection = await self._next(loop)
+                group.start(self._welcome(loop, connection), name="handshake")
+
+    async def _next(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._sock)
+            except ConnectionError:
+                continue  # it was gone before its turn came
+            except OSError as exc:
+                log.warning("can't let a connection in, will retry", extra={"reason": str(exc)})
+                await self._clock.sleep(PAUSE)
+                continue
+            return connection
+
+    async def _welcome(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        place = _Place(self._under_way)
+        timer = loop.call_later(MOMENT, place.leave)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.connect_accepted_socket(
+                self._protocol,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._patience if self._tls else None,
+            )
+        except OSError as exc:
+            # Not TLS, a certificate that isn't good, or it went away: its own loss.
+            log.debug("a connection came to nothing", extra={"reason": str(exc)})
+            connection.close()
+        finally:
+            timer.cancel()
+            place.leave()
+
+
+class _Place:
+    """One of those under way; it is given back once."""
+
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._semaphore: asyncio.Semaphore | None = semaphore
+
+    def leave(self) -> None:
+        if self._semaphore is not None:
+            self._semaphore.release()
+            self._semaphore = None
