@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,7 @@ from fsm.feed import handlers as feed_handlers
 from fsm.feed.acks import SiteVoices
 from fsm.feed.hub import Hub
 from fsm.feed.service import Feed
+from fsm.home import home_of
 from fsm.settings import FSMSettings
 from fsm.sites import handlers as site_handlers
 from fsm.sites.enroll import SiteEnrolment
@@ -27,6 +29,8 @@ from fsm.tasks.tidy import Tidy
 from fsm.trust import FSMCredentials, issue_own
 from shared.auth.limiter import Limiter
 from shared.backoff import Backoff
+from shared.backup.scheduled import PERIOD, ScheduledBackups
+from shared.backup.standing import Task
 from shared.clock import Clock
 from shared.enrolment import handlers as enrolment_handlers
 from shared.enrolment.register import Revocations
@@ -82,8 +86,9 @@ async def running(
         stack.push_async_callback(store.close)
         parts = await _Parts.make(settings, data, store, credentials, clock=clock, source=source)
         app = parts.application()
+        copying = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="backup"))
         group = await stack.enter_async_context(Group())
-        parts.start(group)
+        parts.start(group, copying)
         # Nobody is served before there is something to serve from.
         await parts.hub.started()
         server = await stack.enter_async_context(
@@ -114,6 +119,7 @@ class _Parts:
     voices: SiteVoices
     clock: Clock
     source: random.Random
+    metrics: Metrics
 
     @classmethod
     async def make(
@@ -145,6 +151,7 @@ class _Parts:
             voices=SiteVoices(store, clock=clock),
             clock=clock,
             source=source,
+            metrics=Metrics(),
         )
 
     def application(self) -> web.Application:
@@ -160,6 +167,7 @@ class _Parts:
             self.voices,
             trust_domain=self.authority.trust_domain,
             clock=self.clock,
+            backups=self._backups(),
         )
         app[site_handlers.ENROLMENT] = SiteEnrolment(
             self.store,
@@ -173,8 +181,8 @@ class _Parts:
         app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(self.credentials.roots())
         return app
 
-    def start(self, group: Group) -> None:
-        """Start everything that runs beside the server."""
+    def start(self, group: Group, copying: Executor) -> None:
+        """Start everything that runs beside the server; `copying` is for backups."""
         group.start(self.hub.run(), name="feed hub")
         self._loop(group, FlushVoices(self.voices), period=1.0)
         self._loop(group, Tidy(self.store, self.revocations, clock=self.clock), period=_TIDY_PERIOD)
@@ -188,6 +196,21 @@ class _Parts:
         retention = timedelta(seconds=self.settings.log_retention)
         compact = Compact(self.store, self.hub, retention=retention, clock=self.clock)
         self._loop(group, compact, period=600.0)
+        backups = ScheduledBackups(
+            home_of(self.data, self.settings),
+            self.store,
+            tasks=self._backups,
+            settings=self.settings.backup,
+            metrics=self.metrics,
+            clock=self.clock,
+            executor=copying,
+            owner=f"{self.source.getrandbits(64):016x}",
+        )
+        self._loop(group, backups, period=PERIOD)
+
+    def _backups(self) -> list[Task]:
+        own = self.settings.backup.own_task()
+        return [own] if own else []
 
     def _loop(self, group: Group, reconciler: Reconciler, *, period: float) -> None:
         backoff = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=self.source)
@@ -206,7 +229,7 @@ class _Parts:
             tokens=Tokens(key_file=self.data / "token-key.pem", issuer=identity, audience=identity),
             trust=Trust(domain=self.authority.trust_domain, revoked=self.revocations),
             clock=self.clock,
-            metrics=Metrics(),
+            metrics=self.metrics,
             routes=[enrolment_handlers.routes, site_handlers.routes, feed_handlers.routes],
             checks={"feed": self.hub.check},
         )

@@ -12,8 +12,10 @@ from typing import Final
 from aiohttp import web
 
 from sdsp.admission import SiteAdmission
+from sdsp.backups import wanted_backups
 from sdsp.compile.compiler import Compiler
 from sdsp.compile.model import SiteModel
+from sdsp.home import home_of
 from sdsp.nodes import handlers as node_handlers
 from sdsp.nodes.enroll import NodeEnrolment
 from sdsp.nodes.publication import Publications
@@ -31,6 +33,8 @@ from sdsp.upstream.report import ReportUpstream
 from sdsp.upstream.subscription import subscription_of
 from shared.auth.limiter import Limiter
 from shared.backoff import Backoff
+from shared.backup.scheduled import PERIOD, ScheduledBackups
+from shared.backup.standing import Task
 from shared.clock import Clock
 from shared.enrolment import handlers as enrolment_handlers
 from shared.enrolment.register import Revocations
@@ -92,7 +96,8 @@ async def running(
         await claim(store, settings.site)
         compiling = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="compile"))
         judging = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="judge"))
-        base = _Base(settings, data, store, credentials, judging, clock, source)
+        copying = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="backup"))
+        base = _Base(settings, data, store, credentials, judging, copying, clock, source, Metrics())
         core = await _Core.make(base, compiling)
         upstream = _upstream(base, core)
         if upstream:
@@ -122,15 +127,20 @@ async def running(
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """What every part is made from.  `judging` is for planning that people or the feed wait for."""
+    """What every part is made from.
+
+    `judging` is for planning that people or the feed wait for, `copying` for backups.
+    """
 
     settings: SDSPSettings
     data: Path
     store: Store
     credentials: SiteCredentials
     judging: Executor
+    copying: Executor
     clock: Clock
     source: random.Random
+    metrics: Metrics
 
     @property
     def site(self) -> str:
@@ -224,7 +234,14 @@ def _view(base: _Base, core: _Core, upstream: _Upstream | None) -> SiteView:
         time=core.time,
         clock=base.clock,
         executor=base.judging,
+        backups=lambda: _backups(base, core),
     )
+
+
+def _backups(base: _Base, core: _Core) -> list[Task] | None:
+    """Return the backups that are wanted, as far as the site knows its policies."""
+    newest = core.compiler.newest
+    return wanted_backups(newest.planner, base.settings.backup) if newest else None
 
 
 def _application(base: _Base, core: _Core, view: SiteView) -> web.Application:
@@ -264,7 +281,7 @@ def _parts(base: _Base, core: _Core, enrolment: NodeEnrolment) -> Parts:
         tokens=Tokens(key_file=base.data / "token-key.pem", issuer=identity, audience=identity),
         trust=Trust(domain=core.trust_domain, revoked=core.revocations, expected=expected),
         clock=base.clock,
-        metrics=Metrics(),
+        metrics=base.metrics,
         routes=[enrolment_handlers.routes, node_handlers.routes, site_handlers.routes],
         alongside=enrolment.after_writes,
     )
@@ -286,6 +303,17 @@ class _Background:
         )
         self._loop(core.states, period=5.0, settle=1.0)
         self._loop(ExpireOverrides(store, now=core.time.now), period=5.0)
+        backups = ScheduledBackups(
+            home_of(base.data, base.settings),
+            store,
+            tasks=lambda: _backups(base, core),
+            settings=base.settings.backup,
+            metrics=base.metrics,
+            clock=clock,
+            executor=base.copying,
+            owner=f"{base.source.getrandbits(64):016x}",
+        )
+        self._loop(backups, period=PERIOD)
         register = self._loop(KeepRegister(store, core.revocations, clock=clock), period=15.0)
         renew = RenewCertificates(
             base.credentials,

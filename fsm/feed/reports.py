@@ -131,6 +131,15 @@ class HeldObject(KeyBody):
     since: Time | None = None
 
 
+class BackupReport(Body):
+    """How a site's backups by one policy stand; None: by the site's own settings."""
+
+    policy: Name | None
+    succeeded_at: Time | None = Field(None, alias="succeededAt")
+    failed_at: Time | None = Field(None, alias="failedAt")
+    code: Code | None = None
+
+
 class Report(Body):
     """How a site stands."""
 
@@ -138,6 +147,7 @@ class Report(Body):
     policies: tuple[PolicyReport, ...] = Field((), max_length=_MANY)
     exceptions: tuple[ExceptionReport, ...] = Field((), max_length=_MANY)
     held: tuple[HeldObject, ...] = Field((), max_length=_MANY)
+    backups: tuple[BackupReport, ...] = Field((), max_length=100)
     counts: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$")], Count] = Field(
         default_factory=dict, max_length=100
     )

@@ -138,6 +138,7 @@ def site_document(
             for missing in each.said.get("unresolved", ())
         ],
         "counts": dict(facts.report["counts"]) if facts.report else {},
+        "backups": list(facts.report.get("backups", ())) if facts.report else [],
         "reportedAt": facts.report["at"] if facts.report else None,
     }
 

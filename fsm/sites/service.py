@@ -1,7 +1,7 @@
 """How the federation stands, gathered from the hub, the records of what sites said, and the CA."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,12 +20,15 @@ from fsm.feed.status import (
     policy_document,
     site_document,
 )
+from shared.backup.answers import backups_json
+from shared.backup.standing import Task, states_in
 from shared.clock import Clock
 from shared.enrolment.register import CERTIFICATES, REVOKED
 from shared.errors import NotFound
-from shared.ids import Key
+from shared.ids import COMMON, Key
 from shared.pki.identity import SpiffeId, TrustDomain
 from shared.store.contract import Store
+from shared.telemetry.journal import recent_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,15 @@ class Sites:
         *,
         trust_domain: TrustDomain,
         clock: Clock,
+        backups: Sequence[Task] = (),
     ) -> None:
+        """`backups` are those that this FSM makes of itself."""
         self._store = store
         self._hub = hub
         self._voices = voices
         self._trust_domain = trust_domain
         self._clock = clock
+        self._backups = backups
 
     async def status(self, wanted: Wanted, *, is_visible: IsVisible) -> dict[str, Any]:
         """Return how sites and policies stand, as far as their tenants may be seen.
@@ -79,6 +85,17 @@ class Sites:
                 for item in gathered.policies
                 if is_visible(item.key.tenant)
             ],
+            # Both are the server's own affairs.
+            **(await self._affairs() if is_visible(COMMON) else {}),
+        }
+
+    async def _affairs(self) -> dict[str, Any]:
+        async with self._store.snapshot() as snapshot:
+            states = await states_in(snapshot)
+            events = await recent_events(snapshot)
+        return {
+            "backups": backups_json(self._backups, states, now=self._clock.now()),
+            "events": [each.to_json() for each in events],
         }
 
     async def site_status(self, site: str, *, is_visible: IsVisible) -> dict[str, Any]:

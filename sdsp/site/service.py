@@ -17,15 +17,18 @@ from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from sdsp.steady import SteadyTime
 from sdsp.upstream.apply import INHERITED, held_in, position_in, refused_in
 from shared.algebra.cidrs import Family, parse_cidrs
+from shared.backup.answers import backups_json, upward_json
+from shared.backup.standing import Task, states_in
 from shared.clock import Clock
 from shared.errors import Invalid, Unavailable
 from shared.feed.connect import Link
 from shared.feed.wire import Position
-from shared.ids import Key
+from shared.ids import COMMON, Key
 from shared.policy.nodeconfig import Packet
 from shared.policy.nodeplan import unenforced
 from shared.policy.verdict import Story, judge
 from shared.store.contract import Selection, Store, Stored
+from shared.telemetry.journal import recent_events
 
 JSON = Mapping[str, Any]
 IsVisible = Callable[[str], bool]
@@ -61,8 +64,11 @@ class SiteView:
         time: SteadyTime,
         clock: Clock,
         executor: Executor,
+        backups: Callable[[], Sequence[Task] | None] = lambda: None,
     ) -> None:
-        """`executor` has one thread, in which verdicts are worked out."""
+        """`executor` has one thread, in which verdicts are worked out.  `backups` returns those
+        that are wanted.
+        """
         self.site = site
         self._store = store
         self._newest = newest
@@ -72,6 +78,7 @@ class SiteView:
         self._time = time
         self._clock = clock
         self._executor = executor
+        self._backups = backups
 
     def newest(self) -> Compilation | None:
         return self._newest()
@@ -113,7 +120,24 @@ class SiteView:
             "unenforced": [each.key.name for each in waiting if is_visible(each.key.tenant)],
             "held": [each for each in standing.held if is_visible(each["tenant"])],
             "refused": [each for each in standing.refused if is_visible(each["tenant"])],
+            # Both are the server's own affairs.
+            **(await self._affairs() if is_visible(COMMON) else {}),
         }
+
+    async def _affairs(self) -> dict[str, Any]:
+        async with self._store.snapshot() as snapshot:
+            states = await states_in(snapshot)
+            events = await recent_events(snapshot)
+        wanted = self._backups() or ()
+        return {
+            "backups": backups_json(wanted, states, now=self._clock.now()),
+            "events": [each.to_json() for each in events],
+        }
+
+    async def backups_upward(self) -> list[dict[str, Any]]:
+        """Return what the FSM is told of backups."""
+        async with self._store.snapshot() as snapshot:
+            return upward_json(self._backups() or (), await states_in(snapshot))
 
     def realisation(self, newest: Compilation, held: Sequence[JSON]) -> list[PolicyStatus]:
         """Return what became of each policy that was compiled."""

@@ -21,6 +21,7 @@ JSON = Mapping[str, Any]
 
 # What the FSM takes: so many of each, and 8 MiB in all, of which some is left for growth.
 MOST: Final = 10_000
+MOST_BACKUPS: Final = 100
 MOST_BYTES: Final = 7 * 1024 * 1024
 
 # How many failing nodes and unresolved names of each policy are told, if more were too much.
@@ -74,6 +75,7 @@ class ReportUpstream:
                 "exceptions": self._exceptions_of(newest.planner),
                 "held": list(standing.held),
                 "counts": self._counts(standing),
+                "backups": (await self._view.backups_upward())[:MOST_BACKUPS],
             }
         )
 

@@ -82,7 +82,7 @@ class BackupMaker:
             reader = ArchiveReader(draft.file)
             await self._verify(reader, draft.folder, progress)
             size = os.fstat(draft.file.fileno()).st_size
-            await self._run(partial(draft.publish, path))
+            await self.run(partial(draft.publish, path))
             return Made(path, size, manifest)
 
     async def _write(self, file: BinaryIO, wish: Wish, progress: Progress) -> Manifest:
@@ -95,10 +95,10 @@ class BackupMaker:
             done = 0
             for table in DUMPED:
                 async for lines in dump.lines(table):
-                    await self._run(partial(packer.add, table, lines))
+                    await self.run(partial(packer.add, table, lines))
                     done += len(lines)
                     progress("writing", done, total)
-                await self._run(partial(packer.end, table))
+                await self.run(partial(packer.end, table))
             stored = _content(dump, packer.tables)
         manifest = Manifest(
             id=uuid.UUID(bytes=secrets.token_bytes(16), version=4).hex,
@@ -117,7 +117,7 @@ class BackupMaker:
             file.flush()
             os.fsync(file.fileno())
 
-        await self._run(finish)
+        await self.run(finish)
         return manifest
 
     async def _verify(self, reader: ArchiveReader, folder: Path, progress: Progress) -> None:
@@ -126,16 +126,17 @@ class BackupMaker:
         check(self._home, files_of(reader))
         url = f"sqlite:///{folder / 'store.sqlite'}"
         total = sum(table.rows for table in manifest.store.tables.values())
-        lines = counted(lines_of(reader, self._run, backwards=True), "verifying", total, progress)
+        lines = counted(lines_of(reader, self.run, backwards=True), "verifying", total, progress)
         await load_store(
             url,
             lines,
             counters=counters_of(manifest),
             incarnation=uuid.UUID(int=0, version=4),
-            check=partial(compare, manifest, self._run),
+            check=partial(compare, manifest, self.run),
         )
 
-    async def _run(self, work: Callable[[], Result]) -> Result:
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run what blocks a thread in the executor."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 

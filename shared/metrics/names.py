@@ -53,6 +53,16 @@ RECONCILER_SECONDS: Final = Metric(
     "hanse_reconciler_pass_seconds", "Time of one pass.", ("reconciler",), _LATENCY
 )
 
+EVENTS: Final = Metric("hanse_events_total", "Events that were told.", ("type", "severity"))
+BACKUP_FAILING: Final = Metric(
+    "hanse_backup_failing", "1 while the last scheduled backup has failed.", ("policy",)
+)
+BACKUP_SUCCEEDED: Final = Metric(
+    "hanse_backup_last_success_timestamp_seconds",
+    "When the last scheduled backup succeeded, in seconds since 1970.",
+    ("policy",),
+)
+
 
 class Metrics:
     """Makes each metric at its first use and returns the same one after that."""

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from shared.model.base import Duration, Flag, Integer, Name, Optional, Spec
 from shared.model.policy import Enforcement
+from shared.model.schedule import CronText, ZoneName
 from shared.model.selectors import Selector
 
 Severity = Literal["info", "warning", "critical"]
@@ -75,8 +76,8 @@ class AuthenticationPolicy(SettingsPolicy):
 class BackupPolicy(SettingsPolicy):
     """When a server backs itself up, where to, and how much is kept."""
 
-    schedule: str = Field(description="Five cron fields, for example '30 2 * * *'.")
-    timezone: str = Field("UTC", description="An IANA time zone, for example Europe/Berlin.")
+    schedule: CronText = Field(description="Five cron fields, for example '30 2 * * *'.")
+    timezone: ZoneName = Field("UTC", description="An IANA time zone, for example Europe/Berlin.")
     retain: Integer = Field(7, ge=1, description="How many backups to keep.")
     destination: Name = Field("local", description="A destination from the server's settings.")
 
