@@ -16,7 +16,8 @@ probability P.  Actions:
     sleep(0.2)    wait so many seconds: the event loop goes on at a `pause`, its thread stands at
                   a `failpoint`
 
-`seed=N` draws probabilities; `record=FILE` adds the name of each place reached, once a process.
+`seed=N` draws probabilities; `record=FILE` adds the name of each place reached, once a process;
+`times=FILE` adds each name every time, with the monotonic clock's nanoseconds.
 After the failpoints of FreeBSD (fail(9)) and of etcd (gofail).
 """
 
@@ -123,6 +124,7 @@ class _Plan:
         self._entries: list[_Entry] = []
         self._seed = 0
         self._record: Path | None = None
+        self._times: Path | None = None
         for each in filter(None, (part.strip() for part in text.split(","))):
             self._read(each)
         self._source = random.Random(self._seed)  # noqa: S311 - draws when to fail
@@ -136,6 +138,8 @@ class _Plan:
             if self._record is not None and name not in self._recorded:
                 self._recorded.add(name)
                 _append(self._record, name)
+            if self._times is not None:
+                _append(self._times, f"{name} {time.monotonic_ns()}")
             entry = self._due(name)
         if entry is None:
             return 0.0
@@ -168,6 +172,9 @@ class _Plan:
             return
         if name == "record" and value:
             self._record = Path(value)
+            return
+        if name == "times" and value:
+            self._times = Path(value)
             return
         found = _ENTRY.fullmatch(text)
         if found is None:
@@ -229,11 +236,11 @@ def armed(text: str) -> Iterator[None]:
         arm("")
 
 
-def _append(file: Path, name: str) -> None:
+def _append(file: Path, line: str) -> None:
     # One write of a short line to a file opened for appending isn't mixed with another process's.
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(descriptor, f"{name}\n".encode("ascii"))
+        os.write(descriptor, f"{line}\n".encode("ascii"))
     finally:
         os.close(descriptor)
 
