@@ -18,6 +18,11 @@ _KINDS: Final[Mapping[str, Literal["Network", "Workload"]]] = {
     "networks": "Network",
     "workloads": "Workload",
 }
+_FAMILIES: Final[Mapping[str, Literal["inet", "inet6", "mixed"]]] = {
+    "inet": "inet",
+    "inet6": "inet6",
+    "mixed": "mixed",
+}
 
 Into = Annotated[
     Path,
@@ -102,3 +107,73 @@ def csv_(
         form=output,
     )
     raise typer.Exit(import_csv(asked))
+
+
+@commands.command("aerleon")
+def aerleon(
+    policy: Annotated[
+        Path, typer.Argument(metavar="POLICY", help="A policy: .pol, or YAML with filters.")
+    ],
+    *,
+    into: Into,
+    site: Annotated[str, typer.Option("--site", "-s", help="Whose networks the definitions are.")],
+    definitions: Annotated[
+        Path,
+        typer.Option(
+            "--definitions", "-d", metavar="FOLDER", help="With .net and .svc files, or YAML."
+        ),
+    ] = Path("def"),
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", metavar="FOLDER", help="Where includes are; else the policy's."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="What to call the SecurityPolicy; else as the file."),
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", metavar="NAME|NUMBER", help="Which of several: by its name, or from 1."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="PLATFORM", help="For which of several it is meant."),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family", metavar="inet|inet6|mixed", help="Else as its options and platform say."
+        ),
+    ] = None,
+    priority: Annotated[int, typer.Option("--priority", min=100, max=1000)] = 500,
+    force: ForceOption = False,
+    accept_gaps: AcceptGaps = False,
+    output: OutputOption = Plain.TABLE,
+) -> None:
+    """Import a filter of Capirca or Aerleon: its names, and its terms as rules.
+
+    A term that can't be said exactly is left out whole and listed. If more would pass without
+    it, nothing is written but with --accept-gaps.
+    """
+    from shared.cli.importing.from_aerleon import AerleonArguments, import_aerleon
+
+    if family is not None and family not in _FAMILIES:
+        raise typer.BadParameter("it is inet, inet6 or mixed", param_hint="--family")
+    asked = AerleonArguments(
+        policy=policy,
+        definitions=definitions,
+        base=base or policy.parent,
+        into=into,
+        site=site,
+        name=name or policy.stem,
+        filter=filter_,
+        target=target,
+        family=None if family is None else _FAMILIES[family],
+        priority=priority,
+        force=force,
+        accept_gaps=accept_gaps,
+        form=output,
+    )
+    raise typer.Exit(import_aerleon(asked))

@@ -19,6 +19,7 @@ from shared.errors import FieldError, Invalid
 from shared.ids import Key
 from shared.model.documents import dump_yaml, parse_value
 from shared.model.kinds import DEFAULT_SCOPE
+from shared.policy.inputs import Document
 
 FOLDERS: Final = ("federation", "sites", "tests")
 
@@ -41,12 +42,17 @@ class Target:
         self.repository: Repository | None = read_repository(root) if present else None
 
     def has(self, kind: str, name: str, *, site: str | None = None) -> bool:
-        """Say whether the repository declares an object already."""
+        """Say whether the repository declares an object of tenant common already."""
+        return self.find(kind, name, site=site) is not None
+
+    def find(self, kind: str, name: str, *, site: str | None = None) -> Document | None:
+        """Return the repository's own document, of the federation or of a site."""
         if self.repository is None:
-            return False
+            return None
         documents = self.repository.federation if site is None else self.repository.sites.get(site)
         scope = DEFAULT_SCOPE["fsm" if site is None else "sdsp"]
-        return documents is not None and Key(kind, "common", scope, name) in documents
+        key = Key(kind, "common", scope, name)
+        return documents.get(key) if documents is not None and key in documents else None
 
     def free_name(self, stem: str) -> str:
         """Return the name of a file that isn't there yet: STEM.yaml, STEM-2.yaml, …"""
