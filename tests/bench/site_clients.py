@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -27,7 +27,7 @@ from shared.clock import SystemClock
 from shared.feed.connect import Connector
 from shared.feed.follow import Follower
 from shared.feed.wire import Changes, Position, Refusal, Snapshot
-from shared.http.peer import Answer, PeerClient
+from shared.http.peer import Answer, PeerClient, PeerLimits
 from shared.pki.authority import Authority
 from shared.pki.credentials import Credentials
 from shared.pki.csr import create_csr
@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("port", type=int)
     parser.add_argument("count", type=int)
+    parser.add_argument("--stay", type=float, help="seconds until a site breaks off, on average")
     given = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     limit_tls_buffers()
@@ -149,6 +150,8 @@ def main() -> None:
             for number, client in enumerate(clients):
                 follower = _follower(number, client, progress)
                 group.start(follower.run(), name=site_name(number))
+            if given.stay is not None:
+                group.start(_break_off(clients, given.stay), name="break off")
             await stop.wait()
         for client in clients:
             await client.close()
@@ -159,7 +162,12 @@ def main() -> None:
 def _client(number: int, issuing: Authority, port: int) -> PeerClient:
     check = ServerCheck(TRUST_DOMAIN, (Expectation(Role.FSM),), revoked=lambda _: False)
     credentials = site_credentials(issuing, site_name(number))
-    return PeerClient([f"https://127.0.0.1:{port}"], tls=client_context(credentials, check=check))
+    return PeerClient(
+        [f"https://127.0.0.1:{port}"],
+        tls=client_context(credentials, check=check),
+        # All sites share this process: a handshake here waits for those of the others.
+        limits=PeerLimits(connect=60.0, total=90.0),
+    )
 
 
 def _follower(number: int, client: PeerClient, progress: Progress) -> Follower:
@@ -171,6 +179,14 @@ def _follower(number: int, client: PeerClient, progress: Progress) -> Follower:
         connector=Connector(peer="the FSM", clock=SystemClock(), backoff=backoff),
         subscription=subscription_of(Wishes()),
     )
+
+
+async def _break_off(clients: Sequence[PeerClient], stay: float) -> NoReturn:
+    """Cut one site's connections after another; its follower finds out, and comes back."""
+    source = random.Random(1)
+    while True:
+        await asyncio.sleep(source.expovariate(len(clients) / stay))
+        await source.choice(clients).close()
 
 
 def _say(**what: float) -> None:

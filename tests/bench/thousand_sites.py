@@ -91,10 +91,12 @@ def thousand_sites(run: Run) -> Results:
 class Sites:
     """The process of all sites, and what it says."""
 
-    def __init__(self, folder: Path, port: int, count: int) -> None:
+    def __init__(self, folder: Path, port: int, count: int, *, stay: float | None = None) -> None:
+        """`stay`: seconds after which a site breaks its connections off, on average; None: never."""
         self._command = [
             *(sys.executable, "-m", "tests.bench.site_clients"),
             *(str(folder), str(port), str(count)),
+            *(() if stay is None else ("--stay", str(stay))),
         ]
         self._said: dict[str, Any] = {"revision": 0}
 
