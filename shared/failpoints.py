@@ -47,6 +47,7 @@ EXIT_STATUS: Final = 86
 FAILPOINTS: Final[Mapping[str, str]] = {
     "store.flush.before": "a group of writes has run, nothing of it is written",
     "store.flush.disk": "SQLite's own thread is about to write",
+    "store.disk.written": "SQLite's own thread has written all, and commits next",
     "store.flush.after": "all is written, nothing committed",
     "store.commit.before": "the next word to the database is COMMIT",
     "store.commit.after": "committed, and nobody knows",

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,9 @@ LONGEST: Final = 8 * 1024
 
 # How far the clocks of a site and its FSM may differ.
 LEEWAY: Final = timedelta(seconds=60)
+
+# Tokens whose signatures are known to be good; one has some hundred bytes.
+REMEMBERED: Final = 4096
 
 _TEXTS: Final = ("iss", "aud", "sub", "jti")
 _TIMES: Final = ("iat", "exp")
@@ -114,26 +118,45 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._clock = clock
+        self._known: OrderedDict[str, tuple[Claims, datetime]] = OrderedDict()
 
     def verify(self, token: str) -> Claims:
-        """Return what the token says; Unauthenticated (`invalid_token`, `token_expired`)."""
+        """Return what the token says; Unauthenticated (`invalid_token`, `token_expired`).
+
+        A signature is checked once, the times each time.  While a token is among the last that
+        were seen, what it says is the same object.
+        """
+        found = self._known.get(token)
+        if found is None:
+            found = self._read(token)
+        claims, begins_at = found
+        now = self._clock.now()
+        if now >= claims.expires_at:
+            self._known.pop(token, None)
+            raise Unauthenticated("the token has expired; log in again", code="token_expired")
+        if now < begins_at:
+            raise _refused("it is from the future; compare the clocks")
+        self._known[token] = found
+        self._known.move_to_end(token)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return claims
+
+    def _read(self, token: str) -> tuple[Claims, datetime]:
+        """Return what a token of ours says, and from when on it counts."""
         claims = self._signed_claims(token)
         if claims["iss"] != self._issuer or claims["aud"] != self._audience:
             raise _refused("it is meant for another server")
-        now = self._clock.now()
-        expires_at = _moment(claims["exp"])
-        if now >= expires_at + LEEWAY:
-            raise Unauthenticated("the token has expired; log in again", code="token_expired")
-        if now < _moment(claims["iat"]) - LEEWAY:
-            raise _refused("it is from the future; compare the clocks")
-        return Claims(
+        begins_at = _moment(claims["iat"]) - LEEWAY
+        said = Claims(
             subject=claims["sub"],
             display_name=str(claims.get("name") or claims["sub"]),
             roles=tuple(_texts(claims.get("roles", []))),
             tenants=frozenset(_texts(claims["tenants"])) if "tenants" in claims else None,
-            expires_at=expires_at + LEEWAY,
+            expires_at=_moment(claims["exp"]) + LEEWAY,
             id=claims["jti"],
         )
+        return said, begins_at
 
     def _signed_claims(self, token: str) -> dict[str, Any]:
         if len(token) > LONGEST or token.count(".") != 2 or not token.isascii():

@@ -1,12 +1,14 @@
 """The one way to write objects: authorise, read, judge, commit with the audit record.
 
-Judging runs outside of the transaction, against a snapshot; the store then commits only if what
-was read still stands, else it is judged again.  A dry run does all of this and takes it back.
+Judging runs outside of the transaction, against what this process knows of the store; the store
+then commits only if what was read still stands, else it is judged again by a fresh snapshot, and
+so is what would be refused.  A dry run does all of this and takes it back.
 """
 
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -32,7 +34,7 @@ from shared.objects.call import Call
 from shared.objects.diff import diff_of
 from shared.objects.rights import check_scope, check_write
 from shared.objects.trail import Trail
-from shared.store.contract import Draft, Operation, Store, Stored, Transaction
+from shared.store.contract import Draft, Operation, Snapshot, Store, Stored, Transaction
 
 LOCAL: Final = "local"
 
@@ -112,6 +114,10 @@ class _Task:
     writes: Sequence[Write]
     options: Options
     request_id: str | None
+
+
+class _Doubtful(Exception):
+    """Refused by a view that may lack what another process has just written: look again."""
 
 
 class _DryRunDone(Exception):
@@ -197,13 +203,18 @@ class Objects:
         if request_id and (revision := await self._store.committed(request_id)) is not None:
             return await self._replay(writes, revision)
         task = _Task(call, writes, options, request_id)
+        doubtful = False
         for attempt in range(_TRIES):
             try:
                 if not attempt:
-                    return await self._try(task)
-                self._metrics.counter(WRITE_RETRIES).inc()
+                    return await self._try(task, self._store.recent(), last=False)
+                if not doubtful:
+                    self._metrics.counter(WRITE_RETRIES).inc()
                 async with self._queue:
-                    return await self._try(task)
+                    return await self._try(task, self._store.snapshot())
+            except _Doubtful:
+                doubtful = True
+                continue
             except RevisionConflict as exc:
                 if exc.code != "validation_outdated":
                     raise
@@ -211,30 +222,41 @@ class Objects:
             "what this write depends on keeps changing; try again", code="validation_outdated"
         )
 
-    async def _try(self, task: _Task) -> Applied:
-        async with self._store.snapshot() as snapshot:
-            proposals = [
-                Proposal(
-                    write.operation,
-                    write.key,
-                    write.envelope,
-                    self._draft(write, task.options),
-                    await snapshot.get(write.key),
+    async def _try(
+        self, task: _Task, view: AbstractAsyncContextManager[Snapshot], *, last: bool = True
+    ) -> Applied:
+        """Judge by a view and commit; what isn't the `last` view refuses nothing by itself."""
+        try:
+            async with view as snapshot:
+                proposals = await self._proposals(task, snapshot)
+                batch = Batch(
+                    tuple(proposals),
+                    task.call.caller,
+                    force=task.options.force,
+                    trusted=task.options.trusted,
                 )
-                for write in task.writes
-            ]
-            batch = Batch(
-                tuple(proposals),
-                task.call.caller,
-                force=task.options.force,
-                trusted=task.options.trusted,
-            )
-            review = await self._admission.review(batch, snapshot)
-            validated_at = snapshot.position.revision
+                review = await self._admission.review(batch, snapshot)
+                validated_at = snapshot.position.revision
+        except HanseError as exc:
+            raise exc if last else _Doubtful from exc
+        if review.faults and not last:
+            raise _Doubtful
         _refuse(review.faults, alone=len(task.writes) == 1)
         for index, draft in review.drafts.items():
             proposals[index] = replace(proposals[index], draft=draft)
         return await self._commit(task, proposals, review, validated_at)
+
+    async def _proposals(self, task: _Task, snapshot: Snapshot) -> list[Proposal]:
+        return [
+            Proposal(
+                write.operation,
+                write.key,
+                write.envelope,
+                self._draft(write, task.options),
+                await snapshot.get(write.key),
+            )
+            for write in task.writes
+        ]
 
     async def _commit(
         self,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from shared.access.permissions import ROLES
 from shared.auth.identity import Caller, CallerKind, Grant
 from shared.auth.login import Login
-from shared.auth.tokens import TokenVerifier
+from shared.auth.tokens import REMEMBERED, Claims, TokenVerifier
 from shared.errors import HanseError
 from shared.http.authentication import BearerVerifier, address_of
 from shared.http.body import Body, read_body
@@ -103,21 +103,32 @@ async def whoami(request: web.Request) -> web.Response:
 
 
 def token_bearer(verifier: TokenVerifier) -> BearerVerifier:
-    """Return what makes a caller of a token: its roles become the grants of the built-in ones."""
+    """Return what makes a caller of a token; the same one while the token is the same."""
+    callers: dict[str, tuple[Claims, Caller]] = {}
 
     async def caller(token: str) -> Caller:
         claims = verifier.verify(token)
-        grants = tuple(
-            Grant(role, ROLES[role], tenants=claims.tenants)
-            for role in claims.roles
-            if role in ROLES
-        )
-        return Caller(
-            kind=CallerKind.PERSON,
-            identity=claims.subject,
-            display_name=claims.display_name,
-            grants=grants,
-            expires_at=claims.expires_at,
-        )
+        known = callers.get(claims.id)
+        if known is not None and known[0] is claims:
+            return known[1]
+        if len(callers) >= REMEMBERED:
+            callers.clear()
+        made = caller_of_claims(claims)
+        callers[claims.id] = (claims, made)
+        return made
 
     return caller
+
+
+def caller_of_claims(claims: Claims) -> Caller:
+    """Return the person that a token stands for; roles become the grants of the built-in ones."""
+    grants = tuple(
+        Grant(role, ROLES[role], tenants=claims.tenants) for role in claims.roles if role in ROLES
+    )
+    return Caller(
+        kind=CallerKind.PERSON,
+        identity=claims.subject,
+        display_name=claims.display_name,
+        grants=grants,
+        expires_at=claims.expires_at,
+    )

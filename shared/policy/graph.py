@@ -10,6 +10,8 @@ def cycles(parents: Mapping[str, str | None]) -> Sequence[Sequence[str]]:
 
     Links to names that aren't keys are no part of a cycle.
     """
+    if _is_forest(parents):
+        return []
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_edges_from((name, parent) for name, parent in parents.items() if parent is not None)
     found = []
@@ -17,6 +19,21 @@ def cycles(parents: Mapping[str, str | None]) -> Sequence[Sequence[str]]:
         least = cycle.index(min(cycle))
         found.append(cycle[least:] + cycle[:least])
     return sorted(found)
+
+
+def _is_forest(parents: Mapping[str, str | None]) -> bool:
+    """Say whether no path outwards comes back, as is nearly always so; a graph costs far more."""
+    sound: set[str] = set()
+    for name in parents:
+        path: set[str] = set()
+        step: str | None = name
+        while step is not None and step not in sound and step in parents:
+            if step in path:
+                return False
+            path.add(step)
+            step = parents[step]
+        sound |= path
+    return True
 
 
 def ancestors(name: str, parents: Mapping[str, str | None]) -> Sequence[str]:

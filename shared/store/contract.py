@@ -237,6 +237,20 @@ class Store(Protocol):
         RevisionCompacted if `at` is older than the log; Invalid if it lies in the future.
         """
 
+    async def latest(self, key: Key) -> Stored | None:
+        """Return the object as it is now: whatever was acknowledged before this call is seen.
+
+        While an object is what it was, its Stored is often the same one: whoever derives
+        something from it may keep that beside it.
+        """
+
+    def recent(self) -> AbstractAsyncContextManager[Snapshot]:
+        """Open a consistent view of what this process knows, mostly from memory.
+
+        It may lack what other processes have just written.  It is for judging what transact()
+        then commits with `validated_at`, or whose `expected` says what was read.
+        """
+
     async def transact(
         self,
         work: Callable[[Transaction], Awaitable[Result]],

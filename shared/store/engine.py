@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, event, make_url, select
+from sqlalchemy import Dialect as SQLDialect
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -22,6 +23,7 @@ from sqlalchemy.pool import NullPool
 from shared.errors import Invalid, NotFound
 from shared.store import onehop
 from shared.store.faults import translated
+from shared.store.lane import Lane
 from shared.store.prepared import Prepared
 from shared.store.tables import counter
 
@@ -63,13 +65,20 @@ def parse_url(url: str) -> URL:
 
 
 class Database:
-    """One database: read transactions, write transactions under the lock."""
+    """One database: read transactions, write transactions under the lock.
+
+    Of SQLite, `lane` and `write_lane` are connections for what must be quick.
+    """
+
+    lane: Lane | None = None
+    write_lane: Lane | None = None
 
     def __init__(self, url: URL) -> None:
         self.url = url
         self.dialect = Dialect(url.get_backend_name())
         if self.dialect is Dialect.SQLITE:
             self._reader, self._writer = _sqlite(url, READERS), _sqlite(url, 0)
+            self.lane, self.write_lane = _lane(url, writes=False), _lane(url, writes=True)
         else:
             self._reader, self._writer = _server(url, self.dialect)
 
@@ -86,6 +95,11 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # SQLite gives its -wal and -shm files the mode of this one.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+    @property
+    def sql(self) -> SQLDialect:
+        """What statements are compiled for."""
+        return self._writer.dialect
 
     @property
     def name(self) -> str:
@@ -128,11 +142,27 @@ class Database:
         return dict(self._writer.dialect.create_connect_args(self.url)[1])
 
     async def close(self) -> None:
+        for lane in (self.lane, self.write_lane):
+            if lane is not None:
+                await lane.close()
         await self._reader.dispose()
         await self._writer.dispose()
 
 
 _LOCK_COUNTER: Final = "LOCK TABLE counter IN EXCLUSIVE MODE"
+
+
+def _pragmas(*, writes: bool) -> list[str]:
+    return [
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA foreign_keys=ON",
+        f"PRAGMA query_only={'OFF' if writes else 'ON'}",
+    ]
+
+
+def _lane(url: URL, *, writes: bool) -> Lane:
+    return Lane(str(url.database), pragmas=_pragmas(writes=writes), wait=LOCK_WAIT)
 
 
 def _sqlite(url: URL, readers: int) -> AsyncEngine:
@@ -151,12 +181,7 @@ def _sqlite(url: URL, readers: int) -> AsyncEngine:
         # A connection given back within a transaction is rolled back in any case.
         pool_reset_on_return=None,
     )
-    pragmas = [
-        "PRAGMA journal_mode=WAL",
-        "PRAGMA synchronous=FULL",
-        "PRAGMA foreign_keys=ON",
-        f"PRAGMA query_only={'ON' if readers else 'OFF'}",
-    ]
+    pragmas = _pragmas(writes=not readers)
     begin = "BEGIN" if readers else "BEGIN IMMEDIATE"
 
     def prepare(connection: Any, _record: object) -> None:

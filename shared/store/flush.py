@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from sqlalchemy import Dialect as SQLDialect
 from sqlalchemy import Table, bindparam, delete, literal_column, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement
 
-from shared.failpoints import pause
 from shared.ids import Incarnation, Key, Revision
 from shared.store.contract import Position
 from shared.store.engine import Dialect
@@ -21,7 +21,7 @@ from shared.store.mapping import (
     object_row,
     version_row,
 )
-from shared.store.prepared import Prepared, Values, run_all
+from shared.store.prepared import Prepared, Step, Values
 from shared.store.search import insert_words, words_of
 from shared.store.tables import (
     KEY,
@@ -81,6 +81,7 @@ class Flush:
         self._put_commit = Prepared(commits.insert())
         self._put_audit = Prepared(audit.insert())
         self._count = Prepared(_COUNT)
+        self._find_request = Prepared(_FIND_REQUEST)
 
     @property
     def statements(self) -> Sequence[ClauseElement]:
@@ -88,9 +89,8 @@ class Flush:
         own = (each for each in vars(self).values() if isinstance(each, Prepared))
         return [*(each.statement for each in own), _FORGET]
 
-    async def write(self, batch: Batch) -> None:
-        """Write everything and count it; the caller commits."""
-        await pause("store.flush.before")
+    def steps(self, batch: Batch, sql: SQLDialect) -> list[Step]:
+        """Return what writes everything and counts it."""
         work = [
             *self._objects(batch),
             *self._log(batch),
@@ -101,9 +101,11 @@ class Flush:
         ]
         if self._notify is not None:
             work.append((self._notify, [{"channel": CHANNEL}]))
-        steps = [each.with_rows(batch.connection, rows) for each, rows in work if rows]
-        await run_all(batch.connection, steps)
-        await pause("store.flush.after")
+        return [each.with_rows(sql, rows) for each, rows in work if rows]
+
+    def find_request(self, sql: SQLDialect, request_id: str, *, since: int) -> Step:
+        """Return what finds a request that was committed since then."""
+        return self._find_request.with_rows(sql, [{"request": request_id, "since": since}])
 
     def _objects(self, batch: Batch) -> Iterator[Work]:
         gone = [key for key, stored in batch.objects.items() if stored is None]
@@ -194,5 +196,8 @@ _COUNT: Final = (
         status_sequence=bindparam("new_sequence"),
         audit_number=bindparam("new_number"),
     )
+)
+_FIND_REQUEST: Final = select(requests.c.id).where(
+    requests.c.id == bindparam("request"), requests.c.at >= bindparam("since")
 )
 _FORGET: Final = delete(requests).where(requests.c.at < bindparam("before"))

@@ -56,10 +56,10 @@ class OneHopConnection(aiosqlite.Connection):
     async def cursor(self) -> OneHopCursor:  # type: ignore[override]
         return OneHopCursor(self)
 
-    async def hop(self, function: Any, *arguments: Any, **options: Any) -> None:
-        """Run `function(sqlite3 connection, …)` in the connection's thread."""
+    async def hop(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        """Run `function(sqlite3 connection, …)` in the connection's thread; return its result."""
         # Private and untyped, but what every method of aiosqlite.Connection does.
-        await self._execute(function, self._conn, *arguments, **options)  # type: ignore[no-untyped-call]
+        return await self._execute(function, self._conn, *arguments, **options)  # type: ignore[no-untyped-call]
 
 
 def connect(database: str, **options: Any) -> OneHopConnection:

@@ -5,11 +5,13 @@ execute a small one; and SQLite's upserts it compiles anew each time.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import psycopg
 from sqlalchemy import CursorResult
+from sqlalchemy import Dialect as SQLDialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement
 
@@ -28,35 +30,41 @@ class Prepared:
 
     def __init__(self, statement: ClauseElement) -> None:
         self.statement = statement
-        self._compiled: dict[str, tuple[str, Sequence[str] | None]] = {}
+        self._compiled: dict[str, tuple[str, Callable[[Values], Any]]] = {}
 
     async def run(self, connection: AsyncConnection, values: Values) -> CursorResult[Any]:
-        sql, order = self._compile(connection)
-        return await connection.exec_driver_sql(sql, _arguments(values, order))
+        sql, arguments = self._compile(connection.dialect)
+        return await connection.exec_driver_sql(sql, arguments(values))
 
-    def with_rows(self, connection: AsyncConnection, rows: Sequence[Values]) -> "Step":
+    def with_rows(self, dialect: SQLDialect, rows: Sequence[Values]) -> "Step":
         """Return the statement and its arguments for each row, for run_all."""
-        sql, order = self._compile(connection)
-        return sql, [_arguments(row, order) for row in rows]
+        sql, arguments = self._compile(dialect)
+        return sql, [arguments(row) for row in rows]
 
-    def _compile(self, connection: AsyncConnection) -> tuple[str, Sequence[str] | None]:
-        dialect = connection.dialect
-        if dialect.name not in self._compiled:
+    def _compile(self, dialect: SQLDialect) -> tuple[str, Callable[[Values], Any]]:
+        found = self._compiled.get(dialect.name)
+        if found is None:
             compiled = self.statement.compile(dialect=dialect)
             # Of a dialect with positions, the names in their order.
-            self._compiled[dialect.name] = (str(compiled), getattr(compiled, "positiontup", None))
-        return self._compiled[dialect.name]
+            order = getattr(compiled, "positiontup", None)
+            found = self._compiled[dialect.name] = (str(compiled), _arguments(order))
+        return found
 
 
-def _arguments(values: Values, order: Sequence[str] | None) -> Any:
-    return dict(values) if order is None else tuple(values[name] for name in order)
+def _arguments(order: Sequence[str] | None) -> Callable[[Values], Any]:
+    """Return what makes a driver's arguments of a statement's values."""
+    if order is None:
+        return dict
+    if len(order) > 1:
+        return itemgetter(*order)
+    return lambda values: tuple(values[name] for name in order)
 
 
 async def run_all(connection: AsyncConnection, steps: Sequence[Step]) -> None:
     """Execute each statement for each of its rows, in one trip to the database."""
     raw = (await connection.get_raw_connection()).driver_connection
     if isinstance(raw, OneHopConnection):
-        await raw.hop(_run_all, steps)
+        await raw.hop(execute_all, steps)
         return
     assert isinstance(raw, psycopg.AsyncConnection)
     async with raw.pipeline(), raw.cursor() as cursor:
@@ -64,7 +72,7 @@ async def run_all(connection: AsyncConnection, steps: Sequence[Step]) -> None:
             await cursor.executemany(sql, arguments)
 
 
-def _run_all(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+def execute_all(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
     failpoint("store.flush.disk")
     for sql, arguments in steps:
         connection.executemany(sql, arguments)

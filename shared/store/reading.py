@@ -92,7 +92,7 @@ async def position_at(connection: AsyncConnection, at: Revision | None) -> Posit
 async def find(connection: AsyncConnection, key: Key, at: Revision | None = None) -> Stored | None:
     """Return the object now, or as of a revision."""
     if at is None:
-        row = (await _FIND.run(connection, dict(zip(KEY, key, strict=True)))).first()
+        row = (await FIND.run(connection, dict(zip(KEY, key, strict=True)))).first()
         return stored_of(row, row[_WIDTH]) if row else None
     source = _source(at)
     query = _with_status(source).where(*(source.c[name] == key[i] for i, name in enumerate(KEY)))
@@ -330,7 +330,7 @@ async def statuses_of(connection: AsyncConnection, keys: Sequence[Key]) -> dict[
 
 
 _COUNTER: Final = Prepared(select(counter))
-_FIND: Final = Prepared(
+FIND: Final = Prepared(
     _with_status(objects).where(*(objects.c[name] == bindparam(name) for name in KEY))
 )
 _RECORD: Final = Prepared(

@@ -36,8 +36,9 @@ def words_of(record: AuditRecord) -> str:
             record.diff,
         ]
     )
-    words = (word for part in parts for word in _words(part))
-    return " ".join(word for word, _ in zip(words, range(_WORDS_OF_RECORD), strict=False))
+    # A line's end belongs to no word, so that all parts can be cut at once.
+    words = _words("\n".join(parts))
+    return " ".join(words[:_WORDS_OF_RECORD])
 
 
 def insert_words(dialect: Dialect) -> TextClause:
@@ -66,7 +67,7 @@ def audit_query(
         query = query.where(*(audit.c[name] == part for name, part in zip(names, key, strict=True)))
     if before is not None:
         query = query.where(audit.c.number < before)
-    terms = [list(_words(term)) for term in (words or "").split()[:_TERMS]]
+    terms = [_words(term) for term in (words or "").split()[:_TERMS]]
     terms = [term for term in terms if term]
     if terms:
         query = query.where(_found(dialect, terms))
@@ -91,8 +92,11 @@ def _found(dialect: Dialect, terms: list[list[str]]) -> TextClause:
     return text(f"audit.number IN ({matching})").bindparams(phrases=phrases)
 
 
-def _words(part: str) -> Iterator[str]:
-    return (match.group()[:_WORD_LENGTH] for match in _WORD.finditer(part.lower()))
+def _words(part: str) -> list[str]:
+    words = _WORD.findall(part.lower())
+    if max(map(len, words), default=0) > _WORD_LENGTH:
+        return [word[:_WORD_LENGTH] for word in words]
+    return words
 
 
 def _texts(value: Any) -> Iterator[str]:

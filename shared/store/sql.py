@@ -10,14 +10,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TypeVar
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.clock import Clock
 from shared.ids import Key, Revision
-from shared.store import reading, search
+from shared.store import looking, reading, search
 from shared.store.commit import GroupCommit, Unit
 from shared.store.compaction import compact
 from shared.store.contract import (
@@ -40,8 +39,10 @@ from shared.store.engine import Database, parse_url
 from shared.store.flush import REQUEST_LIFE, committed_requests
 from shared.store.mapping import microseconds
 from shared.store.migrate import migrate
+from shared.store.recent import UNKNOWN, Recent
+from shared.store.snapshots import RecentSnapshot, SqlSnapshot
 from shared.store.tail import Tail
-from shared.store.transaction import SqlTransaction
+from shared.store.transaction import Batch, SqlTransaction, mark_of
 from shared.store.watch import Watches
 
 Result = TypeVar("Result")
@@ -69,43 +70,6 @@ async def open_store(
     return SqlStore(database, clock=clock, source=source)
 
 
-class SqlSnapshot:
-    """A read transaction at one revision; made by SqlStore.snapshot."""
-
-    def __init__(self, connection: AsyncConnection, position: Position, *, latest: bool) -> None:
-        self._connection = connection
-        self._position = position
-        self._at = None if latest else position.revision
-
-    @property
-    def position(self) -> Position:
-        return self._position
-
-    async def get(self, key: Key) -> Stored | None:
-        return await reading.find(self._connection, key, self._at)
-
-    async def list(
-        self,
-        selection: Selection = EVERYTHING,
-        *,
-        after: Key | None = None,
-        limit: int | None = None,
-    ) -> Sequence[Stored]:
-        return await reading.find_all(
-            self._connection, selection, at=self._at, after=after, limit=limit
-        )
-
-    async def deleted(self, since: Revision, selection: Selection = EVERYTHING) -> Sequence[Change]:
-        upto = self._position.revision
-        return await reading.deletions_since(self._connection, since, upto, selection)
-
-    async def records(self, space: str) -> Mapping[str, JSON]:
-        return await reading.records_of(self._connection, space)
-
-    async def record(self, space: str, name: str) -> JSON | None:
-        return await reading.record_of(self._connection, space, name)
-
-
 class SqlStore:
     """Made by open_store."""
 
@@ -114,9 +78,18 @@ class SqlStore:
         self._clock = clock
         self._tail = Tail(database, clock=clock)
         self._watches = Watches(database, self._tail, clock=clock)
+        self._recent = Recent(partial(looking.look, database))
         self._writer = GroupCommit(
-            database, published=self._tail.publish, clock=clock, source=source
+            database, recent=self._recent, published=self._publish, clock=clock, source=source
         )
+
+    def _publish(self, batch: Batch) -> None:
+        counted = batch.counted
+        base = Position(counted.incarnation, counted.revision, counted.digest)
+        self._recent.advance(
+            mark_of(counted), mark_of(batch.counter), batch.objects, batch.statuses
+        )
+        self._tail.publish(base, batch.commits, batch.status_sequence)
 
     async def position(self) -> Position:
         async with self._database.read() as connection:
@@ -128,6 +101,22 @@ class SqlStore:
             latest = reading.position_in(await reading.counters(connection))
             position = latest if at is None else await reading.position_at(connection, at)
             yield SqlSnapshot(connection, position, latest=position == latest)
+
+    async def latest(self, key: Key) -> Stored | None:
+        await self._recent.refresh()
+        kept = self._recent.get(key)
+        if kept is not UNKNOWN:
+            return kept
+        mark, stored = await looking.find(self._database, key)
+        self._recent.keep(key, stored, mark)
+        return stored
+
+    @asynccontextmanager
+    async def recent(self) -> AsyncIterator[Snapshot]:
+        if self._recent.mark is None:
+            await self._recent.refresh()
+        async with AsyncExitStack() as stack:
+            yield RecentSnapshot(self._recent, self._database, stack)
 
     async def transact(
         self,

@@ -7,15 +7,16 @@ writes beneath the unit's own.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.errors import HanseError, Invalid, NotFound, RevisionConflict
-from shared.ids import Generation, Key, Revision
+from shared.ids import Generation, Incarnation, Key, Revision
 from shared.store import reading
 from shared.store.contract import (
     ABSENT,
@@ -33,17 +34,41 @@ from shared.store.contract import (
 from shared.store.digest import chain
 from shared.store.faults import translated
 from shared.store.mapping import canonical, load, plain
+from shared.store.recent import UNKNOWN, Mark, Unknown
+
+Connect = Callable[[], Awaitable[AsyncConnection]]
+
+
+class Counted(NamedTuple):
+    """The counter's row."""
+
+    id: int
+    incarnation: Incarnation
+    revision: Revision
+    digest: str
+    oldest: Revision
+    status_sequence: int
+    audit_number: int
+
+
+def mark_of(counted: Counted) -> Mark:
+    return Mark(counted.incarnation, counted.revision, counted.digest, counted.status_sequence)
 
 
 @dataclass(slots=True)
 class Batch:
     """What the units of one database transaction have written so far."""
 
-    connection: AsyncConnection
-    position: Position
+    counted: Counted
+    """What stands in the database beneath the batch."""
+    connect: Connect
+    """Gives the database transaction, which holds the lock from then on."""
+    recall: Callable[[Key], Stored | Unknown | None]
+    """Gives an object as it stands beneath the batch, if it is in memory."""
     now: datetime
-    status_sequence: int
-    audit_number: int
+    position: Position = field(init=False)
+    status_sequence: int = field(init=False)
+    audit_number: int = field(init=False)
     objects: dict[Key, Stored | None] = field(default_factory=dict)
     records: dict[tuple[str, str], JSON | None] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
@@ -53,6 +78,22 @@ class Batch:
     requests: dict[str, Position] = field(default_factory=dict)
     failure: HanseError | None = None
     """The database's own; the batch's transaction can't be used any more."""
+
+    def __post_init__(self) -> None:
+        counted = self.counted
+        self.position = Position(counted.incarnation, counted.revision, counted.digest)
+        self.status_sequence = counted.status_sequence
+        self.audit_number = counted.audit_number
+
+    @property
+    def counter(self) -> Counted:
+        """What stands in the database once the batch is committed."""
+        return self.counted._replace(
+            revision=self.position.revision,
+            digest=self.position.digest,
+            status_sequence=self.status_sequence,
+            audit_number=self.audit_number,
+        )
 
     @property
     def has_writes(self) -> bool:
@@ -96,12 +137,15 @@ class SqlTransaction:
             return self._objects[key]
         if key in self._batch.objects:
             return self._batch.objects[key]
+        recalled = self._batch.recall(key)
+        if recalled is not UNKNOWN:
+            return recalled
         with self._batch.guarded():
-            return await reading.find(self._batch.connection, key)
+            return await reading.find(await self._batch.connect(), key)
 
     async def list(self, selection: Selection = EVERYTHING) -> Sequence[Stored]:
         with self._batch.guarded():
-            found = await reading.find_all(self._batch.connection, selection)
+            found = await reading.find_all(await self._batch.connect(), selection)
         written = {**self._batch.objects, **self._objects}
         if not written:
             return found
@@ -159,11 +203,11 @@ class SqlTransaction:
             if (space, name) in written:
                 return written[space, name]
         with self._batch.guarded():
-            return await reading.record_of(self._batch.connection, space, name)
+            return await reading.record_of(await self._batch.connect(), space, name)
 
     async def records(self, space: str) -> Mapping[str, JSON]:
         with self._batch.guarded():
-            found = await reading.records_of(self._batch.connection, space)
+            found = await reading.records_of(await self._batch.connect(), space)
         for written in (self._batch.records, self._records):
             for (where, name), value in written.items():
                 if where != space:
@@ -180,7 +224,7 @@ class SqlTransaction:
     async def put_statuses(self, statuses: Mapping[Key, JSON | None]) -> None:
         """Replace observed state; see Store.put_status.  What already stands is left alone."""
         with self._batch.guarded():
-            found = await reading.statuses_of(self._batch.connection, list(statuses))
+            found = await reading.statuses_of(await self._batch.connect(), list(statuses))
         for key, status in statuses.items():
             text = found.get(key)
             current = load(text) if text else {}
@@ -202,8 +246,11 @@ class SqlTransaction:
                 f"{self._base.revision}",
                 code="revision_in_future",
             )
-        with self._batch.guarded():
-            changed = await reading.outdated(self._batch.connection, validated_at, depends_on)
+        changed: Key | None = None
+        if validated_at < self._batch.counted.revision:
+            with self._batch.guarded():
+                connection = await self._batch.connect()
+                changed = await reading.outdated(connection, validated_at, depends_on)
         for commit in self._batch.commits:
             for change in commit.changes:
                 if reading.matches(depends_on, change):

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 import orjson
 
 from fsm.trust import FSMCredentials
-from sdsp.app import subscription_of
 from sdsp.settings import Wishes
+from sdsp.upstream.subscription import subscription_of
 from shared.backoff import Backoff
 from shared.clock import SystemClock
 from shared.feed.connect import Connector

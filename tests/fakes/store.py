@@ -6,7 +6,7 @@ It has what feeds use: transactions, snapshots of any revision, a watch, records
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -180,6 +180,13 @@ class MemoryStore:
             raise RevisionCompacted(f"revision {at} is compacted", oldest=self.oldest)
         position, objects = self._past[revision]
         yield MemorySnapshot(self, objects, position)
+
+    def recent(self) -> AbstractAsyncContextManager[MemorySnapshot]:
+        return self.snapshot()
+
+    async def latest(self, key: Key) -> Stored | None:
+        async with self.snapshot() as snapshot:
+            return await snapshot.get(key)
 
     async def transact(
         self,

@@ -1,0 +1,107 @@
+"""Consistent views of the store: a read transaction, or what is in memory."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.ids import Key, Revision
+from shared.store import looking, reading
+from shared.store.contract import EVERYTHING, JSON, Change, Position, Selection, Stored
+from shared.store.engine import Database
+from shared.store.recent import UNKNOWN, Recent
+
+
+class SqlSnapshot:
+    """A read transaction at one revision; made by SqlStore.snapshot."""
+
+    def __init__(self, connection: AsyncConnection, position: Position, *, latest: bool) -> None:
+        self._connection = connection
+        self._position = position
+        self._at = None if latest else position.revision
+
+    @property
+    def position(self) -> Position:
+        return self._position
+
+    async def get(self, key: Key) -> Stored | None:
+        return await reading.find(self._connection, key, self._at)
+
+    async def list(
+        self,
+        selection: Selection = EVERYTHING,
+        *,
+        after: Key | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Stored]:
+        return await reading.find_all(
+            self._connection, selection, at=self._at, after=after, limit=limit
+        )
+
+    async def deleted(self, since: Revision, selection: Selection = EVERYTHING) -> Sequence[Change]:
+        upto = self._position.revision
+        return await reading.deletions_since(self._connection, since, upto, selection)
+
+    async def records(self, space: str) -> Mapping[str, JSON]:
+        return await reading.records_of(self._connection, space)
+
+    async def record(self, space: str, name: str) -> JSON | None:
+        return await reading.record_of(self._connection, space, name)
+
+
+class RecentSnapshot:
+    """A view of what is kept in memory; made by SqlStore.recent.
+
+    What isn't kept is looked up alone if the store still stands there, and from then on in a
+    read transaction as of that revision.
+    """
+
+    def __init__(self, recent: Recent, database: Database, stack: AsyncExitStack) -> None:
+        """`recent` has been refreshed at least once; `stack` closes what is opened."""
+        assert recent.mark is not None
+        self._mark = recent.mark
+        self._recent = recent
+        self._database = database
+        self._stack = stack
+        self._opened: SqlSnapshot | None = None
+
+    @property
+    def position(self) -> Position:
+        return self._mark.position
+
+    async def get(self, key: Key) -> Stored | None:
+        if self._opened is None and self._recent.mark == self._mark:
+            kept = self._recent.get(key)
+            if kept is not UNKNOWN:
+                return kept
+            mark, stored = await looking.find(self._database, key)
+            if mark == self._mark:
+                self._recent.keep(key, stored, mark)
+                return stored
+        return await (await self._open()).get(key)
+
+    async def list(
+        self,
+        selection: Selection = EVERYTHING,
+        *,
+        after: Key | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Stored]:
+        return await (await self._open()).list(selection, after=after, limit=limit)
+
+    async def deleted(self, since: Revision, selection: Selection = EVERYTHING) -> Sequence[Change]:
+        return await (await self._open()).deleted(since, selection)
+
+    async def records(self, space: str) -> Mapping[str, JSON]:
+        return await (await self._open()).records(space)
+
+    async def record(self, space: str, name: str) -> JSON | None:
+        return await (await self._open()).record(space, name)
+
+    async def _open(self) -> SqlSnapshot:
+        if self._opened is None:
+            connection = await self._stack.enter_async_context(self._database.read())
+            then = await reading.position_at(connection, self._mark.revision)
+            now = reading.position_in(await reading.counters(connection))
+            self._opened = SqlSnapshot(connection, then, latest=then == now)
+        return self._opened
