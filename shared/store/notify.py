@@ -24,6 +24,7 @@ class Listener:
         self._heard = heard
         self._clock = clock
         self._connection: psycopg.AsyncConnection | None = None
+        self._descriptor = -1
         self._retry_at = float("-inf")
 
     async def listen(self) -> None:
@@ -45,12 +46,14 @@ class Listener:
             await connection.close()
             return
         self._connection = connection
-        asyncio.get_running_loop().add_reader(connection.fileno(), self._read)
+        # Kept, for a connection that is lost doesn't know it any more.
+        self._descriptor = connection.fileno()
+        asyncio.get_running_loop().add_reader(self._descriptor, self._read)
 
     def close(self) -> None:
         if self._connection is None:
             return
-        asyncio.get_running_loop().remove_reader(self._connection.fileno())
+        asyncio.get_running_loop().remove_reader(self._descriptor)
         self._connection.pgconn.finish()
         self._connection = None
 
