@@ -17,15 +17,8 @@ V6: Family = 6
 def settle_all(sides: Sequence[Side]) -> Unions | None:
     """Give each side its members; return those of IPv4, side by side."""
     rows: dict[Peer, int] = {}
-    given: list[Sequence[str]] = []
-    flat: list[int] = []
-    for side in sides:
-        for peer in side.peers:
-            row = rows.get(peer)
-            if row is None:
-                row = rows[peer] = len(given)
-                given.append(peer.cidrs())
-            flat.append(row)
+    flat = [rows.setdefault(peer, len(rows)) for side in sides for peer in side.peers]
+    given = [peer.cidrs() for peer in rows]
     texts = [text for cidrs in given for text in cidrs]
     six: list[list[str]] | None = None
     if ":" in "".join(texts):

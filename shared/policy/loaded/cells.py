@@ -81,6 +81,9 @@ class Meaning:
 PeerKind = Literal["network", "networks", "workloads", "cidr"]
 
 
+_NO_HOSTS: Final[dict[tuple[Family, int], int]] = {}
+
+
 class Peer:
     """What one reference of a tenant's policies stands for.
 
@@ -109,7 +112,7 @@ class Peer:
         self.selector: Selector | None = None
         self.fixed = ""
         self.members: dict[Name, Meaning] = {}
-        self.hosts: dict[tuple[Family, int], int] = {}
+        self.hosts = _NO_HOSTS if kind == "network" else {}
         self.sides: dict[Side, None] = {}
         self._addresses: AddressSet | None = None
 
@@ -231,6 +234,15 @@ class Members:
         return orjson.Fragment(self._encoded)
 
 
+@dataclass(slots=True)
+class _Wire:
+    """What nodes know of a side."""
+
+    id: str
+    total: int | None = None
+    members: bytes | None = None
+
+
 class Side:
     """A union of peers, and everything that is asked of it.
 
@@ -238,37 +250,33 @@ class Side:
     here.
     """
 
-    __slots__ = (
-        "_addresses",
-        "_cidrs",
-        "_fragment",
-        "_id",
-        "_total",
-        "key",
-        "nodes",
-        "peers",
-        "rules",
-        "tenant_bound",
-    )
+    __slots__ = ("_addresses", "_cidrs", "_wire", "nodes", "peers", "rules", "tenant_bound")
 
-    def __init__(self, key: str, peers: Sequence[Peer], *, tenant_bound: bool = False) -> None:
-        self.key = key
+    def __init__(self, peers: Sequence[Peer], tenant_bound: str | None = None) -> None:
+        """`tenant_bound` names the tenant whose own addresses these are."""
         self.peers = peers
         self.tenant_bound = tenant_bound
         self.rules: dict[Rule, None] = {}
         self.nodes: dict[Family, dict[str, int]] = {}
         self._addresses: AddressSet | None = None
         self._cidrs: Sequence[str] | None = None
-        self._id: str | None = None
-        self._total: int | None = None
-        self._fragment: bytes | None = None
+        self._wire: _Wire | None = None
 
     @property
     def id(self) -> str:
         """The id under which nodes know it: by its peers, whatever they are now."""
-        if self._id is None:
-            self._id = set_id(f"tenant|{self.key}" if self.tenant_bound else f"peers|{self.key}")
-        return self._id
+        return self._on_wire.id
+
+    @property
+    def _on_wire(self) -> "_Wire":
+        if self._wire is None:
+            if self.tenant_bound is not None:
+                asked = f"tenant|{self.tenant_bound}"
+            else:
+                texts = sorted({peer.text for peer in self.peers})
+                asked = f"peers|{self.peers[0].tenant}|{'|'.join(texts)}"
+            self._wire = _Wire(set_id(asked))
+        return self._wire
 
     @property
     def addresses(self) -> AddressSet:
@@ -287,6 +295,19 @@ class Side:
             self._cidrs = self.addresses.cidrs()
         return self._cidrs
 
+    def has(self, family: Family) -> bool:
+        """Return whether it has addresses of a family."""
+        if self._addresses is None and self._cidrs is not None:
+            end = self._cidrs[0 if family == 4 else -1] if self._cidrs else ""
+            return bool(end) and (":" in end) is (family == 6)
+        return bool(self.addresses.of(family))
+
+    @property
+    def is_empty(self) -> bool:
+        if self._addresses is None and self._cidrs is not None:
+            return not self._cidrs
+        return not self.addresses
+
     def settle(self, cidrs: Sequence[str]) -> None:
         """Take over members that were worked out for all sides at once."""
         self._cidrs = cidrs
@@ -294,16 +315,18 @@ class Side:
     @property
     def total(self) -> int:
         """The sum of the terms of this set and its members."""
-        if self._total is None:
-            self._total = (set_term(self.id) + members_total(self.id, self.cidrs)) % MODULUS
-        return self._total
+        wire = self._on_wire
+        if wire.total is None:
+            wire.total = (set_term(wire.id) + members_total(wire.id, self.cidrs)) % MODULUS
+        return wire.total
 
     @property
     def fragment(self) -> orjson.Fragment:
         """The members, as nodes get them that don't know the set yet."""
-        if self._fragment is None:
-            self._fragment = orjson.dumps({"add": list(self.cidrs), "remove": []})
-        return orjson.Fragment(self._fragment)
+        wire = self._on_wire
+        if wire.members is None:
+            wire.members = orjson.dumps({"add": list(self.cidrs), "remove": []})
+        return orjson.Fragment(wire.members)
 
     def change(self, windows: Iterable[Window], members: Members) -> list[tuple[Window, bool]]:
         """Follow the peers; note changed CIDRs in `members`.
@@ -333,7 +356,7 @@ class Side:
         self._addresses = addresses
         if found:
             self._cidrs = None
-            self._fragment = None
+            self._on_wire.members = None
         return found
 
     def count(self, members: Members) -> int:
@@ -341,8 +364,9 @@ class Side:
         id_ = self.id
         grown = sum([member_term(id_, cidr) for cidr in members.after])
         grown -= sum([member_term(id_, cidr) for cidr in members.before])
-        if self._total is not None:
-            self._total = (self._total + grown) % MODULUS
+        wire = self._on_wire
+        if wire.total is not None:
+            wire.total = (wire.total + grown) % MODULUS
         return grown % MODULUS
 
 
@@ -366,6 +390,14 @@ class Services:
         self.rules: dict[Rule, None] = {}
 
 
+class _RuleOnWire(NamedTuple):
+    """What nodes know of a rule."""
+
+    rule: NodeRule
+    enforced: str
+    encoded: bytes
+
+
 class Rule:
     """One rule of a policy in force.
 
@@ -374,9 +406,7 @@ class Rule:
     """
 
     __slots__ = (
-        "_enforced",
-        "_fragment",
-        "_node_rule",
+        "_wire",
         "data",
         "destination",
         "label",
@@ -392,22 +422,17 @@ class Rule:
         policy: "Policy",
         data: JSON,
         label: int,
-        *,
-        source: Side | None,
-        destination: Side | None,
+        ends: tuple[Side | None, Side | None],
         services: Services | None,
     ) -> None:
         self.policy = policy
         self.data = data
         self.label = label
-        self.source = source
-        self.destination = destination
+        self.source, self.destination = ends
         self.services = services
         self.matches = None if services is None else services.matches
         self.nodes: set[str] = set()
-        self._node_rule: NodeRule | None = None
-        self._enforced: str | None = None
-        self._fragment: bytes | None = None
+        self._wire: _RuleOnWire | None = None
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -420,36 +445,37 @@ class Rule:
         return [each for each in found if each is not None]
 
     @property
-    def id(self) -> str:
-        return self.node_rule.id
-
-    @property
-    def enforced(self) -> str:
-        """See shared.policy.nodehash.Enforced."""
-        if self._enforced is None:
-            self._enforced = self.node_rule.enforced
-        return self._enforced
+    def _on_wire(self) -> "_RuleOnWire":
+        if self._wire is None:
+            rule = self.policy.node_rule(self)
+            self._wire = _RuleOnWire(rule, rule.enforced, orjson.dumps(rule_to_json(rule)))
+        return self._wire
 
     @property
     def node_rule(self) -> NodeRule:
         """The rule as nodes get it."""
-        if self._node_rule is None:
-            self._node_rule = self.policy.node_rule(self)
-        return self._node_rule
+        return self._on_wire.rule
+
+    @property
+    def id(self) -> str:
+        return self._on_wire.rule.id
+
+    @property
+    def enforced(self) -> str:
+        """See shared.policy.nodehash.Enforced."""
+        return self._on_wire.enforced
 
     @property
     def fragment(self) -> orjson.Fragment:
         """The rule as it travels."""
-        if self._fragment is None:
-            self._fragment = orjson.dumps(rule_to_json(self.node_rule))
-        return orjson.Fragment(self._fragment)
+        return orjson.Fragment(self._on_wire.encoded)
 
     @property
     def is_installed(self) -> bool:
         """Whether none of its lists ended up empty."""
         return (
-            (self.source is None or bool(self.source.addresses))
-            and (self.destination is None or bool(self.destination.addresses))
+            (self.source is None or not self.source.is_empty)
+            and (self.destination is None or not self.destination.is_empty)
             and self.matches != ()
         )
 

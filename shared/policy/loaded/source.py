@@ -57,6 +57,16 @@ class Source:
             self._document = Document(self.key, spec, self.labels, self.revision)
         return self._document
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether a network or service that means something seals its name: see is_sealed of
+        shared.policy.inherit.
+        """
+        sealed: bool | None = self.data.get("sealed")
+        if sealed is None:
+            return self.key.kind == "Service" and is_inherited_scope(self.key.scope)
+        return sealed
+
 
 class LoadedDefinitions(Definitions):
     """Definitions that are added and removed one by one."""

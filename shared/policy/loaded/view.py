@@ -65,7 +65,7 @@ class LoadedView:
         self.chain: Final = chain
         self.inheritance = inheritance
         self.policies: Final[dict[Name, Policy]] = {}
-        self.sides: Final[dict[str, Side]] = {}
+        self.sides: Final[dict[frozenset[Peer], Side]] = {}
         self.owners: Final = Owners()
         self.nodes: Final[dict[str, LoadedNode]] = {}
         self.changed: Final[dict[Side, Members]] = {}
@@ -78,7 +78,8 @@ class LoadedView:
         self._peers: Final[dict[tuple[str, str], Peer]] = {}
         self._services: Final[dict[tuple[str, str], Services]] = {}
         self._bounds: Final[dict[str, Side]] = {}
-        self._peers_naming: Final[dict[str, dict[Peer, None]]] = {}
+        self._naming: Final[dict[str, dict[str, Peer]]] = {}
+        """The peers that name a network, by tenant and name; `_peers` are the others."""
         self._services_naming: Final[dict[str, dict[Services, None]]] = {}
         self._network_selectors: Final = SelectorIndex()
         self._workload_selectors: Final = SelectorIndex()
@@ -129,8 +130,9 @@ class LoadedView:
             self._meanings[name] = new = old
         if self._labels is not None:
             self._labels.put(name, None if new is None else new.labels)
-        for peer in [*self._peers_naming.get(name.name, ())]:
-            if name.tenant in (COMMON, peer.tenant):
+        for tenant in self._naming if name.tenant == COMMON else (name.tenant,):
+            peer = self._naming.get(tenant, {}).get(name.name)
+            if peer is not None:
                 self._look_up(peer)
         # A tenant's own declaration decides whether its selectors see the common one.
         twin = Name(name.kind, COMMON, name.name)
@@ -140,7 +142,8 @@ class LoadedView:
             self._reselect(peer, name)
             if meant is not None and peer.tenant == name.tenant:
                 self._reselect(peer, twin)
-        if bound := self._bounds.get(name.tenant):
+        bound = self._bounds.get(name.tenant)
+        if bound is not None:
             self._take(bound.peers[0], name, new)
 
     def service_changed(self, name: Name) -> None:
@@ -186,7 +189,8 @@ class LoadedView:
             come = new if after is not None and selects_workload(peer, after) else []
             self._change_hosts(peer, gone, come)
         # A workload keeps its tenant: another tenant makes another workload.
-        if bound := self._bounds.get(versions[0].key.tenant):
+        bound = self._bounds.get(versions[0].key.tenant)
+        if bound is not None:
             self._change_hosts(bound.peers[1], old, new)
 
     # Changes, carried through: sides, then own addresses, then rules.
@@ -244,7 +248,7 @@ class LoadedView:
         found = side.change(where, step)
         if not found:
             return
-        dirty = side.tenant_bound or shown != _families(side)
+        dirty = side.tenant_bound is not None or shown != _families(side)
         for window, gained in found:
             for name in self.owners.within(window):
                 dirty |= _count(side, window.family, name, 1 if gained else -1)
@@ -256,15 +260,15 @@ class LoadedView:
         for node in self.nodes.values():
             if side in node.sets:
                 node.set_changed(side, grown)
-            if side.tenant_bound:
-                node.inside.pop(side.key, None)
+            if side.tenant_bound is not None:
+                node.inside.pop(side.tenant_bound, None)
 
     def _own_changed(self, node: LoadedNode, host: Host, by: int, *, first: bool) -> None:
         """Count an own address of a node; `first` if it is the family's first, or was its last."""
         for side in self._covering_sides(host):
             _count(side, host[0], node.name, by)
             # An address in a bound matters only with one in a side.
-            if not side.tenant_bound:
+            if side.tenant_bound is None:
                 self._dirty.update(side.rules)
         for rule in self._open_rules:
             if first or rule.policy.bound is not None:
@@ -273,11 +277,11 @@ class LoadedView:
     def _covering_sides(self, host: Host) -> Iterable[Side]:
         if self._covering is None:
             self._covering = PrefixIndex()
-            for peer in self._peers.values():
+            for peer in self._every_peer():
                 self._cover(peer)
             for bound in self._bounds.values():
-                for peer in bound.peers:
-                    self._cover(peer)
+                for part in bound.peers:
+                    self._cover(part)
         found: dict[Side, None] = {}
         for peer in self._covering.covering(*host):
             found.update(peer.sides)
@@ -330,14 +334,15 @@ class LoadedView:
         return set(side.nodes.get(family, ()))
 
     def _touches(self, rule: Rule, bound: Side, node: LoadedNode, family: Family) -> bool:
-        if bound.key not in node.inside:
-            node.inside[bound.key] = node.own.intersection(bound.addresses)
+        tenant = rule.policy.name.tenant
+        if tenant not in node.inside:
+            node.inside[tenant] = node.own.intersection(bound.addresses)
         return touches_within(
             None if rule.source is None else rule.source.addresses,
             None if rule.destination is None else rule.destination.addresses,
             bound.addresses,
             own=node.own,
-            inside=node.inside[bound.key],
+            inside=node.inside[tenant],
             family=family,
         )
 
@@ -374,34 +379,23 @@ class LoadedView:
 
     def _rule(self, policy: Policy, data: JSON, label: int) -> Rule:
         tenant = policy.name.tenant
-        rule = Rule(
-            policy,
-            data,
-            label,
-            source=self._side(tenant, data["from"]),
-            destination=self._side(tenant, data["to"]),
-            services=self._services_of(tenant, data.get("services", "any")),
-        )
-        self._link(rule)
-        return rule
+        ends = (self._side(tenant, data["from"]), self._side(tenant, data["to"]))
+        services = self._services_of(tenant, data.get("services", "any"))
+        return self._link(Rule(policy, data, label, ends, services))
 
-    def _link(self, rule: Rule) -> None:
-        for part in (*rule.sides, rule.services):
+    def _link(self, rule: Rule) -> Rule:
+        source, destination = rule.source, rule.destination
+        if source is None or destination is None:
+            self._open_rules[rule] = None
+        for part in (source, destination, rule.policy.bound, rule.services):
             if part is not None:
                 part.rules[rule] = None
-        if rule.source is None or rule.destination is None:
-            self._open_rules[rule] = None
+        return rule
 
     def _replace(self, rule: Rule) -> None:
         """Put a rule in the place of one that has other services now."""
-        new = Rule(
-            rule.policy,
-            rule.data,
-            rule.label,
-            source=rule.source,
-            destination=rule.destination,
-            services=rule.services,
-        )
+        ends = (rule.source, rule.destination)
+        new = Rule(rule.policy, rule.data, rule.label, ends, rule.services)
         rules = rule.policy.rules
         rules[rules.index(rule)] = new
         self._withdraw(rule)
@@ -429,22 +423,20 @@ class LoadedView:
                 if not naming:
                     del self._services_naming[name]
             return
-        if part.tenant_bound:
+        if part.tenant_bound is not None:
             return
-        del self.sides[part.key]
+        del self.sides[_asked(part.peers)]
         for peer in part.peers:
             del peer.sides[part]
             if not peer.sides:
                 self._drop_peer(peer)
 
     def _drop_peer(self, peer: Peer) -> None:
-        del self._peers[peer.tenant, peer.text]
         if peer.kind == "network":
-            naming = self._peers_naming[peer.name]
-            del naming[peer]
-            if not naming:
-                del self._peers_naming[peer.name]
-        elif peer.kind == "networks":
+            del self._naming[peer.tenant][peer.name]
+        else:
+            del self._peers[peer.tenant, peer.text]
+        if peer.kind == "networks":
             self._network_selectors.discard(peer)
         elif peer.kind == "workloads":
             self._workload_selectors.discard(peer)
@@ -469,33 +461,25 @@ class LoadedView:
         """Return the side that a list of peers is; None for any."""
         if given == "any":
             return None
-        texts = [
-            f"network:{each['network']}" if "network" in each else _peer_text(each)
-            for each in given
-        ]
-        key = f"{tenant}|{texts[0] if len(texts) == 1 else '|'.join(sorted(set(texts)))}"
-        side = self.sides.get(key)
+        named = self._naming.setdefault(tenant, {})
+        peers = [named.get(each.get("network")) or self._peer(tenant, each) for each in given]
+        asked = _asked(peers)
+        side = self.sides.get(asked)
         if side is None:
-            peers = dict(zip(texts, given, strict=True))
-            side = Side(key, [self._peer(tenant, text, peers[text]) for text in sorted(peers)])
-            self.sides[key] = side
+            side = self.sides[asked] = Side(peers if len(peers) == len(asked) else [*asked])
             self._fresh.append(side)
             for peer in side.peers:
                 peer.sides[side] = None
         return side
 
-    def _peer(self, tenant: str, text: str, given: JSON) -> Peer:
+    def _peer(self, tenant: str, given: JSON) -> Peer:
+        if "network" in given:
+            return self._network_peer(tenant, given["network"])
+        text = peer_text(PeerSpec.model_validate(given))
         peer = self._peers.get((tenant, text))
         if peer is not None:
             return peer
-        if "network" in given:
-            peer = Peer(tenant, text, "network")
-            peer.name = given["network"]
-            self._peers_naming.setdefault(peer.name, {})[peer] = None
-            name = self._lookup("Network", tenant, peer.name)
-            if (meaning := self._meaning(name)) is not None:
-                peer.members[name] = meaning
-        elif "cidr" in given:
+        if "cidr" in given:
             peer = Peer(tenant, text, "cidr")
             peer.fixed = given["cidr"]
         elif "networks" in given:
@@ -512,6 +496,21 @@ class LoadedView:
         self._cover(peer)
         return peer
 
+    def _network_peer(self, tenant: str, network: str) -> Peer:
+        peer = self._naming[tenant][network] = Peer(tenant, f"network:{network}", "network")
+        peer.name = network
+        name = self._lookup("Network", tenant, network)
+        meaning = self._meaning(name)
+        if meaning is not None:
+            peer.members[name] = meaning
+        self._cover(peer)
+        return peer
+
+    def _every_peer(self) -> Iterator[Peer]:
+        yield from self._peers.values()
+        for named in self._naming.values():
+            yield from named.values()
+
     def _bound(self, tenant: str) -> Side:
         """Return a tenant's own addresses, as this view sees them."""
         if tenant not in self._bounds:
@@ -522,7 +521,7 @@ class LoadedView:
             for source in self._workloads.of_tenant(tenant):
                 for host in hosts_of(source):
                     workloads.hosts[host] = workloads.hosts.get(host, 0) + 1
-            bound = self._bounds[tenant] = Side(tenant, [networks, workloads], tenant_bound=True)
+            bound = self._bounds[tenant] = Side([networks, workloads], tenant)
             self._fresh.append(bound)
             for peer in bound.peers:
                 peer.sides[bound] = None
@@ -568,16 +567,27 @@ class LoadedView:
         """Return what a name means here (its subnets or entries) and its labels; empty if
         unresolved.
         """
-        by_scope = self._definitions.sources(name)
-        if len(by_scope) <= 1 and not self._definitions.has_exemptions(name):
-            for scope, source in by_scope.items():
-                if scope in self._scopes:
-                    return source.data.get(field, ()), source.labels
-            return (), {}
+        if not self._definitions.has_exemptions(name):
+            return self._nearest(name, field)
         found = self.inheritance.definition(name, self.chain)
         if found is None:
             return (), {}
         return found.spec.to_json().get(field, ()), found.document.labels
+
+    def _nearest(self, name: Name, field: str) -> tuple[Sequence[Any], Mapping[str, str]]:
+        """Return the same where there is no override, without reading any spec: what
+        Inheritance.definition() gives then.
+        """
+        nearest: Source | None = None
+        by_scope = self._definitions.sources(name)
+        for scope in self.chain if len(by_scope) > 1 else by_scope:
+            source = by_scope.get(scope)
+            if source is None or scope not in self._scopes or not source.data.get(field):
+                continue
+            # The farthest sealed one counts, else the nearest.
+            if nearest is None or source.is_sealed:
+                nearest = source
+        return (nearest.data[field], nearest.labels) if nearest is not None else ((), {})
 
     def _meaning(self, name: Name) -> Meaning | None:
         if name not in self._meanings:
@@ -688,11 +698,11 @@ class LoadedView:
 
 
 def _has(side: Side | None, family: Family) -> bool:
-    return side is None or bool(side.addresses.of(family))
+    return side is None or side.has(family)
 
 
 def _families(side: Side) -> tuple[bool, bool]:
-    return bool(side.addresses.v4), bool(side.addresses.v6)
+    return side.has(4), side.has(6)
 
 
 def _count(side: Side, family: Family, node: str, by: int) -> bool:
@@ -706,8 +716,9 @@ def _count(side: Side, family: Family, node: str, by: int) -> bool:
     return not before or not after
 
 
-def _peer_text(given: JSON) -> str:
-    return peer_text(PeerSpec.model_validate(given))
+def _asked(peers: Sequence[Peer]) -> frozenset[Peer]:
+    """Return what sides have in common that are one."""
+    return frozenset(peers)
 
 
 def _labels_between(low: int | None, high: int | None, count: int) -> list[int] | None:
