@@ -222,16 +222,23 @@ def number(kind: int, value: int) -> bytes:
 
 def pairs(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the attributes in a piece of a message: type and content."""
-    at, end = 0, len(data)
-    while at + 4 <= end:
+    at, end = 0, len(data) - 4
+    while at <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, at)
         yield kind & _TYPE_MASK, data[at + 4 : at + length]
-        at += (max(length, 4) + 3) & ~3
+        # The kernel's lengths include the header; anything else would stand still.
+        at += (length + 3) & ~3 or 4
 
 
 def attributes_of(data: bytes) -> dict[int, bytes]:
     """Return attributes by type."""
-    return dict(pairs(data))
+    found = {}
+    at, end = 0, len(data) - 4
+    while at <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        found[kind & _TYPE_MASK] = data[at + 4 : at + length]
+        at += (length + 3) & ~3 or 4
+    return found
 
 
 def text_of(value: bytes) -> str:

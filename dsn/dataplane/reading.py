@@ -3,14 +3,14 @@
 What it answers becomes a Listing, the same as what nft would list.
 """
 
-import sys
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from dsn.dataplane import bytecode
 from dsn.dataplane import nfnetlink as nl
 from dsn.dataplane.contract import Count
-from dsn.dataplane.listing import ListedChain, ListedSet, Listing
+from dsn.dataplane.listing import ListedChain, ListedSet, Listing, rule_of
 from dsn.dataplane.ruleset import (
     ENDED_SIZE,
     FAMILIES,
@@ -34,7 +34,9 @@ _SET_FLAGS: Final = {
 }
 _IGNORED_FLAGS: Final = 0x80  # a concatenation, which the type says
 _COUNTER: Final = 1
-_HOST: Final = sys.byteorder
+# Lengths and types of an element, its key, and the key's value.
+_ELEMENT: Final = struct.Struct("=HHHHHH")
+_END: Final = nl.number(3, 1)
 _INTERVAL_END: Final = b"\0\0\0\1"
 
 Run = tuple[bytes, bytes | None]
@@ -60,13 +62,21 @@ class Translation:
         self._fixed = {
             bytecode.assemble(expressions): expressions for rules in chains for expressions in rules
         }
-        self._known: dict[bytes, Expressions] = {}
+        self._known: dict[bytes, tuple[Expressions, str]] = {}
 
     def expressions(self, data: bytes) -> Expressions:
         """Return a rule's statements; one that nobody knows, if it is none of ours."""
+        return self._look_up(data)[0]
+
+    def rule_of(self, data: bytes) -> str:
+        """Return the id of our rule that a rule's statements count for; empty if it is none."""
+        return self._look_up(data)[1]
+
+    def _look_up(self, data: bytes) -> tuple[Expressions, str]:
         found = self._known.get(data)
         if found is None:
-            found = self._known[data] = self._translate(data)
+            expressions = self._translate(data)
+            found = self._known[data] = expressions, rule_of(expressions)
         return found
 
     def forget(self) -> None:
@@ -190,16 +200,18 @@ def _split(elements: bytes, starts: list[bytes], ends: list[bytes]) -> bool:
     """Sort elements into where runs begin and where they end; return False if one is neither."""
     at, stop = 0, len(elements)
     while at < stop:
-        length = int.from_bytes(elements[at : at + 2], _HOST)
-        # An element's key is its first attribute, and for most of them the only one.
-        wide = int.from_bytes(elements[at + 8 : at + 10], _HOST) - 4
-        key = elements[at + 12 : at + 12 + wide]
-        if length == 12 + ((wide + 3) & ~3):
+        # An element's key is its first attribute, and all there is of where a run begins.
+        length, _, _, _, wide, _ = _ELEMENT.unpack_from(elements, at)
+        key = elements[at + 12 : at + 8 + wide]
+        rest = elements[at + 8 + ((wide + 3) & ~3) : at + length]
+        if not rest:
             starts.append(key)
+        elif rest == _END:
+            ends.append(key)
         else:
-            parts = nl.attributes_of(elements[at + 4 : at + length])
+            parts = nl.attributes_of(rest)
             # nft leaves a note (6) at a run without an end.
-            if parts.keys() - {1, 3, 6}:
+            if parts.keys() - {3, 6}:
                 return False
             (ends if parts.get(3) == _INTERVAL_END else starts).append(key)
         at += (length + 3) & ~3

@@ -14,7 +14,7 @@ from typing import Final
 from dsn.dataplane import nfnetlink as nl
 from dsn.dataplane import reading
 from dsn.dataplane.contract import NoDataPlane, ReadBack
-from dsn.dataplane.listing import Listing, Strange, interpret, parse_rule, ports_of, rule_of
+from dsn.dataplane.listing import Listing, Strange, interpret, parse_rule, ports_of
 from dsn.dataplane.reading import RawRule, Run, Translation
 from dsn.dataplane.ruleset import (
     FAMILIES,
@@ -147,7 +147,7 @@ class Reader:
         return [
             (number, tuple(group))
             for number, group in groupby(
-                rules, lambda rule: rule_of(self._translation.expressions(rule.expressions))
+                rules, lambda rule: self._translation.rule_of(rule.expressions)
             )
         ]
 
