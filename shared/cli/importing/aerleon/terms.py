@@ -266,7 +266,8 @@ class Translator:
             entries = [{"protocol": _NAMED.get(number, number)} for number in protocols]
             return entries or "any"
         if not protocols or not set(protocols) <= _WITH_PORTS:
-            raise LeftOut("protocol", "ports go only with tcp, udp and sctp")
+            keyword = "protocol" if protocols else min(has_ports)
+            raise LeftOut(keyword, "ports go only with tcp, udp and sctp")
         spoken = [_NAMED[number] for number in protocols]
         if "port" in term.fields and len(has_ports) > 1:
             raise LeftOut("port", "port together with source-port or destination-port")
