@@ -10,27 +10,30 @@ tests/integration/fsm/test_feed.py, histories of the feed alone in
 tests/unit/fsm/feed/test_histories.py.
 """
 
+from collections import Counter
+
 import pytest
 
 from tests.simulation.network import Weather
 from tests.simulation.run import Plan, run_seed
 
-STORM = Weather(delay=0.2, lost=0.1, doubled=0.25, swapped=0.2)
+STORM = Weather(delay=0.1, lost=0.05, doubled=0.3, swapped=0.1)
 SLOW = Weather(delay=3.0)
 
 
-@pytest.mark.parametrize("seed", [301, 302, 303, 304])
-def test_every_site_and_node_comes_to_the_same_whatever_the_network_does_to_messages(
-    seed: int,
-) -> None:
-    outcome = run_seed(seed, Plan(weather=STORM, only=("break",), mishaps=6, edits=12))
+def test_every_site_and_node_comes_to_the_same_whatever_the_network_does_to_messages() -> None:
+    carried: Counter[str] = Counter()
+    for seed in (301, 302, 303):
+        outcome = run_seed(seed, Plan(weather=STORM, only=("jump",), mishaps=16, edits=16))
+        carried.update(outcome.counts)
 
-    assert not outcome.wrong, outcome.report()
-    for what in ("lines doubled", "lines lost", "lines swapped", "lost", "doubled"):
-        assert outcome.counts[what] >= 2, (what, outcome.counts)
+        assert not outcome.wrong, outcome.report()
+
+    for what in ("lines doubled", "lines lost", "lines swapped", "lost", "doubled", "frames"):
+        assert carried[what] >= 3, (what, carried)
 
 
-@pytest.mark.parametrize("seed", [311, 312])
+@pytest.mark.parametrize("seed", [311])
 def test_over_a_slow_link_everything_arrives(seed: int) -> None:
     outcome = run_seed(seed, Plan(weather=SLOW, only=("break",), mishaps=3, edits=8))
 

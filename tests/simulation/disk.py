@@ -38,6 +38,10 @@ class InlineConnection(onehop.OneHopConnection):
         self._process = current()
         self._process.on_kill.append(self.lose)
 
+    def __del__(self) -> None:
+        # The machine it was on is gone: nobody has forgotten to close it.
+        self.lose()
+
     def __await__(self) -> Any:
         return self._open().__await__()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from shared import failpoints
@@ -20,7 +20,8 @@ Mishap = Callable[[], Coroutine[Any, Any, None]]
 class Mishaps:
     """Draws mishaps until stopped, and makes everything whole again."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, only: Collection[str] = ()) -> None:
+        """`only` names the sorts that are drawn; none: all."""
         self._world = world
         self._source: random.Random = world.source
         self._loop = world.loop
@@ -28,24 +29,25 @@ class Mishaps:
         self._backups = 0
         self._restored: set[str] = set()
         self._over = False
-        self._list: list[tuple[int, Mishap]] = [
-            (6, self._cut),
-            (3, self._isolate),
-            (5, self._kill),
-            (4, self._kill_soon),
-            (3, self._stop),
-            (3, self._jump),
-            (4, self._weather),
-            (3, self._break),
-            (2, self._reboot),
-            (2, self._refuse),
-            (2, self._drift),
-            (2, self._full),
-            (2, self._drop_held),
-            (1, self._restore_fsm),
-            (1, self._roll_back_fsm),
-            (1, self._restore_site),
-        ]
+        every: dict[str, tuple[int, Mishap]] = {
+            "cut": (6, self._cut),
+            "isolate": (3, self._isolate),
+            "kill": (5, self._kill),
+            "kill soon": (6, self._kill_soon),
+            "stop": (3, self._stop),
+            "jump": (3, self._jump),
+            "weather": (9, self._weather),
+            "break": (3, self._break),
+            "reboot": (2, self._reboot),
+            "refuse": (2, self._refuse),
+            "drift": (2, self._drift),
+            "full": (2, self._full),
+            "drop held": (2, self._drop_held),
+            "restore fsm": (2, self._restore_fsm),
+            "roll back fsm": (2, self._roll_back_fsm),
+            "restore site": (1, self._restore_site),
+        }
+        self._list = [every[name] for name in only or every]
 
     async def run(self, number: int) -> None:
         """Let `number` mishaps begin, some at the same time, and end."""
@@ -61,7 +63,7 @@ class Mishaps:
         self._over = True
         for link in self._world.network.links:
             for way in (link.up, link.down):
-                way.weather = Weather()
+                way.weather = self._world.network.usual
             self._world.network.heal(link)
         for machine in self._world.machines:
             machine.full = False
@@ -97,6 +99,9 @@ class Mishaps:
 
     async def _weather(self) -> None:
         link = self._link()
+        if self._source.random() < 0.5:  # most of what may go wrong goes wrong here
+            site = self._source.choice(list(self._world.sites))
+            link = self._world.network.link(site, self._world.fsm.name)
         weather = Weather(
             delay=self._source.choice((0.02, 0.3, 2.0)),
             lost=self._source.choice((0.0, 0.05, 0.2)),
@@ -106,7 +111,7 @@ class Mishaps:
         self._note(f"weather between {link.client} and {link.server}")
         link.up.weather = link.down.weather = weather
         await self._while(10.0, 30.0)
-        link.up.weather = link.down.weather = Weather()
+        link.up.weather = link.down.weather = self._world.network.usual
 
     async def _break(self) -> None:
         link = self._link()

@@ -56,9 +56,9 @@ class Weather:
 class Way:
     """One direction between two machines."""
 
-    def __init__(self, source: random.Random) -> None:
+    def __init__(self, source: random.Random, weather: Weather) -> None:
         self.source = source
-        self.weather = Weather()
+        self.weather = weather
         self.is_cut = False
 
     def delay(self) -> float:
@@ -73,11 +73,11 @@ class Way:
 class Link:
     """Both ways between the machine of a client and that of a server."""
 
-    def __init__(self, client: str, server: str, source: random.Random) -> None:
+    def __init__(self, client: str, server: str, source: random.Random, weather: Weather) -> None:
         self.client = client
         self.server = server
-        self.up = Way(source)
-        self.down = Way(source)
+        self.up = Way(source, weather)
+        self.down = Way(source, weather)
         self.streams: list[Stream] = []
 
     @property
@@ -114,6 +114,8 @@ class Network:
     def __init__(self, loop: SimulatedLoop, seed: object, history: History) -> None:
         self.loop = loop
         self.history = history
+        self.usual = Weather()
+        """Of links that are used for the first time."""
         self._seed = seed
         self._links: dict[tuple[str, str], Link] = {}
         self._servers: dict[str, _Server] = {}
@@ -126,7 +128,7 @@ class Network:
         names = client, server
         if names not in self._links:
             source = random.Random(f"{self._seed} {names}")
-            self._links[names] = Link(client, server, source)
+            self._links[names] = Link(client, server, source, self.usual)
         return self._links[names]
 
     def listen(self, name: str, process: Process, served: Served) -> None:

@@ -4,15 +4,18 @@ import asyncio
 import gc
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import fsm.tasks.compact
 from tests.simulation.checks import faults_after
 from tests.simulation.disk import inline, temporary_folder
 from tests.simulation.faults import Fate, Mishaps
+from tests.simulation.history import History
+from tests.simulation.network import Weather
 from tests.simulation.ordering import in_one_order
 from tests.simulation.people import People
 from tests.simulation.world import Size, World, template
@@ -25,7 +28,11 @@ class Plan:
     size: Size = field(default_factory=Size)
     edits: int = 14
     """Of each of the people: one at the FSM, one at each site."""
-    mishaps: int = 12
+    mishaps: int = 15
+    only: tuple[str, ...] = ()
+    """The sorts of mishaps; none: all."""
+    weather: Weather = field(default_factory=Weather)
+    """Of all ways, from the beginning to the rest."""
     rest: float = 80.0
     """Seconds for everything to come to rest: longer than any silence and back-off."""
 
@@ -74,6 +81,24 @@ class Outcome:
 
 def run_seed(seed: int, plan: Plan = SMALL) -> Outcome:
     """Run a seed's history to its end and judge it."""
+    with _set_up(seed, plan) as world:
+        return _run(world, plan)
+
+
+def staged(seed: int, story: Callable[[World], Coroutine[Any, Any, None]]) -> History:
+    """Have a story of its own happen in a seed's world; return what was seen of it."""
+    with _set_up(seed, SMALL) as world:
+        try:
+            world.loop.run(story(world))
+            assert not world.history.wrong, world.history.wrong
+            return world.history
+        finally:
+            world.loop.bury()
+
+
+@contextmanager
+def _set_up(seed: int, plan: Plan) -> Iterator[World]:
+    """Make a world in which nothing of this machine counts: time, memory, log."""
     collects = gc.isenabled()
     template()
     gc.collect()
@@ -86,7 +111,7 @@ def run_seed(seed: int, plan: Plan = SMALL) -> Outcome:
     logging.disable(logging.CRITICAL)
     try:
         with temporary_folder() as folder, inline(), in_one_order():
-            return _run(World(seed, Path(folder), size=plan.size), plan)
+            yield World(seed, Path(folder), size=plan.size)
     finally:
         with warnings.catch_warnings():
             # A killed process gives none of its connections back to their pool.
@@ -114,7 +139,8 @@ def _run(world: World, plan: Plan) -> Outcome:
 
 
 async def _story(world: World, plan: Plan) -> list[str]:
-    mishaps = Mishaps(world)
+    mishaps = Mishaps(world, only=plan.only)
+    world.network.usual = plan.weather
     world.start()
     for people in world.people.values():
         await people.begin()
@@ -122,9 +148,10 @@ async def _story(world: World, plan: Plan) -> list[str]:
         keeper = group.create_task(_keep_ledgers(world))
         work = [group.create_task(_edit(people, world, plan)) for people in world.people.values()]
         await mishaps.run(plan.mishaps)
+        world.network.usual = Weather()
         mishaps.end()
         await asyncio.wait(work)
-        await asyncio.sleep(plan.rest)
+        await world.rest(plan.rest)
         keeper.cancel()
     return faults_after(world)
 

@@ -1,5 +1,6 @@
 """A federation of one FSM, its sites and their nodes, on a loop, a network and disks of a seed."""
 
+import asyncio
 import random
 import uuid
 from dataclasses import dataclass, field
@@ -54,7 +55,8 @@ class World:
         self.nodes: dict[str, Machine] = {}
         self.ledgers = {FSM_NAME: [Ledger(FSM_NAME)]}
         for number in range(1, size.sites + 1):
-            self._site(f"s{number}", size.nodes)
+            # The first has the most: they don't differ but for that.
+            self._site(f"s{number}", max(1, size.nodes + 1 - number))
         self.people = {
             name: People(
                 name,
@@ -69,6 +71,10 @@ class World:
     @property
     def machines(self) -> list[Machine]:
         return [self.fsm, *self.sites.values(), *self.nodes.values()]
+
+    async def rest(self, seconds: float) -> None:
+        """Let time pass."""
+        await asyncio.sleep(seconds)
 
     def read_ledgers(self) -> None:
         """Take down what is committed: what is compacted or put back is gone from the files."""
