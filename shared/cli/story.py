@@ -152,9 +152,11 @@ def print_story(answer: dict[str, Any]) -> None:
 
 def flow_text(flow: dict[str, Any]) -> str:
     """Name a flow: `tcp/5432 from 10.1.10.11 to 10.1.20.21`."""
+    protocol = flow["protocol"]
+    named = f"protocol {protocol}" if isinstance(protocol, int) else protocol
     port = f"/{flow['port']}" if "port" in flow else ""
     source_port = f" (port {flow['sourcePort']})" if "sourcePort" in flow else ""
-    return f"{flow['protocol']}{port} from {flow['from']}{source_port} to {flow['to']}"
+    return f"{named}{port} from {flow['from']}{source_port} to {flow['to']}"
 
 
 def _verdict_text(answer: dict[str, Any]) -> str:
