@@ -14,7 +14,7 @@ from shared.errors import Malformed
 from shared.feed.follow import FEED as PREFIX
 from shared.feed.wire import Position
 from shared.http.body import read_body
-from shared.http.ndjson import NDJSON, stream_lines
+from shared.http.ndjson import NDJSON, stream_lines, stream_parts
 from shared.http.request import number, only_parameters, text
 from shared.http.response import JSON_TYPE, json_response
 from shared.http.routes import PEER, Parameter, Routes
@@ -59,7 +59,7 @@ async def subscribe(request: web.Request) -> web.Response:
         Parameter("since_revision", "Of that position.", {"type": "integer"}),
     ),
 )
-async def snapshot(request: web.Request) -> web.Response:
+async def snapshot(request: web.Request) -> web.StreamResponse:
     """Return a page of all that the calling site is to have, pinned to one revision.
 
     With a position, also what it is to let go since.  410 `revision_compacted`: begin anew.
@@ -72,13 +72,13 @@ async def snapshot(request: web.Request) -> web.Response:
     since = None
     if incarnation is not None and since_revision is not None:
         since = Since(incarnation, since_revision)
-    body = await request.app[FEED].page(
+    parts = await request.app[FEED].parts(
         site_of(request),
         revision=number(request, "revision"),
         page=text(request, "page"),
         since=since,
     )
-    return web.Response(body=body, headers={"Content-Type": JSON_TYPE, "Cache-Control": "no-store"})
+    return await stream_parts(request, parts, content_type=JSON_TYPE)
 
 
 @routes.get(

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn, Protocol
 
-from fsm.feed.item import Item
+from fsm.feed.item import SUBSCRIPTION, Item
 from fsm.feed.select import (
     Delta,
     Selected,
@@ -44,6 +44,9 @@ from shared.store.contract import (
 from shared.tasks.streams import Place, only_lines
 
 log = logging.getLogger(__name__)
+
+OF_ONE_SITE: Final = frozenset({"Site", SUBSCRIPTION})
+"""Kinds whose objects concern only the site of their name."""
 
 VIEW_CHANGED: Final = "view_changed"
 COMPACTED: Final = "revision_compacted"
@@ -284,8 +287,12 @@ class Hub:
             else:
                 self._world[change.key] = Item(change.after)
         position = Position(self.position.incarnation, commit.revision, commit.digest)
+        kinds = {change.key.kind for change, _ in before}
+        named = {change.key.name for change, _ in before if change.key.kind in OF_ONE_SITE}
         for watcher in tuple(self._watchers):
-            self._tell(watcher, before, position)
+            # While a thousand sites come, each writes its Subscription: the others' own affair.
+            if not kinds <= OF_ONE_SITE or watcher.site in named:
+                self._tell(watcher, before, position)
 
     def _tell(
         self, watcher: Watcher, changes: Sequence[tuple[Change, Item | None]], position: Position

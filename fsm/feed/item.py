@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
+from shared.feed.accepts import is_accepted
 from shared.feed.wire import encode_put
 from shared.http.response import envelope_of
 from shared.ids import Key
@@ -42,6 +43,9 @@ FOLLOWED: Final = frozenset(
 )
 """What is kept in memory: all that decides what a site gets, and all that admission judges by."""
 
+# What sites of so many releases know of an object is remembered with it.
+_RELEASES: Final = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Audience:
@@ -67,6 +71,7 @@ class Item:
     def __init__(self, stored: Stored) -> None:
         self.stored = stored
         self.audience = Audience.of(stored.key, stored.spec)
+        self._known: dict[tuple[str, ...], bool] = {}
 
     @property
     def key(self) -> Key:
@@ -84,6 +89,20 @@ class Item:
     @property
     def labels(self) -> Mapping[str, str]:
         return self.stored.labels
+
+    def is_known(self, accepts: Mapping[str, tuple[str, ...]]) -> bool:
+        """Return whether a site that announced `accepts` knows all that the spec uses.
+
+        Worked out once for each release that sites run, not for each site.
+        """
+        fields = accepts.get(self.key.kind)
+        if fields is None:
+            return not accepts
+        if fields not in self._known:
+            if len(self._known) >= _RELEASES:
+                self._known.clear()
+            self._known[fields] = is_accepted(self.key.kind, self.spec, accepts)
+        return self._known[fields]
 
     @cached_property
     def planned(self) -> Document | None:

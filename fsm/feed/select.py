@@ -27,7 +27,6 @@ from typing import Any, Final
 import orjson
 
 from fsm.feed.item import SUBSCRIPTION, Audience, Duty, Item
-from shared.feed.accepts import is_accepted
 from shared.feed.wire import Removal
 from shared.ids import COMMON, FEDERATION, Key
 from shared.model.subscription import Subscription
@@ -207,7 +206,7 @@ def _is_wanted(view: View, item: Item) -> bool:
 
 
 def _is_known(view: View, item: Item) -> bool:
-    return is_accepted(item.key.kind, item.spec, view.subscription.accepts)
+    return item.is_known(view.subscription.accepts)
 
 
 def _with_whole_names(wanted: World, meant: World) -> dict[Key, Item]:

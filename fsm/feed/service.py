@@ -1,7 +1,7 @@
 """What a site asks of the feed beside its stream: what to subscribe to, and pages of a snapshot."""
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -58,8 +58,15 @@ class Feed:
     async def page(
         self, site: str, *, revision: int | None, page: str | None, since: Since | None
     ) -> bytes:
+        """Return a page as one; see parts()."""
+        return b"".join(await self.parts(site, revision=revision, page=page, since=since))
+
+    async def parts(
+        self, site: str, *, revision: int | None, page: str | None, since: Since | None
+    ) -> Iterator[bytes]:
         """Return a page of a site's snapshot; the first, of now, without `revision` and `page`.
 
+        It comes in parts, most of which all sites share: a thousand may ask at once.
         RevisionCompacted if the snapshot's revision is no longer to be had: begin anew.
         Malformed, NotFound, Unavailable.
         """
@@ -159,7 +166,7 @@ async def _remembered(snapshot: Snapshot, view: View, since: Since) -> frozenset
     return keys | delivered.keys if delivered.revision <= since.revision else keys
 
 
-def _cut(listing: _Listing, start: int) -> bytes:
+def _cut(listing: _Listing, start: int) -> Iterator[bytes]:
     """Return the page that begins with the object, or tombstone, of this number."""
     objects: list[bytes] = []
     size = 0
@@ -176,7 +183,7 @@ def _cut(listing: _Listing, start: int) -> bytes:
         tombstones = listing.tombstones[first : first + PAGE_OBJECTS - len(objects)]
         end += len(tombstones)
     whole = end >= count + len(listing.tombstones)
-    return wire.encode_page(listing.position, objects, tombstones, None if whole else str(end))
+    return wire.parts_of_page(listing.position, objects, tombstones, None if whole else str(end))
 
 
 def _offset(page: str | None) -> int:

@@ -114,6 +114,8 @@ class Follower:
         self._path = path
         self._acknowledgements = _Acknowledgements(transport, f"{path}/acknowledgements")
         self._list_again = False
+        self.is_current = False
+        """Whether the copy has been at the server's latest since this follower began."""
 
     @property
     def link(self) -> Link:
@@ -156,6 +158,7 @@ class Follower:
                     raise
         refused = await self._copy.replace(snapshot)
         self._acknowledgements.replaced(snapshot.position, refused)
+        self.is_current = True
         return snapshot.position
 
     async def _fetch(self, since: Position | None) -> Snapshot:
@@ -204,6 +207,7 @@ class Follower:
                     case Changes() | Bookmark():
                         position = await self._take(frame, position)
                         self._list_again = False
+                        self.is_current = self.is_current or isinstance(frame, Bookmark)
                 self._connector.heard()
 
     async def _take(self, frame: Changes | Bookmark, position: Position) -> Position:

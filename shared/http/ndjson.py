@@ -9,7 +9,7 @@ Lines that many readers share go to each connection without its task (shared.tas
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -120,6 +120,46 @@ async def stream_lines(
         if isinstance(lines, AsyncGenerator):
             await lines.aclose()
     return response
+
+
+async def stream_parts(
+    request: web.Request,
+    parts: Iterable[bytes],
+    *,
+    content_type: str,
+    patience: float = PATIENCE,
+) -> web.StreamResponse:
+    """Answer with a document that comes in parts, no faster than the reader takes them.
+
+    So however many read a large one at once, each costs a piece of it.
+    """
+    headers = {"Content-Type": content_type, "Cache-Control": "no-store"}
+    response = web.StreamResponse(headers=headers)
+    try:
+        await response.prepare(request)
+        for piece in _gathered(parts):
+            if not await _write(request, response, piece, patience=patience):
+                return response
+            if not await _patiently(request, request.writer.drain(), patience=patience):
+                return response
+        await response.write_eof()
+    except ConnectionError:
+        log.debug("the reader of a document left", extra={"request_id": request_id(request)})
+    return response
+
+
+def _gathered(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Put small parts together."""
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= LONG:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 async def _write_all(

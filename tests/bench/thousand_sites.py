@@ -25,7 +25,7 @@ from tests.bench.site_clients import site_name
 from tests.integration.fsm.harness import FSM, prepare
 
 MEMORY: Final = Goal(500, "at most", of="figure")
-PATIENCE: Final = 120.0
+PATIENCE: Final = 300.0
 BATCH: Final = 250
 
 
