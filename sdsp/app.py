@@ -15,11 +15,12 @@ from sdsp.admission import SiteAdmission
 from sdsp.backups import wanted_backups
 from sdsp.compile.compiler import Compiler
 from sdsp.compile.model import SiteModel
-from sdsp.home import home_of
+from sdsp.home import RESTORED, home_of
 from sdsp.nodes import handlers as node_handlers
 from sdsp.nodes.enroll import NodeEnrolment
 from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeStates
+from sdsp.restored import AfterRestore
 from sdsp.settings import SDSPSettings
 from sdsp.site import handlers as site_handlers
 from sdsp.site.service import SiteView
@@ -297,7 +298,14 @@ class _Background:
     def start(self, core: _Core, upstream: _Upstream | None, view: SiteView) -> None:
         base, store, clock = self.base, self.base.store, self.base.clock
         compiler = core.compiler
-        compiler.on_change = self._loop(compiler, period=60.0).activate
+        waiting = AfterRestore(
+            compiler,
+            mark=base.data / RESTORED,
+            is_current=lambda: upstream is None or upstream.follower.is_current,
+            clock=clock,
+        )
+        compiler.on_change = self._loop(waiting, period=60.0).activate
+        self.group.start(waiting.wait(compiler.on_change), name="wait after a restore")
         self.group.start(
             compiler.follow(clock=clock, backoff=base.backoff()), name="follow the store"
         )

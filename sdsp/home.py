@@ -9,6 +9,9 @@ from shared.backup.contents import SETTINGS, TOKEN_KEY, Home
 _AUTHORITIES: Final = {"authority": "pki/authority"}
 _FILES: Final = {SETTINGS: "settings.yaml", TOKEN_KEY: "token-key.pem"}
 
+RESTORED: Final = "restored"
+"""A file in the folder of a site that was restored and has not heard its FSM since."""
+
 
 def home_of(data: Path, settings: SDSPSettings) -> Home:
     """Return where an SDSP lives; its name is the site's, empty before it has joined."""
@@ -19,4 +22,5 @@ def home_of(data: Path, settings: SDSPSettings) -> Home:
         url=settings.database_url(data),
         authorities=_AUTHORITIES,
         files=_FILES,
+        mark=RESTORED,
     )

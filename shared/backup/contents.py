@@ -38,6 +38,7 @@ class Home:
     """Where a server lives.
 
     `authorities` are its CAs by id, with their folders in `data`; `files` single files likewise.
+    `mark` is a file that a restore leaves, for the server to know.
     """
 
     server: Kind
@@ -48,6 +49,7 @@ class Home:
     files: Mapping[str, str] = field(
         default_factory=lambda: {SETTINGS: "settings.yaml", TOKEN_KEY: "token-key.pem"}
     )
+    mark: str | None = None
 
     @property
     def database_file(self) -> Path:
@@ -110,6 +112,8 @@ def place(home: Home, contents: Mapping[str, bytes], folder: Path, *, database: 
             content = _settings(content or b"{}", database)
         if content is not None:
             _create(folder / where, content)
+    if home.mark is not None:
+        _create(folder / home.mark, b"")
     for name, where in home.authorities.items():
         if f"file.{name}.chain" not in contents:
             continue

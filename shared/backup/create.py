@@ -21,7 +21,7 @@ from typing import BinaryIO, Final, TypeVar
 from shared.backup.archive import ArchiveReader, ArchiveWriter, file_faults
 from shared.backup.contents import Home, check, collect
 from shared.backup.manifest import Manifest, StoreContent, Table
-from shared.backup.partial import UNWRITABLE, partial_file
+from shared.backup.partial import partial_file
 from shared.backup.reading import (
     Progress,
     compare,
@@ -75,7 +75,7 @@ class BackupMaker:
         """
         path = wish.path
         with (
-            file_faults(f"write the backup {path}", code=UNWRITABLE),
+            file_faults(f"write the backup {path}", code="backup_destination_unavailable"),
             partial_file(path) as draft,
         ):
             manifest = await self._write(draft.file, wish, progress)

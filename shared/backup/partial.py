@@ -18,7 +18,6 @@ from shared.backup.manifest import stamp
 from shared.errors import Conflict
 
 SUFFIX: Final = ".hanse"
-UNWRITABLE: Final = "backup_destination_unavailable"
 _PARTIAL: Final = ".partial"
 _TRIAL: Final = ".trial"
 

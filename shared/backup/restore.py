@@ -48,7 +48,6 @@ EMBEDDED: Final = "sqlite"
 _NEW: Final = "new"
 _READY: Final = "ready"
 _BEGUN: Final = "begun"
-_UNWRITABLE: Final = "restore_failed"
 
 # What may lie in a folder that counts as empty.
 _IGNORED: Final = (LOCK_FILE, STAGE, "backups", "lost+found")
@@ -94,7 +93,7 @@ class Restorer:
         data = self._home.data
         with opened(order.archive) as reader:
             self._check(reader.manifest)
-            with file_faults(f"restore into {data}", code=_UNWRITABLE):
+            with file_faults(f"restore into {data}", code="restore_failed"):
                 data.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with only_process(data):
                     complete(data)

@@ -20,7 +20,7 @@ from typing import Final
 from shared.backup.archive import file_faults
 from shared.backup.contents import Home
 from shared.backup.create import BackupMaker, Made, Wish
-from shared.backup.partial import UNWRITABLE, file_name, owner_of, sweep
+from shared.backup.partial import file_name, owner_of, sweep
 from shared.backup.retention import backups_in, superfluous
 from shared.backup.settings import LOCAL, BackupSettings
 from shared.backup.standing import SPACE, BackupState, Lease, Task, state_of
@@ -182,7 +182,7 @@ class ScheduledBackups:
 
     async def _make(self, task: Task) -> Made:
         folder = self._settings.folder(task.destination, self._home.data)
-        with file_faults(f"write a backup to {folder}", code=UNWRITABLE):
+        with file_faults(f"write a backup to {folder}", code="backup_destination_unavailable"):
             if task.destination == LOCAL and folder == self._home.data / "backups":
                 folder.mkdir(mode=0o700, exist_ok=True)
             sweep(folder, owner_of(self._home, task.name))

@@ -33,6 +33,7 @@ _ORDER: Final = (
     "enforcement",
     "trust",
     "operations",
+    "backup",
     "incidents",
     "api",
     "client",
