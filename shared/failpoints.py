@@ -99,6 +99,16 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "settings.replaced": "the settings have their name",
     "token_key.synced": "a new signing key is on disk under a temporary name",
     "token_key.replaced": "it has its name",
+    "backup.created": "a backup's file is there under a temporary name, empty",
+    "backup.parts.written": "all of its parts are written, its manifest is not",
+    "backup.synced": "it is whole and on disk under its temporary name, not yet tried",
+    "backup.tried": "it has been restored for a trial and found good",
+    "backup.replaced": "it has its name; its folder is not yet on disk",
+    "restore.begun": "what is to be restored is noted, nothing of it is there",
+    "restore.loaded": "the store is restored beside its place",
+    "restore.decided": "all is on disk and decided, nothing has its place",
+    "restore.aside": "what was in the place is moved aside",
+    "restore.moved": "the restored server has its place, what led there is not yet cleared",
 }
 """Every failpoint, by its name: what is the case there.  Each stands in the code once."""
 

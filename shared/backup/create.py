@@ -31,6 +31,7 @@ from shared.backup.reading import (
     lines_of,
 )
 from shared.clock import Clock
+from shared.failpoints import failpoint
 from shared.store.dump import DUMPED, Dump, open_dump
 from shared.store.load import load_store
 
@@ -81,6 +82,7 @@ class BackupMaker:
             manifest = await self._write(draft.file, wish, progress)
             reader = ArchiveReader(draft.file)
             await self._verify(reader, draft.folder, progress)
+            failpoint("backup.tried")
             size = os.fstat(draft.file.fileno()).st_size
             await self.run(partial(draft.publish, path))
             return Made(path, size, manifest)
@@ -113,9 +115,11 @@ class BackupMaker:
         )
 
         def finish() -> None:
+            failpoint("backup.parts.written")
             packer.archive.finish(manifest)
             file.flush()
             os.fsync(file.fileno())
+            failpoint("backup.synced")
 
         await self.run(finish)
         return manifest

@@ -16,6 +16,7 @@ from shared.backup.archive import sync_folder
 from shared.backup.contents import Home
 from shared.backup.manifest import stamp
 from shared.errors import Conflict
+from shared.failpoints import failpoint
 
 SUFFIX: Final = ".hanse"
 _PARTIAL: Final = ".partial"
@@ -45,6 +46,7 @@ class Partial:
         if path.exists():
             raise _exists(path)
         self.path.rename(path)
+        failpoint("backup.replaced")
         sync_folder(path.parent)
 
 
@@ -62,6 +64,7 @@ def partial_file(path: Path) -> Iterator[Partial]:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             folder.mkdir(mode=0o700)
+            failpoint("backup.created")
             yield Partial(file, partial, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

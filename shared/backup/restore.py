@@ -33,6 +33,7 @@ from shared.backup.reading import (
 )
 from shared.clock import Clock
 from shared.errors import Conflict
+from shared.failpoints import failpoint
 from shared.ids import Incarnation, Revision
 from shared.store.contract import AuditRecord, Position
 from shared.store.dump import DUMPED, known_schemas, newest_schema
@@ -136,6 +137,7 @@ class Restorer:
         if not is_loaded:
             url = database or f"sqlite:///{home.database_file}"
             await self._load(reader, url, incarnation, progress)
+        failpoint("restore.loaded")
         before = await self._run(partial(stage.publish, at=self._clock.now()))
         store = reader.manifest.store
         position = Position(Incarnation(str(incarnation)), Revision(store.revision), store.digest)
@@ -214,6 +216,7 @@ class _Stage:
         self.path.mkdir(mode=0o700, exist_ok=True)
         shutil.rmtree(self.new, ignore_errors=True)
         _write(self.path, _BEGUN, what)
+        failpoint("restore.begun")
         self.new.mkdir(mode=0o700)
 
     def publish(self, *, at: datetime) -> Path | None:
@@ -231,6 +234,7 @@ class _Stage:
             "before": before,
         }
         _write(self.path, _READY, plan)
+        failpoint("restore.decided")
         complete(data)
         return data / before if before else None
 
@@ -255,10 +259,12 @@ def complete(data: Path) -> bool:
                 (data / name).rename(before / name)
         sync_folder(before)
         sync_folder(data)
+        failpoint("restore.aside")
     for name in waiting:
         with suppress(FileNotFoundError):
             (new / name).rename(data / name)
     sync_folder(data)
+    failpoint("restore.moved")
     (stage / _READY).unlink()
     shutil.rmtree(stage)
     sync_folder(data)

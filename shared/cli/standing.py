@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import typer
 
+from shared.cli.affairs import print_affairs, print_backups
 from shared.cli.answers import moment_of
 from shared.cli.columns import age_text
 from shared.cli.output import Output, console, print_data, print_table
@@ -47,6 +48,7 @@ def print_federation(found: JSON, clock: Clock, *, wide: bool) -> None:
     _print_policies_by_site(found["policies"], wide=wide)
     for each in found["sites"]:
         _print_trouble(each, title=f"Site {each['name']}")
+    print_affairs(found, clock)
 
 
 def _print_sites(sites: Sequence[JSON], clock: Clock, *, wide: bool) -> None:
@@ -149,6 +151,7 @@ def _print_site(found: JSON, clock: Clock) -> None:
     ]
     print_table(["POLICY", "WANTED", "STATE", "RUNS", "NODES", "WHY NOT"], rows)
     _print_trouble(found, title=f"Site {found['name']}")
+    print_backups(found.get("backups") or (), clock)
 
 
 def _print_trouble(found: JSON, *, title: str) -> None:
@@ -164,6 +167,11 @@ def _print_trouble(found: JSON, *, title: str) -> None:
         *(
             ("exception", f"{each['target']['kind']} {each['target']['name']}", each["reason"])
             for each in found.get("exceptions") or ()
+        ),
+        *(
+            ("backup failing", f"BackupPolicy {each['policy'] or 'of its settings'}", each["code"])
+            for each in found.get("backups") or ()
+            if each.get("code")
         ),
     ]
     if rows:
@@ -201,6 +209,7 @@ def print_own_site(found: JSON, clock: Clock) -> None:
     if found["held"]:
         print()
         _print_held(found["held"])
+    print_affairs(found, clock)
 
 
 def _own_standing(each: JSON) -> list[str]:
