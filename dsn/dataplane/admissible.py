@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from dsn.dataplane.difference import common_ends
 from shared.algebra.cidrs import BITS, Family, format_address, parse_cidrs
 from shared.errors import FieldError, Invalid
 from shared.policy.nodeconfig import (
@@ -71,6 +72,7 @@ def _all_rules_faults(
 ) -> Iterator[FieldError]:
     ids = Counter([rule.id for rule in configuration.rules])
     kept = {id(rule) for rule in known.rules} if known else set()
+    lost = bool(known and known.sets.keys() - configuration.sets.keys())
     tier = 0
     for place, rule in enumerate(configuration.rules):
         if ids[rule.id] > 1:
@@ -87,8 +89,10 @@ def _all_rules_faults(
             )
         else:
             tier = TIERS.index(rule.tier)
-        yield from _reference_faults(place, rule, configuration)
-        if id(rule) not in kept:
+        new = id(rule) not in kept
+        if new or lost:
+            yield from _reference_faults(place, rule, configuration)
+        if new:
             yield from _rule_faults(f"rules[{place}]", rule)
 
 
@@ -150,7 +154,7 @@ def _is_canonical(ranges: Ranges) -> bool:
 def _cidr_faults(
     where: str, cidrs: tuple[str, ...], known: tuple[str, ...] | None
 ) -> Iterator[FieldError]:
-    if cidrs is known or (known is not None and _stays_minimal(known, cidrs)) or is_minimal(cidrs):
+    if cidrs is known or _stays_minimal(known or (), cidrs):
         return
     try:
         parse_cidrs(cidrs)
@@ -170,15 +174,12 @@ def is_minimal(cidrs: Sequence[str]) -> bool:
 
 
 def _stays_minimal(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Return whether `after` is minimal, `before` being so; False where that takes a full look.
+    """Return whether `after` is minimal, `before` being so.
 
     Only what is new can be next to something that it overlaps or forms a larger block with.
     """
-    old, new = set(before), set(after)
-    if [each for each in before if each in new] != [each for each in after if each in old]:
-        return False
-    fresh = [at for at, each in enumerate(after) if each not in old]
-    return all(is_minimal(after[max(at - 1, 0) : at + 2]) for at in fresh)
+    start, tail = common_ends(before, after)
+    return is_minimal(after[max(start - 1, 0) : len(after) - tail + 1])
 
 
 def _block(cidr: str) -> tuple[int, int, int]:

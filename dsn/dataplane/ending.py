@@ -8,10 +8,10 @@ ends has come into a set or left one.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dsn.dataplane.difference import members_difference, tier_splices
 from dsn.dataplane.netlink import Direction, Entry
 from shared.algebra.cidrs import AddressSet, Family, parse_cidrs
 from shared.policy.nodeconfig import PORT_PROTOCOLS, TIERS, Judge, NodeConfiguration, Packet
-from shared.policy.nodedelta import members_delta, rule_splices
 
 
 class Affected:
@@ -21,22 +21,20 @@ class Affected:
         self, before: NodeConfiguration, had: Judge, after: NodeConfiguration, have: Judge
     ) -> None:
         self._all = before.default_action != after.default_action
-        changed = [members_delta(before.addresses, after.addresses)]
+        changed = [members_difference(before.addresses, after.addresses)]
         for name in before.sets.keys() | after.sets.keys():
             old, new = before.sets.get(name, ()), after.sets.get(name, ())
             if old is not new and old != new:
-                changed.append(members_delta(old, new))
+                changed.append(members_difference(old, new))
         self._moved: AddressSet = parse_cidrs(
-            {cidr for delta in changed for each in delta.values() for cidr in each}
+            {cidr for delta in changed for each in delta for cidr in each}
         )
         self._rules = []
-        if before.rules is not after.rules:
-            for tier in TIERS:
+        for tier in TIERS:
+            for at, count, inserted in tier_splices(before, after, tier):
                 old_rules = [rule for rule in before.rules if rule.tier == tier]
-                new_rules = [rule for rule in after.rules if rule.tier == tier]
-                for at, count, inserted in rule_splices(old_rules, new_rules):
-                    self._rules += [(had, rule) for rule in old_rules[at : at + count]]
-                    self._rules += [(have, rule) for rule in inserted]
+                self._rules += [(had, rule) for rule in old_rules[at : at + count]]
+                self._rules += [(have, rule) for rule in inserted]
 
     def may_be(self, packet: Packet) -> bool:
         return (

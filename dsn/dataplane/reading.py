@@ -37,10 +37,19 @@ _COUNTER: Final = 1
 # Lengths and types of an element, its key, and the key's value.
 _ELEMENT: Final = struct.Struct("=HHHHHH")
 _END: Final = nl.number(3, 1)
+# An IPv4 element that ends a run, and one that begins one, before their keys; the kernel marks
+# nothing as nested.
+_ENDING: Final = _ELEMENT.pack(24, 1, 12, 1, 8, 1)
+_STARTING: Final = _ELEMENT.pack(16, 1, 12, 1, 8, 1)
+_PAIR: Final = struct.Struct("=12s4s8s12s4s")
 _INTERVAL_END: Final = b"\0\0\0\1"
 
 Run = tuple[bytes, bytes | None]
 """A run of keys in the network's order: the first, and the one behind the last (None: no more)."""
+
+
+Runs = tuple[Run, ...]
+"""What a set of intervals holds, in order; no two runs touch."""
 
 
 class RawRule(NamedTuple):
@@ -101,7 +110,7 @@ def read_rules(netfilter: nl.Netfilter, table: str, chain: str) -> list[RawRule]
     return [rule for _, rule in _rules(found)]
 
 
-def read_runs(netfilter: nl.Netfilter, table: str, name: str) -> frozenset[Run] | None:
+def read_runs(netfilter: nl.Netfilter, table: str, name: str) -> Runs | None:
     """Return the runs of a set of intervals; None if it holds anything else."""
     starts: list[bytes] = []
     ends: list[bytes] = []
@@ -114,7 +123,7 @@ def read_runs(netfilter: nl.Netfilter, table: str, name: str) -> frozenset[Run] 
 
 def read_table(
     netfilter: nl.Netfilter, table: str, translation: Translation
-) -> tuple[Listing, Mapping[str, list[RawRule]], Mapping[str, frozenset[Run]]] | None:
+) -> tuple[Listing, Mapping[str, list[RawRule]], Mapping[str, Runs]] | None:
     """Return the whole table with its chains' rules and sets' runs as they are; None without one.
 
     Somebody may write meanwhile: compare generations before and after.
@@ -126,7 +135,7 @@ def read_table(
     flags = nl.number_of(nl.attributes_of(found).get(2, b""))
     foreign = [f"table flags {flags}"] if flags else []
     translation.forget()
-    runs: dict[str, frozenset[Run]] = {}
+    runs: dict[str, Runs] = {}
     sets = {}
     for each in netfilter.dump(nl.GET_SET, named):
         parts = nl.attributes_of(each)
@@ -184,22 +193,21 @@ def read_keys(netfilter: nl.Netfilter, table: str, name: str) -> list[bytes]:
     ]
 
 
-def to_intervals(runs: frozenset[Run], bits: int) -> Intervals:
+def to_intervals(runs: Runs, bits: int) -> Intervals:
     """Return runs of keys as integers."""
     result: list[int] = []
-    for start, end in sorted(runs, key=_start):
+    for start, end in runs:
         result += (int.from_bytes(start, "big"), 1 << bits if end is None else nl.number_of(end))
     return tuple(result)
-
-
-def _start(run: Run) -> bytes:
-    return run[0]
 
 
 def _split(elements: bytes, starts: list[bytes], ends: list[bytes]) -> bool:
     """Sort elements into where runs begin and where they end; return False if one is neither."""
     at, stop = 0, len(elements)
     while at < stop:
+        if at <= 24 and (paired := _split_pairs(elements, at, starts, ends)):
+            at += paired
+            continue
         # An element's key is its first attribute, and all there is of where a run begins.
         length, _, _, _, wide, _ = _ELEMENT.unpack_from(elements, at)
         key = elements[at + 12 : at + 8 + wide]
@@ -218,18 +226,41 @@ def _split(elements: bytes, starts: list[bytes], ends: list[bytes]) -> bool:
     return True
 
 
-def _runs(starts: list[bytes], ends: list[bytes]) -> frozenset[Run] | None:
+def _split_pairs(elements: bytes, at: int, starts: list[bytes], ends: list[bytes]) -> int:
+    """Sort an end and a start, and all pairs behind them, at once; return their length.
+
+    So the kernel lists a long set of IPv4 addresses.  0, if it isn't all like that.
+    """
+    length = (len(elements) - at) // _PAIR.size * _PAIR.size
+    if length < 8 * _PAIR.size or elements[at : at + 12] != _ENDING:
+        return 0
+    heads, last, marks, others, first = zip(
+        *_PAIR.iter_unpack(elements[at : at + length]), strict=True
+    )
+    if {*heads} != {_ENDING} or {*marks} != {_END} or {*others} != {_STARTING}:
+        return 0
+    starts.extend(first)
+    ends.extend(last)
+    return length
+
+
+def _runs(starts: list[bytes], ends: list[bytes]) -> Runs | None:
     if len(starts) > len(set(starts)):
         return None
     # Where one run ends and the next begins they are one; an end at 0 is a mark that nft leaves.
-    joints = set(starts) & set(ends)
-    first = sorted(key for key in starts if key not in joints)
-    last: list[bytes | None] = [*sorted(key for key in ends if key not in joints and any(key))]
+    joints = set(starts).intersection(ends)
+    if joints:
+        starts = [key for key in starts if key not in joints]
+        ends = [key for key in ends if key not in joints]
+    first = sorted(starts)
+    last: list[bytes | None] = [*sorted(ends)]
+    if last and last[0] is not None and not any(last[0]):
+        del last[0]
     if len(last) == len(first) - 1:
         last.append(None)
     if len(first) != len(last):
         return None
-    return frozenset(zip(first, last, strict=True))
+    return tuple(zip(first, last, strict=True))
 
 
 def _rules(found: list[bytes]) -> Iterator[tuple[str, RawRule]]:

@@ -14,8 +14,9 @@ from typing import Final
 from dsn.dataplane import nfnetlink as nl
 from dsn.dataplane import reading
 from dsn.dataplane.contract import NoDataPlane, ReadBack
+from dsn.dataplane.difference import common_ends, members_difference
 from dsn.dataplane.listing import Listing, Strange, interpret, parse_rule, ports_of
-from dsn.dataplane.reading import RawRule, Run, Translation
+from dsn.dataplane.reading import RawRule, Runs, Translation
 from dsn.dataplane.ruleset import (
     FAMILIES,
     PORT_SET,
@@ -57,7 +58,7 @@ class Standing:
     addresses: tuple[str, ...]
     rules: dict[Tier, tuple[NodeRule, ...]]
     total: int
-    runs: dict[str, frozenset[Run]]
+    runs: dict[str, Runs]
     ports: dict[str, tuple[tuple[int, int], ...]]
     groups: dict[str, list[tuple[int, ...]]]
 
@@ -115,7 +116,7 @@ class Reader:
         generation: int,
         listing: Listing,
         raw: Mapping[str, Sequence[RawRule]],
-        runs: Mapping[str, frozenset[Run]],
+        runs: Mapping[str, Runs],
     ) -> Standing:
         answer, found = interpret(listing, self._layout)
         rules: dict[Tier, tuple[NodeRule, ...]] = {}
@@ -154,11 +155,11 @@ class Reader:
     def _forget_set(self, standing: Standing, name: str) -> None:
         if self._netfilter.get(nl.GET_SET, self._named(name)) is not None:
             raise Surprise
-        before = standing.runs.pop(name, frozenset())
+        before = standing.runs.pop(name, ())
         if name in standing.ports:
             del standing.ports[name]
             return
-        self._account(standing, name, before, frozenset())
+        self._account(standing, name, before, ())
         # A set of ours is one for each family: its own term goes with the first.
         if name == address_set(_set_id(name), FAMILIES[0]):
             standing.total = (standing.total - set_term(_set_id(name))) % MODULUS
@@ -166,7 +167,7 @@ class Reader:
     def _read_set(self, standing: Standing, name: str, *, made: bool) -> None:
         if made:
             self._check_attributes(name)
-        before = standing.runs.get(name, frozenset())
+        before = standing.runs.get(name, ())
         after = reading.read_runs(self._netfilter, self._table, name)
         if after is None:
             raise Surprise
@@ -198,14 +199,14 @@ class Reader:
         }:
             raise Surprise
 
-    def _account(
-        self, standing: Standing, name: str, before: frozenset[Run], after: frozenset[Run]
-    ) -> None:
+    def _account(self, standing: Standing, name: str, before: Runs, after: Runs) -> None:
         """Take the terms of what has gone from the total, and add those of what has come."""
         which = _set_id(name)
         family: Family = 6 if name.endswith("_6") else 4
-        gone = members_total(which, _cidrs(family, before - after))
-        come = members_total(which, _cidrs(family, after - before))
+        gone, come = (
+            members_total(which, _cidrs(family, tuple(runs)))
+            for runs in members_difference(before, after)
+        )
         standing.total = (standing.total - gone + come) % MODULUS
 
     def _read_tier(self, standing: Standing, tier: Tier) -> None:
@@ -258,7 +259,7 @@ def _set_id(name: str) -> str:
     return name[2:-2]
 
 
-def _cidrs(family: Family, runs: frozenset[Run]) -> tuple[str, ...]:
+def _cidrs(family: Family, runs: Runs) -> tuple[str, ...]:
     found = reading.to_intervals(runs, BITS[family])
     return (AddressSet(v4=found) if family == 4 else AddressSet(v6=found)).cidrs()
 
@@ -269,11 +270,7 @@ def _in_order(rules: Mapping[Tier, tuple[NodeRule, ...]]) -> tuple[NodeRule, ...
 
 def _rules_difference(before: Sequence[NodeRule], after: Sequence[NodeRule]) -> int:
     """Return by how much the sum of rules' terms grows, from where the two differ."""
-    shorter = min(len(before), len(after))
-    start = next((at for at in range(shorter) if before[at] != after[at]), shorter)
-    tail = next(
-        (at for at in range(shorter - start) if before[-1 - at] != after[-1 - at]), shorter - start
-    )
+    start, tail = common_ends(before, after)
     # The rule behind the last difference follows another one, so its term is another.
     return rules_total(after, start, len(after) - tail + 1) - rules_total(
         before, start, len(before) - tail + 1

@@ -8,11 +8,13 @@ connections live in them.
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
 from dsn.dataplane import bytecode
 from dsn.dataplane import nfnetlink as nl
+from dsn.dataplane.difference import members_difference, tier_splices
 from dsn.dataplane.listing import Listing
 from dsn.dataplane.ruleset import (
     FAMILIES,
@@ -33,8 +35,7 @@ from dsn.dataplane.ruleset import (
     tier_chain,
 )
 from shared.algebra.cidrs import BITS, Family
-from shared.policy.nodeconfig import TIERS, NodeConfiguration, NodeRule
-from shared.policy.nodedelta import members_delta, rule_splices
+from shared.policy.nodeconfig import TIERS, NodeConfiguration
 
 _HOOKS: Final = {"input": 1, "forward": 2, "output": 3}
 _FLAGS: Final = {"interval": 0x4, "timeout": 0x10}
@@ -117,7 +118,7 @@ def change(
     gone = have.sets.keys() - want.sets.keys()
     new = want.sets.keys() - have.sets.keys()
     ports = _port_change(have, want, port_sets_there)
-    splices = {tier: _splices(have, want, tier) for tier in TIERS}
+    splices = {tier: tier_splices(have, want, tier) for tier in TIERS}
     chains = frozenset(
         tier_chain(tier, family) for tier in TIERS for family in FAMILIES if splices[tier]
     )
@@ -239,24 +240,6 @@ def _port_change(
     return _PortChange(new, standing - wanted.keys())
 
 
-def _splices(
-    have: NodeConfiguration, want: NodeConfiguration, tier: str
-) -> list[tuple[int, int, list[NodeRule]]]:
-    """Return how a tier's rules change: place, how many go, what comes; from last to first."""
-    if have.rules is want.rules:
-        return []
-    old = [rule for rule in have.rules if rule.tier == tier]
-    new = [rule for rule in want.rules if rule.tier == tier]
-    # Most changes are one place in a long list.
-    shorter = min(len(old), len(new))
-    start = next((at for at in range(shorter) if old[at] != new[at]), shorter)
-    tail = next(
-        (at for at in range(shorter - start) if old[-1 - at] != new[-1 - at]), shorter - start
-    )
-    middle = rule_splices(old[start : len(old) - tail], new[start : len(new) - tail])
-    return [(start + at, count, rules) for at, count, rules in middle]
-
-
 def _member_changes(
     have: NodeConfiguration, want: NodeConfiguration
 ) -> Iterator[tuple[Mapping[Family, str], tuple[str, ...], tuple[str, ...]]]:
@@ -271,12 +254,9 @@ def _member_changes(
 def _change_members(
     batch: "_Batch", names: Mapping[Family, str], old: tuple[str, ...], new: tuple[str, ...]
 ) -> set[str]:
-    delta = members_delta(old, new)
+    gone, come = members_difference(old, new)
     touched = set()
-    for kind, cidrs in (
-        (nl.DELETE_ELEMENTS, delta["remove"]),
-        (nl.NEW_ELEMENTS, delta["add"]),
-    ):
+    for kind, cidrs in ((nl.DELETE_ELEMENTS, gone), (nl.NEW_ELEMENTS, come)):
         for family in FAMILIES:
             own = [each for each in cidrs if (":" in each) == (family == 6)]
             if own:
@@ -373,4 +353,12 @@ _NEW_COUNTER: Final = nl.number(3, _COUNTER) + nl.nested(4, b"")
 
 
 def _element(key: bytes, more: bytes = b"") -> bytes:
-    return nl.nested(1, nl.nested(1, nl.attribute(1, key)) + more)
+    return _element_head(len(key), len(more)) + key + bytes(-len(key) % 4) + more
+
+
+@lru_cache
+def _element_head(width: int, more: int) -> bytes:
+    """Return what stands before a key: lengths and types of the element, its key, its value."""
+    padded = (width + 3) & ~3
+    empty = nl.nested(1, nl.nested(1, nl.attribute(1, bytes(width))) + bytes(more))
+    return empty[: len(empty) - padded - more]

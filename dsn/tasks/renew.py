@@ -6,7 +6,8 @@ from typing import Any, Final, Protocol
 from dsn.settings import Identity
 from dsn.upstream.enroll import read_credentials
 from shared.clock import Clock
-from shared.errors import Malformed, Unauthenticated
+from shared.errors import HanseError, Malformed, Unauthenticated
+from shared.pki.alarm import ExpiryAlarm
 from shared.pki.certificates import serial_of, validity_of
 from shared.pki.credentials import CredentialsDirectory
 from shared.pki.csr import create_csr
@@ -47,6 +48,7 @@ class RenewCertificate:
         self._context = context
         self._identity = identity
         self._clock = clock
+        self._alarm = ExpiryAlarm(clock=clock)
 
     async def reconcile(self) -> Outcome:
         """Renew if it is due; the new key and certificate count from the next connection on.
@@ -68,6 +70,14 @@ class RenewCertificate:
                 "--replace and join anew; what was enforced last still is",
                 code="certificate_expired",
             )
+        try:
+            await self._renew()
+        except HanseError:
+            self._alarm.check("this node's certificate", certificate)
+            raise
+        return Outcome(changed=1)
+
+    async def _renew(self) -> None:
         key = generate_key()
         answer = await self._transport.post(RENEW, {"csr": create_csr(key)})
         credentials, identity = read_credentials(key, answer.json(), self._identity.servers)
@@ -76,4 +86,3 @@ class RenewCertificate:
         self._directory.write(credentials)
         self._context.reload(credentials)
         log.info("certificate renewed", extra={"serial": serial_of(credentials.certificate)})
-        return Outcome(changed=1)
