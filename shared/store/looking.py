@@ -14,7 +14,7 @@ from shared.store.engine import Database
 from shared.store.lane import read_one, read_together
 from shared.store.mapping import stored_of
 from shared.store.prepared import Prepared, Values
-from shared.store.reading import FIND
+from shared.store.reading import COUNTER, FIND
 from shared.store.recent import FORGOTTEN, Changed, Mark
 from shared.store.tables import KEY, OBJECT, counter, status, versions
 
@@ -37,6 +37,12 @@ _OBSERVED: Final = Prepared(
     .where(status.c.sequence > bindparam("status"))
     .limit(_MOST)
 )
+
+
+async def counters(database: Database) -> dict[str, Any]:
+    """Return the counter's row, as reading.counters does."""
+    rows = await _read(database, (COUNTER, {}))
+    return dict(zip(counter.columns.keys(), rows[0][0], strict=True))
 
 
 async def look(database: Database, since: Mark | None) -> Changed:

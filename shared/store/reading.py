@@ -53,7 +53,7 @@ _WIDTH: Final = len(OBJECT)
 
 async def counters(connection: AsyncConnection, query: Prepared | None = None) -> dict[str, Any]:
     """Return the counter's row: incarnation, revision, digest, oldest, …"""
-    row = (await (query or _COUNTER).run(connection, {})).mappings().first()
+    row = (await (query or COUNTER).run(connection, {})).mappings().first()
     if row is None:
         raise HanseError("the store is damaged: it has no counter; restore it from a backup")
     return dict(row)
@@ -329,7 +329,7 @@ async def statuses_of(connection: AsyncConnection, keys: Sequence[Key]) -> dict[
     return found
 
 
-_COUNTER: Final = Prepared(select(counter))
+COUNTER: Final = Prepared(select(counter))
 FIND: Final = Prepared(
     _with_status(objects).where(*(objects.c[name] == bindparam(name) for name in KEY))
 )

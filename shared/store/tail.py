@@ -15,7 +15,7 @@ from typing import Final
 
 from shared.clock import Clock
 from shared.errors import Gone, Unavailable
-from shared.store import reading
+from shared.store import looking, reading
 from shared.store.contract import Commit, Position
 from shared.store.engine import Database
 from shared.store.notify import Listener
@@ -41,6 +41,7 @@ class Tail:
         self._status = 0
         self._read_at = float("-inf")
         self._hint = asyncio.Event()
+        self._elsewhere = False
         self._waiters: dict[asyncio.Event, Callable[[], bool]] = {}
         self._looking = False
         self._failing = False
@@ -62,7 +63,8 @@ class Tail:
         return self._read_at
 
     def hint(self) -> None:
-        """Say that there may be news."""
+        """Say that there may be news which only the database knows."""
+        self._elsewhere = True
         self._hint.set()
 
     def start(self, position: Position, status: int) -> None:
@@ -79,8 +81,12 @@ class Tail:
         if self._head is not None and base == self._head:
             self._append(commits)
             self._status = max(self._status, status)
+            # Under the commit's lock the counter was what is known here.
+            self._read_at = self._clock.monotonic()
             self._tell()
-        self.hint()
+            self._hint.set()
+        else:
+            self.hint()
 
     def close(self) -> None:
         self._end = Unavailable("the store has been closed", code="store_closed")
@@ -131,9 +137,10 @@ class Tail:
         self._looking = True
         try:
             await self._listener.listen()
-            await self._clock.wait(self._hint, seconds)
+            hinted = await self._clock.wait(self._hint, seconds)
             self._hint.clear()
-            if not ready() and self._end is None:
+            unread, self._elsewhere = self._elsewhere or not hinted, False
+            if unread and not ready() and self._end is None:
                 await self._catch_up()
         finally:
             self._looking = False
@@ -162,11 +169,13 @@ class Tail:
 
     async def _read(self) -> None:
         assert self._head is not None
-        async with self._database.read() as connection:
-            row = await reading.counters(connection)
-            position = reading.position_in(row)
-            commits: list[Commit] = []
-            if position.revision > self._head.revision:
+        row = await looking.counters(self._database)
+        position = reading.position_in(row)
+        commits: list[Commit] = []
+        if position.revision > self._head.revision:
+            async with self._database.read() as connection:
+                row = await reading.counters(connection)
+                position = reading.position_in(row)
                 commits = await reading.commits_after(connection, self._head.revision)
         if position.incarnation != self._head.incarnation:
             self._end = Gone(

@@ -12,10 +12,15 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
+import orjson
 import structlog
 import uvloop
+
+# What a record has of itself; all else are a message's own fields.
+_OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 """A program: it returns soon after the event is set."""
@@ -62,8 +67,28 @@ def notify_ready(address: str) -> None:
 def configure_logging(*, level: int = logging.INFO) -> None:
     """Write one JSON line a message to standard error: time, level, logger, message, fields."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+    handler.setFormatter(JSONLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # A record without what no line shows; to look up the calling line costs most of all (see
+    # "Optimization" in the logging HOWTO).
+    logging._srcfile = None  # noqa: SLF001 - as documented there
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+class JSONLines(logging.Formatter):
+    """Makes a line of JSON of a record: what happened, its level and logger, its fields, when.
+
+    There is one for each request, so that the usual line is made in one go; one that tells of an
+    exception is structlog's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thorough = structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
@@ -76,9 +101,19 @@ def configure_logging(*, level: int = logging.INFO) -> None:
                 structlog.processors.JSONRenderer(),
             ],
         )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info or record.stack_info:
+            return self._thorough.format(record)
+        fields: dict[str, Any] = {
+            name: value for name, value in record.__dict__.items() if name not in _OWN_FIELDS
+        }
+        at = datetime.fromtimestamp(record.created, UTC).isoformat().removesuffix("+00:00")
+        line = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **fields,
+            "timestamp": f"{at}Z",
+        }
+        return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 import orjson
 
-_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class RawClient:
         data = b""
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._receive()
-        found = _LENGTH.search(data, 0, end + 2)
+        found = LENGTH.search(data, 0, end + 2)
         if found is None:
             raise ValueError(f"no Content-Length: {data[:end]!r}")
         whole = end + 4 + int(found[1])

@@ -44,7 +44,7 @@ def statements() -> list[ClauseElement]:
     )
     return [
         *flush.Flush(Dialect.COCKROACHDB).statements,
-        *(each.statement for each in (reading._COUNTER, reading.FIND, reading._RECORD)),
+        *(each.statement for each in (reading.COUNTER, reading.FIND, reading._RECORD)),
         *(compaction.DROP, compaction.RAISE, audit, watch._statuses_after(3)),
         reading._with_status(objects).where(*reading.selected(objects, CHOSEN)),
         reading._with_status(recent).where(reading.behind(recent, WEB)).limit(5),
