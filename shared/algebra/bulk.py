@@ -16,11 +16,14 @@ import numpy.typing as npt
 Codes = npt.NDArray[np.int64]
 """Prefixes, one code each."""
 
+Objects = npt.NDArray[np.object_]
+
 _FREE_BITS: Final = 6
 _RUN_BITS: Final = 33  # an end may be 2^32
 _LENGTHS: Final = 3  # digits of a number
 _SEPARATORS: Final = np.frombuffer(b".../\n", dtype=np.uint8)
 _TENS: Final = (1, 10, 100)
+_BLOCK: Final = 2000  # texts: what they need stays in the cache, and below malloc's own mappings
 _MAX_GROUPS: Final = 1 << (63 - _RUN_BITS)
 
 
@@ -50,8 +53,16 @@ def parse_prefixes(texts: Sequence[str]) -> Codes | None:
 
     None if one of them isn't; who cares which asks shared.algebra.cidrs.
     """
-    if not texts:
-        return np.zeros(0, dtype=np.int64)
+    found = []
+    for start in range(0, len(texts), _BLOCK):
+        codes = _parse_block(texts[start : start + _BLOCK])
+        if codes is None:
+            return None
+        found.append(codes)
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+def _parse_block(texts: Sequence[str]) -> Codes | None:
     data = np.frombuffer(("\n".join(texts) + "\n").encode(), dtype=np.uint8)
     digits = data - np.uint8(ord("0"))  # wraps round below "0"
     ends = np.flatnonzero(digits > 9)
@@ -111,17 +122,26 @@ def unite(codes: Codes, groups: npt.NDArray[np.int64], count: int) -> Unions:
     )
 
 
-def texts_of(unions: Unions, texts: Sequence[str], places: npt.NDArray[np.int64]) -> list[str]:
+def texts_of(
+    unions: Unions, texts: Objects, places: npt.NDArray[np.int64], printed: dict[int, str]
+) -> list[str]:
     """Return the text of `unions.codes`.
 
-    Prefix i of those that were united is written `texts[places[i]]`; only new ones are printed.
+    Prefix i of those that were united is written `texts[places[i]]`; the last of `texts` is
+    nobody's.  `printed` keeps the others, for the next call.
     """
-    given = np.array([*texts, None], dtype=object)
     old = unions.given >= 0
-    result = given[np.where(old, places[unions.given], len(texts))]
+    result = texts[np.where(old, places[unions.given], len(texts) - 1)]
     fresh = np.flatnonzero(~old)
-    distinct, which = np.unique(unions.codes[fresh], return_inverse=True)
-    result[fresh] = np.array([_text(code) for code in distinct.tolist()], dtype=object)[which]
+    if len(fresh):
+        codes = unions.codes[fresh]
+        free = codes & 63
+        # Without the bits that are zero in any case dictionaries spread them far better.
+        keys = (codes >> _FREE_BITS >> free << _FREE_BITS | free).tolist()
+        for key, code in zip(keys, codes.tolist(), strict=True):
+            if key not in printed:
+                printed[key] = _text(code)
+        result[fresh] = [printed[key] for key in keys]
     return cast("list[str]", result.tolist())
 
 

@@ -16,42 +16,41 @@ in a comment.
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
-from shared.policy.loaded.cells import Rule, Side
-from shared.policy.loaded.view import LoadedView
+from shared.policy.loaded.columns import NONE, Columns
 from shared.policy.nodeconfig import PORT_PROTOCOLS, TIERS, NodeService
 
 _VERDICT: Final = {"allow": "accept", "deny": "drop", "reject": "reject", "pass": "return"}
 _PROTOCOL: Final = {6: "tcp", 17: "udp", 132: "sctp"}
-_COMMENT_LENGTH: Final = 127  # nft refuses longer ones
+_COMMENT_LENGTH: Final = len('comment "') + 127  # nft refuses longer ones
 
 # Neighbour and router discovery, inverse discovery: RFC 4890 section 4.4.1, RFC 4861, RFC 3122.
 _DISCOVERY: Final = "icmpv6 type { 133, 134, 135, 136, 141, 142 } ip6 hoplimit 255 accept"
 
+_ANY: Final = ("",)
+_FREE: Final = "any"
+_EITHER: Final = (_FREE, _FREE)
+
 Ports = tuple[tuple[int, int], ...]
 
 
-def nftables_text(view: LoadedView, default_action: Literal["allow", "deny"]) -> str:
+def nftables_text(columns: Columns, default_action: Literal["allow", "deny"]) -> str:
     """Return the table; `default_action` is the site's."""
-    return "".join(_Text(view).lines(default_action))
+    return "".join(_Text(columns).lines(default_action))
 
 
 class _Text:
-    def __init__(self, view: LoadedView) -> None:
-        self._view = view
-        self._sides: dict[Side, tuple[str, str]] = {}
-        self._sets: list[str] = []
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
         self._ports: dict[Ports, str] = {}
-        self._services: dict[tuple[NodeService, ...], list[str]] = {}
 
     def lines(self, default_action: str) -> Iterator[str]:
-        chains: dict[str, list[str]] = {tier: [] for tier in TIERS}
-        for policy in self._view.ordered:
-            lines = chains[policy.tier]
-            for rule in policy.rules:
-                if rule.is_installed:
-                    self._rule(rule, lines)
+        columns = self._columns
+        sets: list[str] = []
+        names = [_define(row, cidrs, sets) for row, cidrs in enumerate(columns.cidrs)]
+        services = [self._services(each.matches) for each in columns.services]
+        chains = self._chains(names, services)
         yield "table inet hanse_site {\n"
-        yield from self._sets
+        yield from sets
         for ports, name in self._ports.items():
             yield (
                 f"\tset {name} {{ type inet_service; flags interval; "
@@ -69,66 +68,38 @@ class _Text:
         yield from (f"\t\tjump {tier}\n" for tier in TIERS)
         yield "\t}\n}\n"
 
-    def _rule(self, rule: Rule, lines: list[str]) -> None:
-        source, destination, bound = rule.source, rule.destination, rule.policy.bound
-        comment = f"{rule.policy.name.name}/{rule.data['name']}"[:_COMMENT_LENGTH]
-        log = "log " if rule.data.get("log") else ""
-        verdict = _VERDICT[rule.data["action"]]
-        end = f'counter {log}{verdict} comment "{comment}"\n'
-        services = [""] if rule.matches is None else self._service_texts(rule.matches)
-        if source is None and destination is None and bound is None:
-            lines += [f"\t\t{service}{end}" for service in services]
-            return
-        sources = ("", "") if source is None else self._names(source)
-        destinations = ("", "") if destination is None else self._names(destination)
-        bounds = ("", "") if bound is None else self._names(bound)
-        for family, header in enumerate(("ip", "ip6")):
-            # A set without addresses of a family has no name there, and its rule no line.
-            if (
-                (source is not None and not sources[family])
-                or (destination is not None and not destinations[family])
-                or (bound is not None and not bounds[family])
-            ):
+    def _chains(
+        self, names: Sequence[tuple[str, str]], services: Sequence[Sequence[str]]
+    ) -> dict[str, list[str]]:
+        columns = self._columns
+        chains: dict[str, list[str]] = {tier: [] for tier in TIERS}
+        heads = [
+            (chains[policy.tier], f'comment "{policy.name.name}/', bound)
+            for policy, bound in zip(columns.policies, columns.bounds, strict=True)
+        ]
+        for policy, data, source, destination, service in columns.rules:
+            lines, comment, bound = heads[policy]
+            log = "log " if data.get("log") else ""
+            comment = f"{comment}{data['name']}"
+            if len(comment) > _COMMENT_LENGTH:
+                comment = comment[:_COMMENT_LENGTH]
+            end = f'counter {log}{_VERDICT[data["action"]]} {comment}"\n'
+            matches = _ANY if service == NONE else services[service]
+            if source == destination == bound == NONE:
+                lines += [f"\t\t{each}{end}" for each in matches]
                 continue
-            match = ""
-            if source is not None:
-                match = f"{header} saddr @{sources[family]} "
-            if destination is not None:
-                match += f"{header} daddr @{destinations[family]} "
-            ends = [match]
-            if bound is not None:
-                ends = [
-                    f"{header} {field} @{bounds[family]} {match}" for field in ("saddr", "daddr")
-                ]
-            lines += [
-                f"\t\t{addresses}{service}{end}" for addresses in ends for service in services
-            ]
+            from_four, from_six = _EITHER if source == NONE else names[source]
+            to_four, to_six = _EITHER if destination == NONE else names[destination]
+            within_four, within_six = _EITHER if bound == NONE else names[bound]
+            # A set without addresses of a family has no name there, and its rule no line.
+            if from_four and to_four and within_four:
+                _add(lines, "ip", (from_four, to_four, within_four), matches, end)
+            if from_six and to_six and within_six:
+                _add(lines, "ip6", (from_six, to_six, within_six), matches, end)
+        return chains
 
-    def _names(self, side: Side) -> tuple[str, str]:
-        """Return the names of a side's sets, by family; "" where it has no addresses."""
-        names = self._sides.get(side)
-        if names is None:
-            number = len(self._sides)
-            four, six = _by_family(side.cidrs)
-            names = (f"s{number}_4" if four else "", f"s{number}_6" if six else "")
-            self._sides[side] = names
-            if four:
-                self._sets.append(
-                    f"\tset {names[0]} {{ type ipv4_addr; flags interval; "
-                    f"elements = {{ {', '.join(four)} }} }}\n"
-                )
-            if six:
-                self._sets.append(
-                    f"\tset {names[1]} {{ type ipv6_addr; flags interval; "
-                    f"elements = {{ {', '.join(six)} }} }}\n"
-                )
-        return names
-
-    def _service_texts(self, matches: tuple[NodeService, ...]) -> list[str]:
-        found = self._services.get(matches)
-        if found is None:
-            found = self._services[matches] = [self._service(each) for each in matches]
-        return found
+    def _services(self, matches: tuple[NodeService, ...] | None) -> Sequence[str]:
+        return _ANY if matches is None else [self._service(each) for each in matches]
 
     def _service(self, service: NodeService) -> str:
         if service.protocol not in PORT_PROTOCOLS or (
@@ -148,14 +119,39 @@ class _Text:
         return f"@{self._ports.setdefault(ports, f'p{len(self._ports)}')}"
 
 
-def _by_family(cidrs: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the IPv4 and the IPv6 ones; they stand in this order."""
-    if not cidrs or ":" not in cidrs[-1]:
-        return cidrs, ()
-    if ":" in cidrs[0]:
-        return (), cidrs
+def _add(
+    lines: list[str], header: str, sets: tuple[str, str, str], matches: Sequence[str], end: str
+) -> None:
+    """Add a rule's lines for one family: for each service, and for each end in a bound."""
+    source, destination, bound = sets
+    match = "\t\t" if source == _FREE else f"\t\t{header} saddr @{source} "
+    if destination != _FREE:
+        match = f"{match}{header} daddr @{destination} "
+    if bound == _FREE:
+        lines += [f"{match}{each}{end}" for each in matches]
+        return
+    for field in ("saddr", "daddr"):
+        lines += [f"{match}{header} {field} @{bound} {each}{end}" for each in matches]
+
+
+def _define(row: int, cidrs: Sequence[str], sets: list[str]) -> tuple[str, str]:
+    """Add a side's sets, one for each family that it has; return their names, "" for none."""
+    if not cidrs:
+        return "", ""
+    if ":" not in cidrs[-1]:
+        sets.append(
+            f"\tset s{row}_4 {{ type ipv4_addr; flags interval; "
+            f"elements = {{ {', '.join(cidrs)} }} }}\n"
+        )
+        return f"s{row}_4", ""
+    # IPv4 stands first.
     first = next(place for place, cidr in enumerate(cidrs) if ":" in cidr)
-    return cidrs[:first], cidrs[first:]
+    name, _ = _define(row, cidrs[:first], sets)
+    sets.append(
+        f"\tset s{row}_6 {{ type ipv6_addr; flags interval; "
+        f"elements = {{ {', '.join(cidrs[first:])} }} }}\n"
+    )
+    return name, f"s{row}_6"
 
 
 def _range(first: int, last: int) -> str:

@@ -492,6 +492,10 @@ class Policy:
     """The tenant's own addresses: an end of each flow must lie there; None for common."""
     rules: list[Rule] = field(default_factory=list)
 
+    def stands_like(self, other: "Policy") -> bool:
+        """Return whether equal rules of the two are the same to a node, in the same place."""
+        return (self.tier, self.origin, self.order) == (other.tier, other.origin, other.order)
+
     def node_rule(self, rule: Rule) -> NodeRule:
         data = rule.data
         return NodeRule(

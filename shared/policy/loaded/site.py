@@ -10,6 +10,8 @@ from shared.errors import NotFound
 from shared.ids import COMMON, FEDERATION, SITE, Key
 from shared.policy.definitions import Name
 from shared.policy.inherit import Inheritance
+from shared.policy.loaded.columns import Columns
+from shared.policy.loaded.names import Names
 from shared.policy.loaded.nodes import LoadedNode, Step
 from shared.policy.loaded.source import NAMED_KINDS, LoadedDefinitions, Source
 from shared.policy.loaded.view import LoadedView
@@ -60,13 +62,9 @@ class LoadedSite:
         for chain, nodes in joining.items():
             self._views[chain] = self._make_view(chain, nodes)
 
-    @property
-    def site_view(self) -> LoadedView:
-        """The site as it answers without a node; made when somebody asks for the first time."""
-        chain = self._site_chain
-        if chain not in self._views:
-            self._views[chain] = self._make_view(chain, {})
-        return self._views[chain]
+    def columns(self) -> Columns:
+        """Compile what the site makes of policy without a node."""
+        return Columns(self._names(self._site_chain))
 
     @property
     def default_action(self) -> Literal["allow", "deny"]:
@@ -152,7 +150,7 @@ class LoadedSite:
             self._inheritance = self._make_inheritance()
         moving = self._move(batch)
         for view in self._views.values():
-            view.inheritance = self._inheritance
+            view.names.inheritance = self._inheritance
             self._change_view(view, batch)
         for node in self.nodes.values():
             node.change_default(default)
@@ -209,7 +207,7 @@ class LoadedSite:
             else:
                 self.nodes[name].start_over(self._leave)
             moving[name] = chain
-        stay = {self._site_chain, *self._chains.values()}
+        stay = set(self._chains.values())
         for chain in [each for each in self._views if each not in stay]:
             del self._views[chain]
         return moving
@@ -238,12 +236,14 @@ class LoadedSite:
         return Inheritance(self._definitions, labels=self._site.labels, now=self.now)
 
     def _make_view(self, chain: Chain, nodes: Mapping[LoadedNode, Counter[Host]]) -> LoadedView:
-        return LoadedView(
+        return LoadedView(self._names(chain), nodes)
+
+    def _names(self, chain: Chain) -> Names:
+        return Names(
             chain,
             definitions=self._definitions,
             inheritance=self._inheritance,
             workloads=self._workloads,
-            nodes=nodes,
         )
 
     @property

@@ -27,6 +27,9 @@ NAMED_KINDS: Final = frozenset({"Network", "Service", "SecurityPolicy"})
 """The inherited kinds that decide verdicts."""
 
 
+_NARROW: Final = ("node/", "group/")
+
+
 class Source:
     """One object; `data` is its spec as plain JSON in the form of Spec.to_json()."""
 
@@ -68,14 +71,20 @@ class Source:
         return sealed
 
 
+_NO_SOURCE: Final[Mapping[str, Source]] = {}
+_NOTHING: Final[Mapping[str, Mapping[str, Source]]] = {}
+
+
 class LoadedDefinitions(Definitions):
     """Definitions that are added and removed one by one."""
 
     def __init__(self, sources: Iterable[Source] = ()) -> None:
-        self._sources: Final[dict[Name, dict[str, Source]]] = {}
+        self._sources: Final[dict[str, dict[str, dict[str, dict[str, Source]]]]] = {
+            kind: {} for kind in NAMED_KINDS
+        }
+        """By kind, tenant, name and scope."""
         self._overrides: Final[dict[Name, dict[str, list[Exemption]]]] = {}
         self._targets: Final[dict[Key, Name]] = {}
-        self._by_kind: Final[dict[str, dict[Name, None]]] = {kind: {} for kind in NAMED_KINDS}
         self.narrow_scopes: Final[Counter[str]] = Counter()
         """How many definitions and overrides there are in each scope of a node or a group."""
         for source in sources:
@@ -86,42 +95,47 @@ class LoadedDefinitions(Definitions):
         key = source.key
         if key.kind == "Override":
             return self._put_override(source)
-        name = Name(key.kind, key.tenant, key.name)
-        by_scope = self._sources.get(name)
+        kind, tenant, scope, name = key
+        names = self._sources[kind].get(tenant)
+        if names is None:
+            names = self._sources[kind][tenant] = {}
+        by_scope = names.get(name)
         if by_scope is None:
-            by_scope = self._sources[name] = {}
-            self._by_kind[key.kind][name] = None
-        if key.scope not in by_scope:
-            self._count(key.scope, 1)
-        by_scope[key.scope] = source
-        return name
+            by_scope = names[name] = {}
+        if scope not in by_scope:
+            self._count(scope, 1)
+        by_scope[scope] = source
+        return Name(kind, tenant, name)
 
     def discard(self, key: Key) -> Name | None:
         """Remove a definition or an Override; return the name that it concerned, if any."""
         if key.kind == "Override":
             return self._discard_override(key)
-        name = name_of(key)
-        by_scope = self._sources.get(name, {})
+        names = self._sources[key.kind].get(key.tenant, {})
+        by_scope = names.get(key.name, {})
         if by_scope.pop(key.scope, None) is None:
             return None
         self._count(key.scope, -1)
         if not by_scope:
-            del self._sources[name]
-            del self._by_kind[key.kind][name]
-        return name
+            del names[key.name]
+        return name_of(key)
 
     def target(self, key: Key) -> Name | None:
         """Return the name that an Override which is here concerns."""
         return self._targets.get(key)
 
+    def of_tenant(self, kind: str, tenant: str) -> Mapping[str, Mapping[str, Source]]:
+        """Return a tenant's definitions of a kind, by name and scope."""
+        return self._sources[kind].get(tenant, _NOTHING)
+
     def sources(self, name: Name) -> Mapping[str, Source]:
         """Return a name's definitions by scope, as they are stored."""
-        return self._sources.get(name, {})
+        return self.of_tenant(name.kind, name.tenant).get(name.name, _NO_SOURCE)
 
     def rules(self, name: Name, effective: Effective) -> list[JSON]:
         """Return the rules of a policy that was chosen for a name, as plain data."""
         if effective.override is None:
-            return list(self._sources[name][effective.document.key.scope].data["rules"])
+            return list(self.sources(name)[effective.document.key.scope].data["rules"])
         for exemption in self._overrides[name][effective.override.key.scope]:
             if exemption.document is effective.override:
                 return list(exemption.spec.to_json()["rules"])
@@ -135,11 +149,18 @@ class LoadedDefinitions(Definitions):
                 for exemption in found:
                     yield name, exemption
 
+    @property
+    def exempted_kinds(self) -> frozenset[str]:
+        """The kinds of the Overrides' targets."""
+        return frozenset(name.kind for name in self._overrides)
+
     def has_exemptions(self, name: Name) -> bool:
         return name in self._overrides
 
     def names(self, kind: str) -> Iterable[Name]:
-        return self._by_kind[kind]
+        for tenant, names in self._sources[kind].items():
+            for name in names:
+                yield Name(kind, tenant, name)
 
     def of(self, name: Name) -> Mapping[str, Document]:
         return {scope: source.document for scope, source in self.sources(name).items()}
@@ -180,7 +201,7 @@ class LoadedDefinitions(Definitions):
         return name
 
     def _count(self, scope: str, by: int) -> None:
-        if scope.startswith(("node/", "group/")):
+        if scope.startswith(_NARROW):
             self.narrow_scopes[scope] += by
             if not self.narrow_scopes[scope]:
                 del self.narrow_scopes[scope]

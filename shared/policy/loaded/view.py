@@ -7,18 +7,11 @@ that each node has.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, cast
-
-import orjson
+from typing import Any, Final
 
 from shared.algebra.cidrs import BITS, Family, prefix_text
 from shared.ids import COMMON
-from shared.model.policy import Peer as PeerSpec
-from shared.model.selectors import Selector
-from shared.policy.compile import policy_order
 from shared.policy.definitions import Name
-from shared.policy.inherit import Inheritance
-from shared.policy.loaded.bulk import count_all, settle_all
 from shared.policy.loaded.cells import (
     FAMILIES,
     Meaning,
@@ -31,55 +24,39 @@ from shared.policy.loaded.cells import (
     Window,
     pairs,
 )
+from shared.policy.loaded.columns import NONE, Columns, services_key
+from shared.policy.loaded.counting import count_all
+from shared.policy.loaded.names import Names, PolicyInForce, other_text
 from shared.policy.loaded.nodes import LoadedNode
 from shared.policy.loaded.owners import Owners
-from shared.policy.loaded.selecting import NetworkLabels, SelectorIndex
-from shared.policy.loaded.source import JSON, LoadedDefinitions, Source
+from shared.policy.loaded.selecting import SelectorIndex
+from shared.policy.loaded.source import JSON, Source
 from shared.policy.loaded.stabbing import PrefixIndex
-from shared.policy.loaded.traffic import node_services
-from shared.policy.loaded.workloads import Host, WorkloadTable, hosts_of, selects_workload
-from shared.policy.nodeconfig import NodeService
+from shared.policy.loaded.workloads import Host, hosts_of, selects_workload
 from shared.policy.nodeplan import touches_within
-from shared.policy.resolve import peer_text, selector_terms
-from shared.policy.scopes import Chain
 
-POLICY: Final = "SecurityPolicy"
 _GAP: Final = 1 << 20  # between the labels of neighbours in a policy
 
 
 class LoadedView:
     """What one chain makes of policy."""
 
-    def __init__(
-        self,
-        chain: Chain,
-        *,
-        definitions: LoadedDefinitions,
-        inheritance: Inheritance,
-        workloads: WorkloadTable,
-        nodes: Mapping[LoadedNode, Counter[Host]],
-    ) -> None:
+    def __init__(self, names: Names, nodes: Mapping[LoadedNode, Counter[Host]]) -> None:
         """`nodes` are those that see with this view, and how many workloads have each of their
         own addresses.
         """
-        self.chain: Final = chain
-        self.inheritance = inheritance
+        self.names: Final = names
         self.policies: Final[dict[Name, Policy]] = {}
         self.sides: Final[dict[frozenset[Peer], Side]] = {}
         self.owners: Final = Owners()
         self.nodes: Final[dict[str, LoadedNode]] = {}
         self.changed: Final[dict[Side, Members]] = {}
         """Sides whose members changed; whoever has taken the nodes' steps clears it."""
-        self._scopes: Final = frozenset(chain)
-        self._definitions = definitions
-        self._workloads = workloads
-        self._meanings: Final[dict[Name, Meaning | None]] = {}
-        self._labels: NetworkLabels | None = None
-        self._peers: Final[dict[tuple[str, str], Peer]] = {}
+        self._named: Final[dict[str, dict[str, Peer]]] = {}
+        """The peers that name a network, by tenant and name; `_others` by tenant and text."""
+        self._others: Final[dict[tuple[str, str], Peer]] = {}
         self._services: Final[dict[tuple[str, str], Services]] = {}
         self._bounds: Final[dict[str, Side]] = {}
-        self._naming: Final[dict[str, dict[str, Peer]]] = {}
-        """The peers that name a network, by tenant and name; `_peers` are the others."""
         self._services_naming: Final[dict[str, dict[Services, None]]] = {}
         self._network_selectors: Final = SelectorIndex()
         self._workload_selectors: Final = SelectorIndex()
@@ -96,7 +73,7 @@ class LoadedView:
             for (family, address), count in hosts.items():
                 for _ in range(count):
                     self.owners.add(node.name, family, address)
-        self._load()
+        self._load(Columns(names))
 
     def join(self, node: LoadedNode, hosts: Counter[Host]) -> None:
         """Take a node in that has no rules yet; `hosts` as at the beginning."""
@@ -107,41 +84,23 @@ class LoadedView:
             for _ in range(count):
                 self.host_came(node, host)
 
-    @property
-    def ordered(self) -> list[Policy]:
-        """The policies in force, in order of evaluation."""
-        return sorted(self.policies.values(), key=lambda each: each.order)
-
-    @property
-    def installed(self) -> Iterator[Rule]:
-        """The installed rules in order."""
-        for policy in self.ordered:
-            for rule in policy.rules:
-                if rule.is_installed:
-                    yield rule
-
     # Changes, noted.
 
     def network_changed(self, name: Name) -> None:
         """Note that a definition of a network, or an override of it, came, went or changed."""
-        old = self._meanings.pop(name, None)
-        new = self._meaning(name)
-        if old is not None and new is not None and old.says(new):
-            self._meanings[name] = new = old
-        if self._labels is not None:
-            self._labels.put(name, None if new is None else new.labels)
-        for tenant in self._naming if name.tenant == COMMON else (name.tenant,):
-            peer = self._naming.get(tenant, {}).get(name.name)
+        old, new = self.names.refresh(name)
+        for tenant in self._named if name.tenant == COMMON else (name.tenant,):
+            peer = self._named.get(tenant, {}).get(name.name)
             if peer is not None:
                 self._look_up(peer)
         # A tenant's own declaration decides whether its selectors see the common one.
         twin = Name(name.kind, COMMON, name.name)
-        meant = self._meaning(twin) if name.tenant != COMMON else None
+        meant = self.names.meaning(twin) if name.tenant != COMMON else None
         labels = [each.labels for each in (old, new, meant) if each is not None]
         for peer in self._network_selectors.candidates(*labels):
-            self._reselect(peer, name)
+            self._take(peer, name, self.names.selected(peer, name))
             if meant is not None and peer.tenant == name.tenant:
-                self._reselect(peer, twin)
+                self._take(peer, twin, self.names.selected(peer, twin))
         bound = self._bounds.get(name.tenant)
         if bound is not None:
             self._take(bound.peers[0], name, new)
@@ -151,7 +110,7 @@ class LoadedView:
         for services in [*self._services_naming.get(name.name, ())]:
             if name.tenant not in (COMMON, services.tenant):
                 continue
-            matches = self._matches(services)
+            matches = self.names.matches(services.tenant, services.entries)
             if matches == services.matches:
                 continue
             services.matches = matches
@@ -161,24 +120,15 @@ class LoadedView:
     def policy_changed(self, name: Name) -> None:
         """Note that a policy, or an override of it, came, went, changed or applies no more."""
         old = self.policies.pop(name, None)
-        new = self._policy(name)
-        if new is None:
-            for rule in old.rules if old is not None else ():
-                self._withdraw(rule)
-            return
-        policy, rules = new
-        self.policies[name] = policy
-        if old is not None and (old.tier, old.origin, old.order) == (
-            policy.tier,
-            policy.origin,
-            policy.order,
-        ):
-            self._edit(policy, old, rules)
-            return
+        new = self.names.policy(name)
+        if new is not None:
+            policy = self.policies[name] = self._policy(new)
+            if old is not None and old.stands_like(policy):
+                self._edit(policy, old, new.rules)
+                return
+            self._fill(policy, new.rules)
         for rule in old.rules if old is not None else ():
             self._withdraw(rule)
-        policy.rules = [self._rule(policy, data, place * _GAP) for place, data in enumerate(rules)]
-        self._dirty.update(dict.fromkeys(policy.rules))
 
     def workload_changed(self, before: Source | None, after: Source | None) -> None:
         """Note that a workload came, went, or has other labels or addresses."""
@@ -279,9 +229,6 @@ class LoadedView:
             self._covering = PrefixIndex()
             for peer in self._every_peer():
                 self._cover(peer)
-            for bound in self._bounds.values():
-                for part in bound.peers:
-                    self._cover(part)
         found: dict[Side, None] = {}
         for peer in self._covering.covering(*host):
             found.update(peer.sides)
@@ -291,6 +238,13 @@ class LoadedView:
         if self._covering is not None:
             for cidr in peer.cidrs():
                 self._covering.put(cidr, peer)
+
+    def _every_peer(self) -> Iterator[Peer]:
+        yield from self._others.values()
+        for named in self._named.values():
+            yield from named.values()
+        for bound in self._bounds.values():
+            yield from bound.peers
 
     def _count_nodes(self, side: Side) -> None:
         for family in FAMILIES:
@@ -348,7 +302,7 @@ class LoadedView:
 
     # Rules.
 
-    def _edit(self, policy: Policy, old: Policy, rules: list[JSON]) -> None:
+    def _edit(self, policy: Policy, old: Policy, rules: Sequence[JSON]) -> None:
         """Take over what is equal at both ends of two lists of rules, and replace the middle."""
         before = old.rules
         least = min(len(before), len(rules))
@@ -376,6 +330,10 @@ class LoadedView:
         new = [self._rule(policy, data, label) for data, label in zip(fresh, labels, strict=True)]
         policy.rules[start:start] = new
         self._dirty.update(dict.fromkeys(new))
+
+    def _fill(self, policy: Policy, rules: Sequence[JSON]) -> None:
+        policy.rules = [self._rule(policy, data, place * _GAP) for place, data in enumerate(rules)]
+        self._dirty.update(dict.fromkeys(policy.rules))
 
     def _rule(self, policy: Policy, data: JSON, label: int) -> Rule:
         tenant = policy.name.tenant
@@ -425,7 +383,7 @@ class LoadedView:
             return
         if part.tenant_bound is not None:
             return
-        del self.sides[_asked(part.peers)]
+        del self.sides[frozenset(part.peers)]
         for peer in part.peers:
             del peer.sides[part]
             if not peer.sides:
@@ -433,9 +391,9 @@ class LoadedView:
 
     def _drop_peer(self, peer: Peer) -> None:
         if peer.kind == "network":
-            del self._naming[peer.tenant][peer.name]
+            del self._named[peer.tenant][peer.name]
         else:
-            del self._peers[peer.tenant, peer.text]
+            del self._others[peer.tenant, peer.text]
         if peer.kind == "networks":
             self._network_selectors.discard(peer)
         elif peer.kind == "workloads":
@@ -446,199 +404,88 @@ class LoadedView:
 
     # What policies name.
 
-    def _policy(self, name: Name) -> tuple[Policy, list[JSON]] | None:
-        """Return a policy as it is in force, without its rules, and those as they are stored."""
-        choice = self.inheritance.choose(name, self.chain)
-        effective = choice.effective
-        if effective is None:
-            return None
-        bound = None if name.tenant == COMMON else self._bound(name.tenant)
-        order = policy_order(self.chain, name, choice.tier, effective)
-        policy = Policy(name, choice.tier, effective.origin, order, bound)
-        return policy, self._definitions.rules(name, effective)
+    def _policy(self, given: PolicyInForce) -> Policy:
+        tenant = given.name.tenant
+        bound = None if tenant == COMMON else self._bound(tenant)
+        return Policy(given.name, given.tier, given.origin, given.order, bound)
 
     def _side(self, tenant: str, given: Any) -> Side | None:
         """Return the side that a list of peers is; None for any."""
         if given == "any":
             return None
-        named = self._naming.setdefault(tenant, {})
-        peers = [named.get(each.get("network")) or self._peer(tenant, each) for each in given]
-        asked = _asked(peers)
-        side = self.sides.get(asked)
+        peers = dict.fromkeys([self._peer(tenant, each) for each in given])
+        side = self.sides.get(frozenset(peers))
         if side is None:
-            side = self.sides[asked] = Side(peers if len(peers) == len(asked) else [*asked])
+            side = self._add_side([*peers])
             self._fresh.append(side)
-            for peer in side.peers:
-                peer.sides[side] = None
+        return side
+
+    def _add_side(self, peers: Sequence[Peer]) -> Side:
+        side = self.sides[frozenset(peers)] = Side(peers)
+        for peer in peers:
+            peer.sides[side] = None
         return side
 
     def _peer(self, tenant: str, given: JSON) -> Peer:
         if "network" in given:
-            return self._network_peer(tenant, given["network"])
-        text = peer_text(PeerSpec.model_validate(given))
-        peer = self._peers.get((tenant, text))
-        if peer is not None:
-            return peer
-        if "cidr" in given:
-            peer = Peer(tenant, text, "cidr")
-            peer.fixed = given["cidr"]
-        elif "networks" in given:
-            peer = Peer(tenant, text, "networks")
-            peer.selector = Selector.model_validate(given["networks"])
-            self._network_selectors.put(peer)
-            self._select_networks(peer)
+            name = given["network"]
+            peer = self._named.get(tenant, {}).get(name)
+            return self._add_peer(self.names.named_peer(tenant, name)) if peer is None else peer
+        text = other_text(given)
+        peer = self._others.get((tenant, text))
+        if peer is None:
+            peer = self._add_peer(self.names.other_peer(tenant, text, given))
+        return peer
+
+    def _add_peer(self, peer: Peer) -> Peer:
+        if peer.kind == "network":
+            self._named.setdefault(peer.tenant, {})[peer.name] = peer
         else:
-            peer = Peer(tenant, text, "workloads")
-            peer.selector = Selector.model_validate(given["workloads"])
+            self._others[peer.tenant, peer.text] = peer
+        if peer.kind == "networks":
+            self._network_selectors.put(peer)
+        elif peer.kind == "workloads":
             self._workload_selectors.put(peer)
-            self._select_workloads(peer)
-        self._peers[tenant, text] = peer
         self._cover(peer)
         return peer
-
-    def _network_peer(self, tenant: str, network: str) -> Peer:
-        peer = self._naming[tenant][network] = Peer(tenant, f"network:{network}", "network")
-        peer.name = network
-        name = self._lookup("Network", tenant, network)
-        meaning = self._meaning(name)
-        if meaning is not None:
-            peer.members[name] = meaning
-        self._cover(peer)
-        return peer
-
-    def _every_peer(self) -> Iterator[Peer]:
-        yield from self._peers.values()
-        for named in self._naming.values():
-            yield from named.values()
 
     def _bound(self, tenant: str) -> Side:
         """Return a tenant's own addresses, as this view sees them."""
         if tenant not in self._bounds:
-            networks, workloads = Peer(tenant, "", "networks"), Peer(tenant, "", "workloads")
-            for name in self._definitions.names("Network"):
-                if name.tenant == tenant and (meaning := self._meaning(name)) is not None:
-                    networks.members[name] = meaning
-            for source in self._workloads.of_tenant(tenant):
-                for host in hosts_of(source):
-                    workloads.hosts[host] = workloads.hosts.get(host, 0) + 1
-            bound = self._bounds[tenant] = Side([networks, workloads], tenant)
-            self._fresh.append(bound)
-            for peer in bound.peers:
-                peer.sides[bound] = None
-                self._cover(peer)
+            self._fresh.append(self._add_bound(tenant, self.names.bound_peers(tenant)))
         return self._bounds[tenant]
+
+    def _add_bound(self, tenant: str, peers: Sequence[Peer]) -> Side:
+        bound = self._bounds[tenant] = Side(peers, tenant)
+        for peer in peers:
+            peer.sides[bound] = None
+            self._cover(peer)
+        return bound
 
     def _services_of(self, tenant: str, given: Any) -> Services | None:
         if given == "any":
             return None
-        key = given[0].get("service") if len(given) == 1 else None
-        if key is None:
-            # A name has no bracket in it.
-            key = orjson.dumps(given).decode()
+        key = services_key(given)
         services = self._services.get((tenant, key))
         if services is None:
-            services = self._services[tenant, key] = Services(tenant, key, given)
-            services.matches = self._matches(services)
-            for name in services.names:
-                self._services_naming.setdefault(name, {})[services] = None
+            services = Services(tenant, key, given)
+            services.matches = self.names.matches(tenant, given)
+            self._add_services(services)
         return services
 
-    def _matches(self, services: Services) -> tuple[NodeService, ...] | None:
-        entries: list[JSON] = []
-        for each in services.entries:
-            if "service" not in each:
-                entries.append(each)
-            else:
-                name = self._lookup("Service", services.tenant, each["service"])
-                entries += self._definition(name, "entries")[0]
-        return node_services(entries)
-
-    def _lookup(self, kind: str, tenant: str, name: str) -> Name:
-        """Return which name a policy of this tenant means: its own if the chain declares it."""
-        own = Name(kind, tenant, name)
-        if tenant == COMMON or self._declares(own):
-            return own
-        return Name(kind, COMMON, name)
-
-    def _declares(self, name: Name) -> bool:
-        return any(scope in self._scopes for scope in self._definitions.sources(name))
-
-    def _definition(self, name: Name, field: str) -> tuple[Sequence[Any], Mapping[str, str]]:
-        """Return what a name means here (its subnets or entries) and its labels; empty if
-        unresolved.
-        """
-        if not self._definitions.has_exemptions(name):
-            return self._nearest(name, field)
-        found = self.inheritance.definition(name, self.chain)
-        if found is None:
-            return (), {}
-        return found.spec.to_json().get(field, ()), found.document.labels
-
-    def _nearest(self, name: Name, field: str) -> tuple[Sequence[Any], Mapping[str, str]]:
-        """Return the same where there is no override, without reading any spec: what
-        Inheritance.definition() gives then.
-        """
-        nearest: Source | None = None
-        by_scope = self._definitions.sources(name)
-        for scope in self.chain if len(by_scope) > 1 else by_scope:
-            source = by_scope.get(scope)
-            if source is None or scope not in self._scopes or not source.data.get(field):
-                continue
-            # The farthest sealed one counts, else the nearest.
-            if nearest is None or source.is_sealed:
-                nearest = source
-        return (nearest.data[field], nearest.labels) if nearest is not None else ((), {})
-
-    def _meaning(self, name: Name) -> Meaning | None:
-        if name not in self._meanings:
-            subnets, labels = self._definition(name, "subnets")
-            self._meanings[name] = Meaning(subnets, labels) if subnets else None
-        return self._meanings[name]
-
-    def _select_networks(self, peer: Peer) -> None:
-        for name in self._network_labels.select(selector_terms(cast("Selector", peer.selector))):
-            if self._sees(peer.tenant, name):
-                meaning = self._meaning(name)
-                assert meaning is not None, "only what means something is indexed"
-                peer.members[name] = meaning
-
-    def _select_workloads(self, peer: Peer) -> None:
-        for source in self._workloads.select(peer.tenant, cast("Selector", peer.selector)):
-            for host in hosts_of(source):
-                peer.hosts[host] = peer.hosts.get(host, 0) + 1
-
-    def _sees(self, tenant: str, name: Name) -> bool:
-        """Return whether selectors of a tenant's policies see a network."""
-        if tenant in (COMMON, name.tenant):
-            return True
-        own = Name("Network", tenant, name.name)
-        return name.tenant == COMMON and not self._declares(own)
-
-    @property
-    def _network_labels(self) -> NetworkLabels:
-        if self._labels is None:
-            self._labels = NetworkLabels()
-            for name in self._definitions.names("Network"):
-                if (meaning := self._meaning(name)) is not None:
-                    self._labels.put(name, meaning.labels)
-        return self._labels
+    def _add_services(self, services: Services) -> None:
+        self._services[services.tenant, services.key] = services
+        for name in services.names:
+            self._services_naming.setdefault(name, {})[services] = None
 
     # Peers follow what they name.
 
     def _look_up(self, peer: Peer) -> None:
         """Let a peer that names a network take what that is now."""
-        name = self._lookup("Network", peer.tenant, peer.name)
+        name = self.names.lookup("Network", peer.tenant, peer.name)
         for other in [each for each in peer.members if each != name]:
             self._take(peer, other, None)
-        self._take(peer, name, self._meaning(name))
-
-    def _reselect(self, peer: Peer, name: Name) -> None:
-        """Let a peer that selects networks take a network in or leave it out."""
-        meaning = self._meaning(name)
-        selector = cast("Selector", peer.selector)
-        if meaning and not (self._sees(peer.tenant, name) and selector.matches(meaning.labels)):
-            meaning = None
-        self._take(peer, name, meaning)
+        self._take(peer, name, self.names.meaning(name))
 
     def _take(self, peer: Peer, name: Name, meaning: Meaning | None) -> None:
         before = peer.members.get(name)
@@ -672,29 +519,52 @@ class LoadedView:
 
     # The beginning.
 
-    def _load(self) -> None:
-        placed = [
-            found
-            for name in self._definitions.names(POLICY)
-            if (found := self._policy(name)) is not None
+    def _load(self, columns: Columns) -> None:
+        """Make what columns hold into what can be changed."""
+        peers = [
+            each if isinstance(each, Peer) else self.names.named_peer(*each)
+            for each in columns.peers
         ]
-        placed.sort(key=lambda each: each[0].order)
-        for policy, rules in placed:
-            self.policies[policy.name] = policy
-            policy.rules = [
-                self._rule(policy, data, place * _GAP) for place, data in enumerate(rules)
-            ]
-        runs = settle_all(self._fresh)
+        tenants = {row: tenant for tenant, row in columns.bound_rows.items()}
+        bounding = {row for side in tenants for row in columns.sides[side]}
+        for row, peer in enumerate(peers):
+            if row not in bounding:
+                self._add_peer(peer)
+        sides = []
+        for row, rows in enumerate(columns.sides):
+            of = [*dict.fromkeys([peers[each] for each in rows])]
+            if row in tenants:
+                side = self._add_bound(tenants[row], of)
+            else:
+                side = self.sides.get(frozenset(of)) or self._add_side(of)
+            side.settle(columns.cidrs[row])
+            sides.append(side)
+        for services in columns.services:
+            self._add_services(services)
+        policies = []
+        for given in columns.policies:
+            policy = self.policies[given.name] = self._policy(given)
+            policies.append(policy)
+        for row, data, source, destination, services_row in columns.rules:
+            policy = policies[row]
+            ends = (
+                None if source == NONE else sides[source],
+                None if destination == NONE else sides[destination],
+            )
+            services_given = None if services_row == NONE else columns.services[services_row]
+            label = len(policy.rules) * _GAP
+            policy.rules.append(self._link(Rule(policy, data, label, ends, services_given)))
         if self.owners.is_empty:
-            self._fresh = []
             return
-        count_all(self._fresh, runs, self.owners)
-        self._fresh = []
-        for policy, _ in placed:
-            for rule in policy.rules:
-                rule.nodes = self.concerned(rule)
-                for name in rule.nodes:
-                    self.nodes[name].add_at_load(rule)
+        seen: dict[Side, int] = {}
+        for row, side in enumerate(sides):
+            seen.setdefault(side, row)
+        count_all({row: side for side, row in seen.items()}, columns.blocks, self.owners)
+        for policy in policies:
+            for each in policy.rules:
+                each.nodes = self.concerned(each)
+                for name in each.nodes:
+                    self.nodes[name].add_at_load(each)
 
 
 def _has(side: Side | None, family: Family) -> bool:
@@ -714,11 +584,6 @@ def _count(side: Side, family: Family, node: str, by: int) -> bool:
     if not after:
         del counts[node]
     return not before or not after
-
-
-def _asked(peers: Sequence[Peer]) -> frozenset[Peer]:
-    """Return what sides have in common that are one."""
-    return frozenset(peers)
 
 
 def _labels_between(low: int | None, high: int | None, count: int) -> list[int] | None:
