@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fsm.trust import FSMCredentials, issue_issuing, issue_own
 from shared.clock import Clock
+from shared.pki.alarm import ExpiryAlarm
 from shared.pki.certificates import serial_of, validity_of
 from shared.pki.credentials import Credentials
 from shared.pki.rotation import Due, due, spread_of
@@ -32,6 +33,7 @@ class RenewCertificates:
         self._server_names = server_names
         self._context = context
         self._clock = clock
+        self._alarm = ExpiryAlarm(clock=clock)
 
     async def reconcile(self) -> Outcome:
         changed = 0
@@ -46,6 +48,8 @@ class RenewCertificates:
             own = issue_own(self._credentials, self._server_names, clock=self._clock)
             self._context.reload(own)
             changed += 1
+        self._alarm.check("the issuing CA", self._credentials.issuing.load().certificate)
+        self._alarm.check("the FSM's certificate", self._credentials.server.load().certificate)
         return Outcome(changed=changed, failed=failed)
 
     def _is_due(self, credentials: Credentials) -> bool:

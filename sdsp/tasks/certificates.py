@@ -6,6 +6,7 @@ from sdsp.upstream.enroll import SiteCredentials, is_due, issue_own, renew_autho
 from shared.clock import Clock
 from shared.errors import HanseError
 from shared.http.peer import PeerClient
+from shared.pki.alarm import ExpiryAlarm
 from shared.pki.authority import registered_names
 from shared.pki.credentials import Credentials
 from shared.pki.names import HostNames
@@ -37,6 +38,7 @@ class RenewCertificates:
         self._registered = registered
         self._clock = clock
         self._asked: HostNames | None = None
+        self._alarm = ExpiryAlarm(clock=clock)
 
     async def reconcile(self) -> Outcome:
         changed = 0
@@ -56,6 +58,8 @@ class RenewCertificates:
                 changed += 1
             except HanseError as exc:
                 failed["the site's CA"] = exc.code
+        self._alarm.check("the SDSP's certificate", self._credentials.server.load().certificate)
+        self._alarm.check("the site's CA", self._credentials.authority.load().certificate)
         if changed:
             own = self._credentials.server.load()
             for context in self._contexts:

@@ -25,16 +25,54 @@ from tests.simulation.clock import SimulatedClock
 from tests.simulation.loop import Killed, SimulatedLoop, current
 
 _MEMORY = Path("/dev/shm")
-# What a connection's thread is asked for: sqlite3's commit(), and the store's own functions.
-_COMMITTING = ("commit", "commit_if")
-_WRITING = (*_COMMITTING, "_run_all")
+
+
+class Fragile(sqlite3.Connection):
+    """SQLite on a machine whose disk may be full, and which may die at a commit."""
+
+    def execute(self, sql: str, /, *arguments: Any) -> sqlite3.Cursor:
+        if sql == "COMMIT":
+            self._befall(lambda: super(Fragile, self).execute(sql))
+        return super().execute(sql, *arguments)
+
+    def executemany(self, sql: str, rows: Any, /) -> sqlite3.Cursor:
+        machine = current().machine
+        if machine is not None and machine.full:
+            raise _full()
+        return super().executemany(sql, rows)
+
+    def commit(self) -> None:
+        self._befall(super().commit)
+        super().commit()
+
+    def _befall(self, commit: Callable[[], object]) -> None:
+        machine = current().machine
+        if machine is None or current().severed:
+            return
+        if machine.full:
+            raise _full()
+        if machine.meets_its_end():
+            # Half of the time what it says last is written.
+            if machine.source.random() < 0.5:
+                commit()
+            machine.note("dies at a commit")
+            machine.kill()
+            raise Killed("at a commit")
+
+
+def _full() -> sqlite3.Error:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    return error
 
 
 class InlineConnection(onehop.OneHopConnection):
     """A connection whose statements run on the simulated loop, and die with their process."""
 
     def __init__(self, database: str, **options: Any) -> None:
-        super().__init__(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
+        super().__init__(
+            lambda: sqlite3.connect(database, factory=Fragile, **options), iter_chunk_size=64
+        )
         self._process = current()
         self._process.on_kill.append(self.lose)
 
@@ -85,7 +123,6 @@ class InlineConnection(onehop.OneHopConnection):
             if future.done():
                 return
             try:
-                self._befall(function)
                 result = function()
             except Killed:
                 raise
@@ -96,24 +133,6 @@ class InlineConnection(onehop.OneHopConnection):
 
         loop.call_later(loop.lag(), run)
         return await future
-
-    def _befall(self, function: Callable[[], Any]) -> None:
-        """Let happen what the machine's state has in store for a statement."""
-        machine = self._process.machine
-        if machine is None:
-            return
-        name = getattr(getattr(function, "func", None), "__name__", "")
-        if name in _WRITING and machine.full:
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorname = "SQLITE_FULL"
-            raise error
-        if name in _COMMITTING and machine.meets_its_end():
-            # Half of the time what it says last is written.
-            if machine.source.random() < 0.5:
-                function()
-            machine.note("dies at a commit")
-            machine.kill()
-            raise Killed("at a commit")
 
 
 @contextmanager

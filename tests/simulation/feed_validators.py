@@ -28,14 +28,14 @@ class Lives:
     def newest(self) -> int:
         return len(self._ledgers) - 1
 
-    def life_of(self, step: Step) -> int | None:
-        """Return the life in which a step's position lies; None if there is none."""
+    def lives_of(self, step: Step) -> frozenset[int]:
+        """Return the lives in which a step's position lies: several may share a past."""
         at = step.position
-        for number, ledger in reversed(list(enumerate(self._ledgers))):
-            same = ledger.incarnation == at.incarnation
-            if same and ledger.digests.get(at.revision) == at.digest:
-                return number
-        return None
+        return frozenset(
+            number
+            for number, ledger in enumerate(self._ledgers)
+            if ledger.incarnation == at.incarnation and ledger.digests.get(at.revision) == at.digest
+        )
 
     def world(self, life: int, revision: int) -> dict[Key, Item]:
         if (life, revision) not in self._worlds:
@@ -72,33 +72,41 @@ def faults_of(site: str, steps: Sequence[Step], lives: Lives) -> list[str]:
     known = []
     wrong = []
     for step in steps:
-        life = lives.life_of(step)
-        if life is None:
+        found = lives.lives_of(step)
+        if not found:
             at = step.position
             wrong.append(f"atomic: {site} took {at.revision} {at.digest[:8]}, which nobody held")
         else:
-            known.append((step, life))
+            known.append((step, found))
     validators = (ordered, unique, atomic, reliable, resumable, bookmarkable)
     for validator in validators:
         wrong += [f"{validator.__name__}: {site} {each}" for each in validator(site, known, lives)]
     return wrong
 
 
-Known = Sequence[tuple[Step, int]]
+Known = Sequence[tuple[Step, frozenset[int]]]
+
+
+def _pairs(steps: Known) -> Iterator[tuple[Step, Step, int | None]]:
+    """Yield each two steps that follow one another, and a life that both are of, if there is."""
+    for (before, some), (after, others) in pairwise(steps):
+        yield before, after, max(some & others, default=None)
 
 
 def ordered(_site: str, steps: Known, _lives: Lives) -> Iterator[str]:
     """Revisions never fall, but for a snapshot of another past."""
-    for (before, life), (after, other) in pairwise(steps):
-        if life == other and after.position.revision < before.position.revision:
+    for before, after, life in _pairs(steps):
+        if life is None or before.epoch != after.epoch:
+            continue  # the FSM was put back
+        if after.position.revision < before.position.revision:
             yield f"went from {before.position.revision} to {after.position.revision}"
 
 
 def unique(_site: str, steps: Known, _lives: Lives) -> Iterator[str]:
     """No line of changes is taken twice."""
     seen = set()
-    for step, life in steps:
-        name = life, step.position.revision, step.position.view
+    for step, _ in steps:
+        name = step.position
         if step.kind == "changes" and name in seen:
             yield f"took {step.position.revision} twice"
         seen.add(name)
@@ -106,8 +114,8 @@ def unique(_site: str, steps: Known, _lives: Lives) -> Iterator[str]:
 
 def atomic(site: str, steps: Known, lives: Lives) -> Iterator[str]:
     """A step brings a site to all that it is to have at its position, and to nothing else."""
-    for step, life in steps:
-        at = step.position.revision
+    for step, some in steps:
+        at, life = step.position.revision, max(some)
         found = lives.selected(life, at, site)
         if found is None or found[0].digest != step.position.view:
             yield f"took {at} under a view that it didn't have"
@@ -136,15 +144,15 @@ def atomic(site: str, steps: Known, lives: Lives) -> Iterator[str]:
 
 def reliable(_site: str, steps: Known, _lives: Lives) -> Iterator[str]:
     """Each line goes on exactly where the one before it ended."""
-    for (before, _), (after, _) in pairwise(steps):
+    for before, after, _ in _pairs(steps):
         if after.kind == "changes" and after.after != before.position.revision:
             yield f"went on from {after.after}, having come to {before.position.revision}"
 
 
 def resumable(site: str, steps: Known, lives: Lives) -> Iterator[str]:
     """Who lists again is told what to let go, as long as the FSM's log goes back so far."""
-    for (before, life), (after, other) in pairwise(steps):
-        if after.kind != "snapshot" or life != other:
+    for before, after, life in _pairs(steps):
+        if after.kind != "snapshot" or life is None or before.epoch != after.epoch:
             continue
         since = before.position.revision
         if lives.is_compacted(life, since):
@@ -159,10 +167,10 @@ def resumable(site: str, steps: Known, lives: Lives) -> Iterator[str]:
 
 def bookmarkable(site: str, steps: Known, lives: Lives) -> Iterator[str]:
     """Between the step before and a bookmark nothing happened that concerns the site."""
-    for (before, life), (after, other) in pairwise(steps):
+    for before, after, life in _pairs(steps):
         if after.kind != "bookmark":
             continue
-        if life != other:
+        if life is None:
             yield f"was brought to another history by the bookmark {after.position.revision}"
             continue
         was = lives.content(life, before.position.revision, site)

@@ -343,7 +343,8 @@ class DSN(Program):
         plane = RecordedPlane(self._plane, self.machine)
         enforcer = Enforcer(plane=plane, last_good=LastGood(self._file))
         plane.version = lambda: enforcer.wanted.version if enforcer.wanted else None
-        had = self._file.exists()
+        # A data plane that was told to refuse may keep it from that for a while.
+        had = self._file.exists() and not self._plane._refusals
         restored = await enforcer.restore(self.node)
         if had and not restored:
             self.machine.history.fault(f"{self.machine.name} did not enforce its last good rules")
