@@ -70,6 +70,9 @@ async def run_all(connection: AsyncConnection, steps: Sequence[Step]) -> None:
     async with raw.pipeline(), raw.cursor() as cursor:
         for sql, arguments in steps:
             await cursor.executemany(sql, arguments)
+    # Behind a pipeline PostgreSQL 15 doesn't begin to count the time that a session is idle in its
+    # transaction: whoever stood still here would hold the lock for ever.
+    await raw.execute("")
 
 
 def execute_all(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
