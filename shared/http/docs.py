@@ -29,6 +29,8 @@ _ORDER: Final = (
     "start",
     "policies",
     "semantics",
+    "gitops",
+    "import",
     "sites",
     "enforcement",
     "trust",
