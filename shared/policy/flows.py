@@ -1,6 +1,7 @@
 """What a flow's service is, as `trace` and policy tests name it."""
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from shared.algebra import intervals
@@ -43,10 +44,20 @@ def one_port(matches: tuple[PortMatch, ...] | None, text: str) -> tuple[int, int
             return match.protocol, None
         if match.ports is not None and intervals.size(match.ports) == 1:
             return match.protocol, match.ports[0]
+    example = next(_examples(matches or ()), "tcp/443")
     raise Invalid(
-        f"{text} stands for more than one protocol and port; name one, for example tcp/5432",
+        f"{text} stands for more than one protocol and port; name one, for example {example}",
         code="invalid_service",
     )
+
+
+def _examples(matches: tuple[PortMatch, ...]) -> Iterator[str]:
+    for match in matches:
+        name = protocol_text(match.protocol)
+        if match.protocol not in PORT_PROTOCOLS:
+            yield str(name)
+        elif match.ports is not None:
+            yield f"{name}/{match.ports[0]}"
 
 
 def _protocol_with_port(text: str, protocol: str, port: str) -> PortMatch:

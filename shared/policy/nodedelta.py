@@ -17,8 +17,8 @@ HashableT = TypeVar("HashableT", bound=Hashable)
 def compute_delta(have: NodeConfiguration, want: NodeConfiguration) -> dict[str, Any]:
     """Return what turns `have` into `want`, in wire form; the inverse is apply_delta.
 
-    Sets carry added and removed members; rules are one splice `[at, remove, [inserted]]` each,
-    with places in the old list, from the last to the first.  Equal parts are absent.
+    Sets carry added and removed members.  Rules are splices `[at, remove, [inserted]]`, each of
+    what those before it have left; these go from the last to the first.  Equal parts are absent.
     """
     delta: dict[str, Any] = {"base": have.hash(), "hash": want.hash()}
     if have.default_action != want.default_action:

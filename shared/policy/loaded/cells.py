@@ -7,7 +7,7 @@ of which nothing has changed.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -234,6 +234,14 @@ class Members:
         return orjson.Fragment(self._encoded)
 
 
+class Holder(Protocol):
+    """Who is told when a set changes that it has."""
+
+    def set_changed(self, side: "Side", grown: int) -> None:
+        """Take note; the sum of terms grew by `grown`, modulo 2^256."""
+        ...
+
+
 @dataclass(slots=True)
 class _Wire:
     """What nodes know of a side."""
@@ -247,10 +255,19 @@ class Side:
     """A union of peers, and everything that is asked of it.
 
     `rules` use it; `nodes` counts, for each family and node, how many of its own addresses lie
-    here.
+    here; `holders` are the nodes that have the set.
     """
 
-    __slots__ = ("_addresses", "_cidrs", "_wire", "nodes", "peers", "rules", "tenant_bound")
+    __slots__ = (
+        "_addresses",
+        "_cidrs",
+        "_wire",
+        "holders",
+        "nodes",
+        "peers",
+        "rules",
+        "tenant_bound",
+    )
 
     def __init__(self, peers: Sequence[Peer], tenant_bound: str | None = None) -> None:
         """`tenant_bound` names the tenant whose own addresses these are."""
@@ -258,6 +275,7 @@ class Side:
         self.tenant_bound = tenant_bound
         self.rules: dict[Rule, None] = {}
         self.nodes: dict[Family, dict[str, int]] = {}
+        self.holders: dict[Holder, None] = {}
         self._addresses: AddressSet | None = None
         self._cidrs: Sequence[str] | None = None
         self._wire: _Wire | None = None

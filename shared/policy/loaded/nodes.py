@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
+import orjson
+
 from shared.algebra import intervals
 from shared.algebra.cidrs import AddressSet, Family
-from shared.policy.loaded.cells import Members, Rule, Side
+from shared.policy.loaded.cells import Rule, Side
 from shared.policy.nodeconfig import NodeConfiguration
-from shared.policy.nodedelta import compute_delta, members_delta, rule_splices
+from shared.policy.nodedelta import compute_delta, members_delta
 from shared.policy.nodehash import MODULUS, content_hash, rule_term, rules_total
 
 _ORDER = attrgetter("order")
@@ -45,7 +47,7 @@ class LoadedNode:
         self._total: int | None = None
         self._hash: str | None = None
         # What was so when the last step was taken, once it has changed.
-        self._rules_before: list[Rule] | None = None
+        self._splices: list[tuple[int, int, list[orjson.Fragment]]] = []
         self._sets_before: dict[Side, bool] = {}
         self._addresses_before: tuple[str, ...] | None = None
         self._default_before: str | None = None
@@ -97,12 +99,11 @@ class LoadedNode:
         self.rules.append(rule)
         for side in rule.sides:
             self.sets[side] = self.sets.get(side, 0) + 1
+            side.holders[self] = None
 
     def add(self, rule: Rule) -> None:
         """Take a rule into its place."""
         total = self._begin()
-        if self._rules_before is None:
-            self._rules_before = list(self.rules)
         at = bisect_left(self.rules, rule.order, key=_ORDER)
         previous = self.rules[at - 1].id if at else ""
         if at < len(self.rules):
@@ -110,10 +111,12 @@ class LoadedNode:
             total += rule_term(behind, rule.id) - rule_term(behind, previous)
         total += rule_term(rule, previous)
         self.rules.insert(at, rule)
+        self._splices.append((at, 0, [rule.fragment]))
         for side in rule.sides:
             count = self.sets.get(side, 0)
             if not count:
                 self._sets_before.setdefault(side, False)
+                side.holders[self] = None
                 total += side.total
             self.sets[side] = count + 1
         self._total = total % MODULUS
@@ -121,8 +124,6 @@ class LoadedNode:
     def remove(self, rule: Rule) -> None:
         """Take a rule out.  Its order must be what it was when it came in."""
         total = self._begin()
-        if self._rules_before is None:
-            self._rules_before = list(self.rules)
         at = bisect_left(self.rules, rule.order, key=_ORDER)
         assert self.rules[at] is rule, "rules stand in order"
         previous = self.rules[at - 1].id if at else ""
@@ -131,18 +132,21 @@ class LoadedNode:
             total += rule_term(behind, previous) - rule_term(behind, rule.id)
         total -= rule_term(rule, previous)
         del self.rules[at]
+        self._splices.append((at, 1, []))
         for side in rule.sides:
             self.sets[side] -= 1
             if not self.sets[side]:
                 self._sets_before.setdefault(side, True)
                 total -= side.total
                 del self.sets[side]
+                del side.holders[self]
         self._total = total % MODULUS
 
     def set_changed(self, side: Side, grown: int) -> None:
         """Note that the members of one of its sets have changed."""
         self._total = (self._begin() + grown) % MODULUS
-        self._sets_before.setdefault(side, True)
+        if side not in self._sets_before:
+            self._sets_before[side] = True
 
     def change_hosts(self, family: Family, address: int, *, present: bool) -> None:
         """Take an own address in or out."""
@@ -171,22 +175,26 @@ class LoadedNode:
         self._begin()
         self._configuration_before = self.configuration()
         leave(self)
+        for side in self.sets:
+            del side.holders[self]
         self.rules = []
         self.sets = {}
         self.inside.clear()
         self._total = 0
 
-    def step(self, changed: Mapping[Side, Members]) -> Step | None:
+    def step(self, changed: Mapping[Side, orjson.Fragment]) -> Step | None:
         """Return what happened since the last step; None if nothing did.
 
-        `changed` are the sides of its view whose members changed meanwhile.
+        `changed` are the sides of its view whose members changed meanwhile, and how.
         """
         if self._base is None:
             return None
         base, hash_ = self._base, self.hash
         delta = self._delta(changed) if base != hash_ else None
-        self._rules_before = self._addresses_before = self._default_before = None
+        self._addresses_before = self._default_before = None
         self._configuration_before = self._base = None
+        if self._splices:
+            self._splices = []
         self._sets_before = {}
         return None if delta is None else Step(base, hash_, delta)
 
@@ -198,7 +206,7 @@ class LoadedNode:
         self._hash = None
         return total
 
-    def _delta(self, changed: Mapping[Side, Members]) -> Mapping[str, Any]:
+    def _delta(self, changed: Mapping[Side, orjson.Fragment]) -> Mapping[str, Any]:
         if self._configuration_before is not None:
             return compute_delta(self._configuration_before, self.configuration())
         delta: dict[str, Any] = {"base": self._base, "hash": self.hash}
@@ -208,11 +216,11 @@ class LoadedNode:
             delta["addresses"] = members_delta(self._addresses_before or (), self.addresses)
         if sets := self._set_changes(changed):
             delta["sets"] = sets
-        if self._rules_before is not None and (splices := _splices(self._rules_before, self.rules)):
-            delta["rules"] = splices
+        if self._splices:
+            delta["rules"] = self._splices
         return delta
 
-    def _set_changes(self, changed: Mapping[Side, Members]) -> dict[str, Any]:
+    def _set_changes(self, changed: Mapping[Side, orjson.Fragment]) -> dict[str, Any]:
         sets: dict[str, Any] = {}
         for side, was_there in self._sets_before.items():
             if side not in self.sets:
@@ -220,19 +228,6 @@ class LoadedNode:
                     sets[side.id] = None
             elif not was_there:
                 sets[side.id] = side.fragment
-            elif members := changed.get(side):
-                sets[side.id] = members.fragment
+            elif side in changed:
+                sets[side.id] = changed[side]
         return sets
-
-
-def _splices(before: list[Rule], after: list[Rule]) -> list[list[Any]]:
-    """Return the splices of the wire form, from the last to the first."""
-    start = 0
-    least = min(len(before), len(after))
-    while start < least and before[start] is after[start]:
-        start += 1
-    end = 0
-    while end < least - start and before[-1 - end] is after[-1 - end]:
-        end += 1
-    middle = rule_splices(before[start : len(before) - end], after[start : len(after) - end])
-    return [[start + at, remove, [each.fragment for each in new]] for at, remove, new in middle]

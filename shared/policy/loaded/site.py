@@ -98,8 +98,12 @@ class LoadedSite:
         self._pass_time(now, batch)
         self._carry_out(batch)
         steps: dict[str, Step | None] = {name: None for name in known if name not in self.nodes}
+        changed = {
+            view: {side: members.fragment for side, members in view.changed.items() if members}
+            for view in self._views.values()
+        }
         for name, node in self.nodes.items():
-            step = node.step(self._views[self._chains[name]].changed)
+            step = node.step(changed[self._views[self._chains[name]]])
             if step is not None and name in known:
                 steps[name] = step
         for view in self._views.values():

@@ -207,10 +207,10 @@ class LoadedView:
                 self._dirty[rule] = None
         grown = side.count(step)
         self.changed.setdefault(side, Members()).merge(step)
-        for node in self.nodes.values():
-            if side in node.sets:
-                node.set_changed(side, grown)
-            if side.tenant_bound is not None:
+        for holder in side.holders:
+            holder.set_changed(side, grown)
+        if side.tenant_bound is not None:
+            for node in self.nodes.values():
                 node.inside.pop(side.tenant_bound, None)
 
     def _own_changed(self, node: LoadedNode, host: Host, by: int, *, first: bool) -> None:
