@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a script, in no package
 """A line that can be cut: python wire.py PORT TARGET passes a local port on until it is ended."""
 
 import asyncio

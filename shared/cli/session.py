@@ -21,6 +21,7 @@ from shared.cli.client import Client
 from shared.cli.contexts import Context, ContextsFile
 from shared.cli.output import console, print_faults
 from shared.errors import HanseError, NotFound, TooManyRequests, Unauthenticated, Unavailable
+from shared.model.kinds import Kind
 
 WRONG: Final = 2
 UNREACHABLE: Final = 3
@@ -64,6 +65,13 @@ class Session:
                 "choose the FSM's with --context",
                 code="asks_the_fsm",
             )
+
+    def require_home(self, kind: Kind) -> None:
+        """NotFound (`asks_the_fsm`, `asks_a_site`) if objects of this kind live elsewhere."""
+        if self.site is not None and "sdsp" not in kind.lives_on:
+            self.require_fsm(f"hanse get {kind.plural}")
+        elif self.site is None and "fsm" not in kind.lives_on:
+            self.require_site(f"hanse get {kind.plural}")
 
 
 @asynccontextmanager

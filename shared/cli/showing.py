@@ -70,6 +70,7 @@ async def get(
 
 
 async def _fetch(opened: Session, kind: Kind, names: Sequence[str], wanted: Wanted) -> list[Object]:
+    opened.require_home(kind)
     client = opened.client
     if names:
         tenant = wanted.tenant or COMMON

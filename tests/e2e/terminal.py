@@ -1,0 +1,91 @@
+"""A terminal in which somebody types what a page shows, and reads what comes."""
+
+import re
+import secrets
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from types import TracebackType
+from typing import Self
+
+from tests.unit.shared.docs.blocks import as_pattern
+
+# What only looks, and is asked again until it shows what it should.
+_LOOKS = re.compile(r"hanse (status|sites|nodes|trace|resolve|get|held|audit|history)( (?!drop)|$)")
+PATIENCE = 300.0
+"""In seconds; what takes longer on a page is wrong, or the machine far too busy."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A command, and what was shown after it, errors too."""
+
+    command: str
+    shown: str
+
+
+class Terminal:
+    """One shell for the whole page, so that variables, folders and `$?` go on."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self._shell = subprocess.Popen(
+            ["sh"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=dict(environ),
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: Queue[str] = Queue()
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._shell.stdin is not None
+        self._shell.stdin.close()
+        self._shell.wait()
+
+    def type(self, command: str) -> Typed:
+        """Type a command and return what it shows until it ends."""
+        mark = f"end-{secrets.token_hex(8)}"
+        assert self._shell.stdin is not None
+        # Its status stays in `$?` for the next command, as if nothing had been typed between.
+        self._shell.stdin.write(f"{command}\n(s=$?; echo; echo {mark}; exit $s)\n")
+        self._shell.stdin.flush()
+        lines: list[str] = []
+        try:
+            while (line := self._lines.get(timeout=PATIENCE)).rstrip("\n") != mark:
+                lines.append(line)
+        except Empty:
+            raise AssertionError(f"{command} doesn't end; so far:\n{''.join(lines)}") from None
+        return Typed(command, "".join(lines).removesuffix("\n"))
+
+    def follow(self, command: str, expected: str) -> Typed:
+        """Type a command that should show something; look again and again if it only looks."""
+        pattern = as_pattern(expected)
+        until = time.monotonic() + PATIENCE
+        while True:
+            typed = self.type(command)
+            if pattern.fullmatch(typed.shown):
+                return typed
+            if not _LOOKS.match(command) or time.monotonic() > until:
+                raise AssertionError(f"{command}\n{typed.shown}\n--- expected\n{expected}")
+
+    def _read(self) -> None:
+        assert self._shell.stdout is not None
+        for line in self._shell.stdout:
+            self._lines.put(line)
