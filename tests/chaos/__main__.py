@@ -28,9 +28,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--failpoints", type=int, help="so many drawn by the seed; default: all")
     parser.add_argument("--cuts", type=int, default=10, help="of wires, one way or both")
     parser.add_argument("--stalls", type=int, default=5, help="SIGSTOP for a while")
+    parser.add_argument("--silences", type=int, default=2, help="cuts until both ends notice")
     parser.add_argument("--sites", type=int, default=2)
     parser.add_argument("--nodes", type=int, default=1, help="of each site")
     parser.add_argument("--writers", type=int, default=2, help="at each server")
+    parser.add_argument("--minutes", type=float, help="then nothing more is begun")
     parser.add_argument("--folder", type=Path, help="keep everything here")
     return parser.parse_args()
 
@@ -63,7 +65,14 @@ def main() -> int:
         _say("this needs root, ip, nft and sysctl")
         return INVALID
     wishes = Wishes(
-        given.seed, given.kills, given.cuts, given.stalls, given.failpoints, given.writers
+        seed=given.seed,
+        kills=given.kills,
+        cuts=given.cuts,
+        stalls=given.stalls,
+        silences=given.silences,
+        failpoints=given.failpoints,
+        writers=given.writers,
+        minutes=given.minutes,
     )
     folder = given.folder or Path(tempfile.mkdtemp(prefix="hanse-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)

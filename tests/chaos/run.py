@@ -21,6 +21,8 @@ from tests.chaos.sentry import Sentries
 
 REACH_SECONDS = 30.0
 """Within which an armed failpoint must have been reached."""
+NOTICE_SECONDS = 120.0
+"""Within which both ends of a wire must have noticed; 20 to 30 s on a quiet machine."""
 LEAST_CHANGES = 5
 """Acknowledged for each thing that was done; a run that carried less proves nothing."""
 
@@ -54,10 +56,14 @@ class Wishes:
     kills: int = 200
     cuts: int = 10
     stalls: int = 5
+    silences: int = 2
+    """Cuts of a site's wire that last until both ends show that it is cut."""
     failpoints: int | None = None
     """So many of them, drawn by the seed; None for all."""
     writers: int = 2
     """At each server."""
+    minutes: float | None = None
+    """After which nothing more is begun, and what was done is judged."""
 
 
 @dataclass
@@ -123,6 +129,7 @@ class Run:
         self._folder = folder
         self._say = say
         self._source = random.Random(wishes.seed)
+        self._began = time.monotonic()
         self._load = Load(federation, random.Random(wishes.seed))
 
     async def run(self) -> Report:
@@ -155,19 +162,28 @@ class Run:
 
     async def _everything(self) -> None:
         for name, program in self._failpoints():
+            if self._is_late():
+                break
             await self._at_failpoint(name, program)
             await self._check(f"{name} in {program.name}")
         works = [
             *[self._kill] * self._wishes.kills,
             *[self._cut] * self._wishes.cuts,
             *[self._stall] * self._wishes.stalls,
+            *[self._silence] * self._wishes.silences,
         ]
         self._source.shuffle(works)
         for number, work in enumerate(works, start=1):
+            if self._is_late():
+                break
             await asyncio.sleep(self._source.uniform(0.05, 0.8))
             said = await work()
             if number % 10 == 0:
                 await self._check(f"{number} of {len(works)}, {said}")
+
+    def _is_late(self) -> bool:
+        minutes = self._wishes.minutes
+        return minutes is not None and time.monotonic() > self._began + 60 * minutes
 
     def _failpoints(self) -> list[tuple[str, Program]]:
         names = sorted(FAILPOINTS.keys() - ELSEWHERE)
@@ -222,6 +238,37 @@ class Run:
             program.signal(signal.SIGCONT)
         self.report.done["stalls"] += 1
         return f"stalled {program.name}"
+
+    async def _silence(self) -> str:
+        """Cut a site off, both ways or one, until neither end shows it as connected."""
+        network, site = self._federation.network, self._source.choice(self._federation.sites)
+        one, other = self._source.choice(((site.host, FSM), (FSM, site.host)))
+        both = self._source.random() < 0.3
+        network.cut(one, other, both=both)
+        try:
+            await self._until_connected(site, wanted=False)
+        finally:
+            network.mend()
+        await self._until_connected(site, wanted=True)
+        self.report.done["silences"] += 1
+        return f"silenced {one} to {other}" + (" and back" if both else "")
+
+    async def _until_connected(self, site: SitePlace, *, wanted: bool) -> None:
+        """Wait until both ends say that a site is connected, or that it is not; Wrong."""
+        servers = self._federation.servers
+        deadline = time.monotonic() + NOTICE_SECONDS
+        while True:
+            above = (await servers[FSM].get("/api/v1/status"))["sites"]
+            below = await servers[site.name].get("/api/v1/status")
+            said = {
+                FSM: next(each for each in above if each["name"] == site.name)["connected"],
+                site.name: below["upstream"]["connected"],
+            }
+            if set(said.values()) == {wanted}:
+                return
+            if time.monotonic() > deadline:
+                raise Wrong(f"{site.name} is cut off: {not wanted}, but connected is {said}")
+            await asyncio.sleep(0.5)
 
     async def _again(self, program: Program) -> None:
         await program.start()
