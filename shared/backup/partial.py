@@ -45,6 +45,8 @@ class Partial:
     def publish(self, path: Path) -> None:
         if path.exists():
             raise _exists(path)
+        # First, for with the name gone nobody would know it for what it is.
+        shutil.rmtree(self.folder)
         self.path.rename(path)
         failpoint("backup.replaced")
         sync_folder(path.parent)
