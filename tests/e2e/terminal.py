@@ -58,6 +58,10 @@ class Terminal:
         assert self._shell.stdin is not None
         self._shell.stdin.close()
         self._shell.wait()
+        # What was left running would hold the pipe open: the page must have ended it.
+        self._reader.join()
+        assert self._shell.stdout is not None
+        self._shell.stdout.close()
 
     def type(self, command: str) -> Typed:
         """Type a command and return what it shows until it ends."""

@@ -251,3 +251,11 @@ def test_a_large_removal_is_held_until_a_person_lets_it_go(compiled: Hanse) -> N
         lambda found: "many" not in {each["policy"] for each in found["rules"]},
     )
     assert "no longer needed" in compiled("audit", "-c", "sfo").out
+
+
+def test_a_kind_that_lives_elsewhere_is_asked_of_whom_it_lives_on(logged_in: Hanse) -> None:
+    for kind, context, asked in (("tenants", "sfo", "the FSM"), ("workloads", "fsm", "a site")):
+        for words in (("get", kind), ("get", kind, "some"), ("describe", kind, "some")):
+            done = logged_in(*words, "-c", context)
+            assert (done.status, done.out) == (2, "")
+            assert f"hanse get {kind} asks {asked}, and context {context} is" in done.err

@@ -33,9 +33,11 @@ def test_a_flow_has_one_protocol_and_port(text: str, expected: tuple[int, int | 
     assert one_port(parse_service(text, VIEW, "common"), text) == expected
 
 
-@pytest.mark.parametrize("text", ["web", "all", "tcp/1-2"])
-def test_a_service_of_several_ports_names_no_one_flow(text: str) -> None:
-    with pytest.raises(Invalid, match="more than one protocol and port"):
+@pytest.mark.parametrize(
+    ("text", "example"), [("web", "tcp/80"), ("all", "tcp/443"), ("tcp/1-2", "tcp/1")]
+)
+def test_a_service_of_several_ports_names_no_one_flow(text: str, example: str) -> None:
+    with pytest.raises(Invalid, match=f"more than one protocol and port.* example {example}$"):
         one_port(parse_service(text, VIEW, "common"), text)
 
 
