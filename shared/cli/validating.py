@@ -1,6 +1,7 @@
 """`hanse validate`: every fault at once."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shared.cli.asking import moment
@@ -8,6 +9,7 @@ from shared.cli.checking import Report, check_repository
 from shared.cli.gitops import markdown as md
 from shared.cli.gitops.annotations import prefix_of, print_annotations
 from shared.cli.gitops.junit import Case, Problem, Suite, write_suites
+from shared.cli.gitops.manifest import FILE, find_manifest
 from shared.cli.gitops.reports import NO_REPORTS, Reports
 from shared.cli.gitops.summaries import validate_summary
 from shared.cli.output import Plain, console, fault_json, print_data, print_faults
@@ -22,6 +24,7 @@ def run_validate(repo: Path, *, strict: bool, form: Plain, reports: Reports = NO
         repository = read_repository(repo)
         files = sorted({parsed.file for parsed in repository.parsed.values() if parsed.file})
         report = check_repository(repository, now=moment(None))
+        report = Report((*_manifest_faults(repo), *report.errors), report.warnings)
     except Invalid as exc:  # it can't be read at all; who asked for JSON gets it all the same
         report = Report((FieldError("", exc.code, exc.message),), ())
     _write(report, files, reports, repo, strict=strict)
@@ -34,6 +37,17 @@ def run_validate(repo: Path, *, strict: bool, form: Plain, reports: Reports = NO
     if report.errors:
         return 2
     return 1 if strict and report.warnings else 0
+
+
+def _manifest_faults(repo: Path) -> Iterator[FieldError]:
+    """Yield what is wrong with the repository's hanse.yaml, if it has one."""
+    if not (repo / FILE).is_file():
+        return
+    try:
+        find_manifest(repo, named=None)
+    except Invalid as exc:
+        for each in exc.fields:
+            yield replace(each, file=FILE)
 
 
 def _write(

@@ -22,13 +22,15 @@ from shared.cli.gitops.ownership import (
 from shared.cli.gitops.plan import Action, Plan, Step
 from shared.cli.gitops.summaries import drift_summary
 from shared.cli.output import Output, print_data, print_table
-from shared.cli.session import session
+from shared.cli.session import print_note, session
 from shared.errors import Forbidden, NotFound
 from shared.ids import Key
 from shared.model.documents import to_plain
 
 # A table or comment names the fields of a change up to so many.
 _MOST_FIELDS: Final = 20
+# Who wrote an object last is two questions to the server.
+_MOST_ASKED: Final = 200
 
 
 class Drift(StrEnum):
@@ -89,7 +91,11 @@ async def show_drift(
     """Print every object that differs; return whether any does."""
     async with session(context) as opened:
         plan = await compare(opened, files, Owning(manifest))
-        found = [await _told(opened.client, each) for each in _drifted(plan)]
+        drifted = _drifted(plan)
+        found = [await _told(opened.client, each) for each in drifted[:_MOST_ASKED]]
+        if len(drifted) > _MOST_ASKED:
+            print_note(f"who changed them is told of the first {_MOST_ASKED} only")
+            found += drifted[_MOST_ASKED:]
         server = opened.context.name
     name = "" if plan.manifest is None else plan.manifest.manifest
     if markdown is not None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from shared.cli.session import session
 from shared.errors import NotFound, RevisionConflict
 from tests.integration.cli.background import PASSWORD, Place
 from tests.integration.cli.conftest import Hanse
+
+SITE = "spiffe://sfo.hanse.example/sdsp"
 
 
 def network(name: str, *subnets: str, labels: str = "") -> str:
@@ -77,16 +80,18 @@ def change(fsm: Place, name: str, spec: dict[str, object]) -> None:
     asyncio.run(patch())
 
 
-def there(fsm: Place, name: str) -> bool:
+def there(
+    place: Place, name: str, *, scope: str | None = None, identity: str | None = None
+) -> bool:
     async def ask(client: Client) -> bool:
         try:
-            await client.get("Network", name)
+            await client.get("Network", name, scope=scope)
         except NotFound:
             return False
         return True
 
     async def asked() -> bool:
-        async with fsm.client() as client:
+        async with place.client(identity=identity) as client:
             await client.login("admin", PASSWORD)
             return await ask(client)
 
@@ -373,3 +378,30 @@ def test_what_is_too_large_for_one_transaction_goes_in_parts_only_if_told(
     assert done.status == 0, done.err
     assert json.loads(done.out)["transactions"] == 2
     assert there(fsm, "C")
+
+
+def test_a_sites_own_folder_is_pruned_at_the_site_and_nothing_that_it_inherits(
+    logged_in: Hanse, repository: Repository, fsm: Place, site: Place
+) -> None:
+    repository.networks("Inherited", "Other")
+    repository.write("sites/sfo/a.yaml", network("Mine", "10.77.0.0/24") + network("Old"))
+    assert logged_in("apply", "-f", repository.root, "--prune").status == 0
+    asyncio.run(arrived(site, "Inherited"))
+    assert logged_in("apply", "-f", repository.root, "--prune", "-c", "sfo").status == 0
+    repository.write("sites/sfo/a.yaml", network("Mine", "10.77.0.0/24"))
+    done = logged_in("apply", "-f", repository.root, "--prune", "--yes", "-c", "sfo")
+    assert (done.status, done.out) == (0, "network/Old pruned\n1 unchanged, 1 pruned\n")
+    assert there(site, "Inherited", scope="federation", identity=SITE)
+    assert logged_in("drift", "-f", repository.root, "-c", "sfo").status == 0
+    assert logged_in("delete", "network", "Mine", "-c", "sfo").status == 0
+
+
+async def arrived(site: Place, name: str) -> None:
+    """Wait until a site has taken a Network over."""
+    async with site.client(identity=SITE) as client:
+        await client.login("admin", PASSWORD)
+        watched = client.watch(["Network"], after=1)
+        async with aclosing(watched):
+            async for commit in watched:
+                if any(each.object.name == name for each in commit):
+                    return

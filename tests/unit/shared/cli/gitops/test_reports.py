@@ -172,3 +172,14 @@ def assert_is_junit(file: Path) -> ET.Element:
 def _elements(root: ET.Element) -> Iterator[tuple[ET.Element, list[ET.Element]]]:
     for element in root.iter():
         yield element, list(element)
+
+
+def test_a_manifest_that_is_mistyped_is_a_fault_of_the_repository(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "federation").mkdir()
+    (tmp_path / "hanse.yaml").write_text("manifest: shop\nformely: [x]\n")
+    assert run(["validate", str(tmp_path)]) == 2
+    assert "hanse.yaml formely: there is no such setting" in capsys.readouterr().err
+    (tmp_path / "hanse.yaml").write_text("manifest: shop\nformerly: [x]\n")
+    assert run(["validate", str(tmp_path)]) == 0
