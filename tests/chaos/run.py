@@ -12,7 +12,7 @@ from pathlib import Path
 from shared.failpoints import FAILPOINTS
 from shared.tasks.group import Group
 from tests.chaos import judge
-from tests.chaos.federation import Federation
+from tests.chaos.federation import Federation, document
 from tests.chaos.load import Load
 from tests.chaos.network import FSM, Network, SitePlace
 from tests.chaos.programs import Program, Wrong
@@ -37,15 +37,18 @@ _WHERE = {
     "dsn": (_NODE,),
     "pki": (_FSM,),
 }
-# Reached when something is set up or joins: tests/faults/test_kill_9_of_any_process.py.
+# Reached when something is set up, joins or is backed up: tests/faults/test_kill_9_of_any_process.py.
 ELSEWHERE = frozenset(
     name
     for name in FAILPOINTS
-    if name.startswith(("settings.", "token_key.", "dsn.identity.", "store.compact."))
+    if name.partition(".")[0] not in _WHERE
+    or name.startswith(("dsn.identity.", "store.compact."))
     or name in ("fsm.join.before_answer", "sdsp.join.before_answer", "fsm.root.written")
 )
 # Reached only while a site lists anew.
 _LISTING = frozenset({"sdsp.replace.before", "sdsp.replace.after"})
+# Reached only while nothing comes that concerns the site.
+_QUIET = frozenset({"sdsp.advance.before", "sdsp.advance.after"})
 
 
 @dataclass(frozen=True)
@@ -200,9 +203,12 @@ class Run:
             if name in _LISTING:
                 await self._list_anew(program)
             self._open(program)
+            if name in _QUIET:
+                await self._change_for_nobody()
             if not await program.until_killed(REACH_SECONDS):
                 await program.kill()
                 self.report.faults.append(f"{program.name} never came to {name}")
+            self._load.up[FSM].set()
             await self._again(program)
         self.report.done["kills at failpoints"] += 1
 
@@ -285,6 +291,13 @@ class Run:
             headers={"Content-Type": "application/merge-patch+json"},
         )
 
+    async def _change_for_nobody(self) -> None:
+        """Let the FSM fall silent but for one change that concerns no site: a bookmark tells it."""
+        self._load.up[FSM].clear()
+        spec = {"sites": {"matchLabels": {"env": "nowhere"}}, "rules": []}
+        named = document("SecurityPolicy", f"nobody-{self.report.done.total()}", spec)
+        await self._federation.put_all(self._federation.fsm, [named])
+
     async def _check(self, after: str) -> None:
         """Look at what can be told while the load goes on: nothing acknowledged is missing."""
         for name, server in self._federation.servers.items():
@@ -365,7 +378,7 @@ class _Down:
 
 def _is_early(name: str) -> bool:
     """Return whether a place is reached once at each start, not again and again."""
-    return name.startswith(("store.migrate.", "pki.", "sdsp.replace."))
+    return name.startswith(("store.migrate.", "pki.", "sdsp.replace.", "sdsp.advance."))
 
 
 def _kinds(server: str) -> str:

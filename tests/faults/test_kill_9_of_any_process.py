@@ -59,7 +59,9 @@ JOINS = ("fsm.join.before_answer", "sdsp.join.before_answer")
 
 def test_each_failpoint_is_reached_here_or_under_load() -> None:
     here = {*SET_UP, *COMPACTION, *JOINS, *(name for each in FILES.values() for name in each)}
-    assert here >= ELSEWHERE
+    # test_backup_cut_in_half_restore.py takes all of these from the registry.
+    backups = {name for name in FAILPOINTS if name.startswith(("backup.", "restore."))}
+    assert here | backups >= ELSEWHERE
     assert here <= FAILPOINTS.keys()
 
 
