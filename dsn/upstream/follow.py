@@ -9,6 +9,7 @@ fit is nobody's fault to report: the next session asks for the whole.
 """
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NoReturn, Protocol
@@ -24,6 +25,9 @@ from shared.policy.nodedelta import apply_delta
 from shared.tasks.group import Group
 
 log = logging.getLogger(__name__)
+
+# A line that comes twice comes soon after; a guess.
+_REMEMBERED: Final = 8
 
 CONFIGURATION: Final = "/node/v1/configuration"
 
@@ -57,6 +61,8 @@ class ConfigurationFollower:
         self._connector = connector
         # What the site believes that this node has; None after something it couldn't read.
         self._received: Assignment | None = None
+        # The last steps of this connection, taken or refused, in the order in which they came.
+        self._steps: deque[Version] = deque(maxlen=_REMEMBERED)
         self._whole = False
 
     async def run(self) -> NoReturn:
@@ -67,6 +73,7 @@ class ConfigurationFollower:
         enforced = self._enforcer.standing.enforced
         params: dict[str, str] = {}
         self._received = None
+        self._steps.clear()
         if enforced is not None and not self._whole:
             self._received = enforced
             params = {
@@ -99,6 +106,9 @@ class ConfigurationFollower:
 
     def _take(self, step: Step, incarnation: str) -> None:
         version = Version(incarnation, step.generation, step.hash)
+        if version in self._steps:
+            return  # it came twice
+        self._steps.append(version)
         try:
             assignment = self._read_step(step, version)
         except Invalid as exc:
@@ -133,6 +143,8 @@ class ConfigurationFollower:
         if configuration.node != self._node:
             raise Invalid(f"the configuration is for node {configuration.node}", code="wrong_node")
         if configuration.hash() != step.hash:
+            if step.snapshot is None:
+                raise self._lost("the site's difference leads elsewhere than it says")
             raise Invalid(
                 "the configuration is not what its hash says: it was damaged on the way, or the "
                 "site is of another version",
@@ -149,7 +161,7 @@ class ConfigurationFollower:
             raise self._lost("the site's difference does not fit what this node has") from exc
 
     def _check_bookmark(self, frame: Bookmark) -> None:
-        if self._received is not None and self._received.version.hash != frame.hash:
+        if not self._steps or self._steps[-1].hash != frame.hash:
             raise self._lost("something was lost between the site and this node")
 
     def _lost(self, message: str) -> Malformed:

@@ -192,6 +192,42 @@ async def test_a_node_that_lost_track_asks_for_the_whole(tmp_path: Path, line: A
     assert followed.enforcer.standing.refused is None
 
 
+async def test_a_first_line_that_was_lost_is_noticed_at_the_next_bookmark(tmp_path: Path) -> None:
+    site = FakeSite([HELLO, bookmark(TWO)], [HELLO, snapshot(TWO)])
+    followed = Followed(site, tmp_path)
+
+    await followed.run(site.idle.wait)
+
+    assert followed.enforcer.wanted == TWO
+
+
+async def test_a_line_that_comes_twice_changes_nothing(tmp_path: Path) -> None:
+    twice = [each for each in (snapshot(ONE), delta(ONE, TWO), delta(TWO, THREE)) for _ in "12"]
+    site = FakeSite([HELLO, *twice, delta(ONE, TWO), bookmark(THREE)])
+    followed = Followed(site, tmp_path)
+
+    await followed.run(site.idle.wait)
+
+    assert followed.enforcer.wanted == THREE
+    assert followed.enforcer.standing.refused is None
+    assert len(site.asked) == 1
+
+
+async def test_a_difference_that_leads_elsewhere_has_the_node_ask_for_the_whole(
+    tmp_path: Path,
+) -> None:
+    site = FakeSite(
+        [HELLO, snapshot(ONE), {**delta(ONE, TWO), "hash": THREE.version.hash}],
+        [HELLO, snapshot(THREE)],
+    )
+    followed = Followed(site, tmp_path)
+
+    await followed.run(site.idle.wait)
+
+    assert followed.enforcer.wanted == THREE
+    assert followed.enforcer.standing.refused is None
+
+
 async def test_after_a_refusal_a_difference_means_to_ask_for_the_whole(tmp_path: Path) -> None:
     site = FakeSite(
         [HELLO, snapshot(ONE), {**snapshot(TWO), "snapshot": {}}, delta(TWO, THREE)],
