@@ -20,6 +20,7 @@ from shared.backup.settings import BackupSettings
 from shared.cli.output import Plain, console, print_data
 from shared.cli.setup import create_folder
 from shared.clock import SystemClock
+from shared.errors import NotFound
 
 Result = TypeVar("Result")
 
@@ -31,6 +32,8 @@ def back_up(
 ) -> None:
     """Make a backup while the server runs, or stands still, and print what it is."""
     clock = SystemClock()
+    if not home.data.is_dir():
+        raise NotFound(f"there is no server in {home.data}", code="no_store")
     if to is None:
         to = settings.folder("local", home.data)
         create_folder(to)
