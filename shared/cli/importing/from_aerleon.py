@@ -32,6 +32,7 @@ from shared.errors import FieldError, Invalid
 from shared.ids import parse_dns_label, parse_name
 from shared.model.network import Network, Service
 from shared.model.traffic import protocol_text
+from shared.policy.inputs import Documents
 
 # Generators that make a filter for IPv4 only, unless its options say otherwise.
 _INET_ONLY: Final = frozenset(
@@ -90,6 +91,7 @@ def import_aerleon(asked: AerleonArguments) -> int:
     notes = [
         f"the filter is read for {platform.name}, family {family}",
         "what no rule decides gets the site's default action, deny unless its Site says otherwise",
+        *_beside(target, asked),
         *target.write(documents, now=now),
     ]
     counts = Counter(each["kind"] for found in documents.values() for each in found)
@@ -97,6 +99,25 @@ def import_aerleon(asked: AerleonArguments) -> int:
     written = [str(asked.into / name) for name in documents]
     print_report(Report(dict(counts), written, gaps, notes), asked.form)
     return 1 if gaps and not asked.accept_gaps else 0
+
+
+def _beside(target: Target, asked: AerleonArguments) -> list[str]:
+    """Return a note on the policies that the repository has already, if there are any."""
+    present = target.repository
+    if present is None:
+        return []
+    documents = (present.federation, present.sites.get(asked.site, Documents()))
+    names = [
+        each.key.name
+        for some in documents
+        for each in some.of_kind("SecurityPolicy")
+        if each.key.name != asked.name
+    ]
+    if not names:
+        return []
+    others = ", ".join(sorted(names))
+    how = "of all the first that matches decides, by tier, priority and name"
+    return [f"the repository has other policies, and {how}: {others}"]
 
 
 def _read(asked: AerleonArguments, faults: list[FieldError]) -> list[Filter]:
@@ -141,9 +162,19 @@ def _chosen(filters: Sequence[Filter], asked: AerleonArguments) -> Filter:
             f"which by --filter NAME or NUMBER ({'; '.join(names)})",
             code="invalid_arguments",
         )
-    for number, each in enumerate(filters, 1):
-        if asked.filter in (str(number), *each.names()):
-            return each
+    meant = [
+        each
+        for number, each in enumerate(filters, 1)
+        if asked.filter in (str(number), *each.names())
+    ]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise Invalid(
+            f"{len(meant)} filters of {asked.policy} are called {asked.filter}; say which by its "
+            f"number ({'; '.join(names)})",
+            code="invalid_arguments",
+        )
     raise Invalid(
         f"there is no filter {asked.filter} in {asked.policy}; there are {'; '.join(names)}",
         code="invalid_arguments",

@@ -222,10 +222,12 @@ def _items(item: Any, sort: Sort) -> Iterator[str]:
         yield item["name"]
     elif sort == "network" and isinstance(item.get("address"), str):
         yield item["address"]
+    elif sort == "network" and isinstance(item.get("ip"), str):  # its older name
+        yield item["ip"]
     elif sort == "network" and isinstance(item.get("fqdn"), str):
         yield f"fqdn {item['fqdn']}"
     elif sort == "service" and "port" in item and "protocol" in item:
         yield f"{item['port']}/{item['protocol']}"
 
 
-_ITEM_KEYS: Final = frozenset({"name", "address", "fqdn", "port", "protocol", "comment"})
+_ITEM_KEYS: Final = frozenset({"name", "address", "ip", "fqdn", "port", "protocol", "comment"})

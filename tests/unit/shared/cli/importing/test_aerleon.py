@@ -199,6 +199,8 @@ def test_of_several_filters_or_platforms_one_has_to_be_said(importer: Importer) 
     text = two + "header { target:: cisco out extended }\nterm b { action:: deny }\n"
     assert importer(text) == 2
     assert "--filter NAME or NUMBER (1: in; 2: out)" in importer.err
+    assert importer(text + text, "--filter", "out") == 2
+    assert "2 filters of" in importer.err
     assert importer(text, "--filter", "in") == 2
     assert "cisco, nftables; say" in importer.err
     assert importer(text, "--filter", "in", "--target", "cisco") == 0
@@ -238,3 +240,24 @@ def test_a_name_that_means_something_else_already_is_never_reused(importer: Impo
         importer(f"{HEADER}term t {{ source-address:: DB action:: deny }}", "--name", "other") == 0
     )
     assert run(["validate", str(importer.into)]) == 0
+    assert "of all the first that matches decides, by tier, priority and name: edge" in importer.out
+
+
+def test_definitions_in_yaml_mean_the_same_as_in_lines(importer: Importer) -> None:
+    for file in (importer.folder / "def").iterdir():
+        file.unlink()
+    (importer.folder / "def/naming.yaml").write_text(
+        "networks:\n  ALL:\n    values: [{name: V6}, {ip: 10.0.0.1, comment: x}, V4]\n"
+        "  V6:\n    values: [{address: '::1/128'}]\n  V4:\n    values: [{address: 10.0.0.0/30}]\n"
+        "services:\n  HIGH: [{port: 1024-65535, protocol: tcp}]\n  SSH: [{port: 22, protocol: tcp}]\n"
+        "  BOTH: [{name: HIGH}, SSH]\n"
+    )
+    body = "source-address:: ALL protocol:: tcp destination-port:: BOTH action:: deny"
+    assert importer.term(body)[0] == 0, importer.err
+    network = importer.document("sites/sfo/edge-networks.yaml", "ALL")
+    assert network["spec"] == {"subnets": ["::1/128", "10.0.0.1/32", "10.0.0.0/30"]}
+    (entry,) = importer.document("federation/edge-names.yaml", "BOTH")["spec"]["entries"]
+    assert entry == {"protocol": "tcp", "ports": ["1024-65535", "22"]}
+    (importer.folder / "def/naming.yaml").write_text("networks:\n  A:\n    values: [{adress: x}]\n")
+    assert importer.term(body)[0] == 2
+    assert "naming.yaml:2: A has an item that is neither a network nor" in importer.err
