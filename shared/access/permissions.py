@@ -5,6 +5,7 @@ product asks for by name.  Roles that people write (kind Role) list the same tex
 """
 
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 
@@ -96,11 +97,13 @@ class Permission(StrEnum):
     READ_METRICS = "read:metrics"
 
 
+@cache
 def reading(kind: str) -> Permission:
     """Return the permission to read objects of a kind."""
     return Permission(f"read:{kind}")
 
 
+@cache
 def writing(kind: str) -> Permission:
     """Return the permission to write objects of a kind."""
     return Permission(f"write:{kind}")

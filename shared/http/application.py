@@ -16,6 +16,7 @@ from shared.http.keys import (
     AUTHENTICATOR,
     CHECKS,
     CLOCK,
+    METERS,
     METRICS,
     ON_REFUSED,
     READERS,
@@ -23,6 +24,7 @@ from shared.http.keys import (
     STREAMS,
     OnRefused,
 )
+from shared.http.meters import RequestMeters
 from shared.http.middleware import admit, decorate, observe
 from shared.http.ndjson import Streams
 from shared.http.problems import problems
@@ -51,6 +53,7 @@ def create_application(routes: Iterable[Routes], collaborators: Collaborators) -
     app = web.Application(middlewares=[observe, problems, admit], client_max_size=TRANSACTION_LIMIT)
     app[CLOCK] = collaborators.clock
     app[METRICS] = collaborators.metrics
+    app[METERS] = RequestMeters(collaborators.metrics)
     app[AUTHENTICATOR] = collaborators.authenticator
     app[CHECKS] = collaborators.checks
     app[ON_REFUSED] = collaborators.on_refused

@@ -21,12 +21,36 @@ from shared.pki.peer import PeerIdentity, Revoked, has_certificate, peer_identit
 BearerVerifier = Callable[[str], Awaitable[Caller]]
 """Returns the caller that a token stands for; raises Unauthenticated."""
 
+# Of one connection; a browser has one, a gateway several.
+_TOKENS: Final = 16
+
 # RFC 9110 allows any length; a token of ours has about 600 bytes.
 _LONGEST: Final = 8 * 1024
 
 
 def _never(_: str) -> bool:
     return False
+
+
+class _Connected:
+    """Who is at the other end of a connection, and whose tokens came over it lately."""
+
+    def __init__(self, peer: PeerIdentity | None, address: str | None) -> None:
+        self.component = component_caller(peer, address=address) if peer else None
+        self._peer = peer
+        self._address = address
+        self._callers: dict[str, tuple[Caller, Caller]] = {}
+
+    def caller(self, header: str, bearer: Caller) -> Caller:
+        """Return whom a header's token stands for, as he calls over this connection."""
+        known = self._callers.get(header)
+        if known is not None and known[0] is bearer:
+            return known[1]
+        if len(self._callers) >= _TOKENS:
+            self._callers.clear()
+        made = replace(bearer, address=self._address, peer=self._peer)
+        self._callers[header] = (bearer, made)
+        return made
 
 
 class Authenticator:
@@ -49,17 +73,15 @@ class Authenticator:
         self._revoked = revoked
         self._expected = expected
         # A chain is judged once per connection and rechecked with each request.
-        self._judged: WeakKeyDictionary[ssl.SSLObject, PeerIdentity] = WeakKeyDictionary()
+        self._judged: WeakKeyDictionary[ssl.SSLObject, _Connected] = WeakKeyDictionary()
 
     async def caller(self, request: web.Request) -> Caller | None:
         """Return who calls; None if the request doesn't say.  Raises Unauthenticated, Forbidden."""
-        peer = self._peer(request)
-        address = address_of(request)
+        connected = self._connected(request)
         header = request.headers.get("Authorization")
-        if header is None:
-            caller = component_caller(peer, address=address) if peer else None
-        else:
-            caller = replace(await self._from(header), address=address, peer=peer)
+        caller = connected.component
+        if header is not None:
+            caller = connected.caller(header, await self._from(header))
         if caller:
             self.recheck(caller)
         return caller
@@ -75,18 +97,25 @@ class Authenticator:
         if caller.expires_at and now >= caller.expires_at:
             raise Unauthenticated("the token has expired; log in again", code="token_expired")
 
-    def _peer(self, request: web.Request) -> PeerIdentity | None:
+    def _connected(self, request: web.Request) -> "_Connected":
         connection = request.get_extra_info("ssl_object")
-        if self._trust_domain is None or connection is None or not has_certificate(connection):
+        if connection is None:
+            return _Connected(None, address_of(request))
+        known = self._judged.get(connection)
+        if known is None:
+            known = _Connected(self._peer(connection), address_of(request))
+            self._judged[connection] = known
+        return known
+
+    def _peer(self, connection: ssl.SSLObject) -> PeerIdentity | None:
+        if self._trust_domain is None or not has_certificate(connection):
             return None
-        if connection not in self._judged:
-            self._judged[connection] = peer_identity(
-                connection,
-                trust_domain=self._trust_domain,
-                revoked=self._revoked,
-                expected=self._expected,
-            )
-        return self._judged[connection]
+        return peer_identity(
+            connection,
+            trust_domain=self._trust_domain,
+            revoked=self._revoked,
+            expected=self._expected,
+        )
 
     async def _from(self, header: str) -> Caller:
         scheme, _, token = header.partition(" ")

@@ -17,6 +17,7 @@ from shared.metrics.names import Metrics
 if TYPE_CHECKING:
     from shared.http.authentication import Authenticator
     from shared.http.health import Check
+    from shared.http.meters import RequestMeters
     from shared.http.ndjson import Streams
     from shared.http.routes import Route
 
@@ -26,6 +27,7 @@ OnRefused = Callable[[web.Request, Caller | None, HanseError], Awaitable[None]]
 AUTHENTICATOR: web.AppKey["Authenticator"] = web.AppKey("authenticator")
 CHECKS: web.AppKey[Mapping[str, "Check"]] = web.AppKey("checks")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
+METERS: web.AppKey["RequestMeters"] = web.AppKey("meters")
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
 ON_REFUSED: web.AppKey[OnRefused] = web.AppKey("on_refused")
 READERS: web.AppKey[Executor] = web.AppKey("readers")

@@ -9,6 +9,7 @@ import logging
 from typing import Final
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from shared.access.authorize import authorize
 from shared.access.permissions import Permission
@@ -20,7 +21,7 @@ from shared.http.keys import (
     AUTHENTICATOR,
     CALLER,
     CLOCK,
-    METRICS,
+    METERS,
     ON_REFUSED,
     REPEATABLE,
     REQUEST_ID,
@@ -41,20 +42,23 @@ from shared.http.trace import (
     parse_request_id,
     parse_traceparent,
 )
-from shared.metrics.names import HTTP_REQUESTS, HTTP_SECONDS
 
 log = logging.getLogger("hanse.access")
 
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
 
-_HEADERS: Final = {
-    # Whose version it is is nobody's business.
-    "Server": "hanse",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+_HEADERS: Final = CIMultiDict(
+    {
+        # Whose version it is is nobody's business.
+        "Server": "hanse",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    }
+)
+_OWN_WORDS: Final = frozenset(_HEADERS)
+"""A handler may have said one of these itself."""
 
 
 @web.middleware
@@ -88,8 +92,12 @@ async def decorate(request: web.Request, response: web.StreamResponse) -> None:
     response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
     if trace := current_trace.get():
         response.headers[TRACEPARENT] = str(trace)
+    headers = response.headers
+    if _OWN_WORDS.isdisjoint(headers):
+        headers.extend(_HEADERS)
+        return
     for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+        headers.setdefault(name, value)
 
 
 @web.middleware
@@ -138,10 +146,7 @@ def check_route(route: Route, caller: Caller | None) -> None:
 
 def _count(request: web.Request, status: int, seconds: float | None) -> None:
     method = request.method if request.method in _METHODS else "other"
-    path, metrics = _path_of(request), request.app[METRICS]
-    metrics.counter(HTTP_REQUESTS).labels(method, path, str(status)).inc()
-    if seconds is not None:
-        metrics.histogram(HTTP_SECONDS).labels(method, path).observe(seconds)
+    request.app[METERS].count(method, _path_of(request), status, seconds)
 
 
 def _log(request: web.Request, status: int, seconds: float) -> None:

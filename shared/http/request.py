@@ -61,7 +61,7 @@ def is_dry_run(request: web.Request) -> bool:
 
 def flag(request: web.Request, name: str) -> bool:
     """Return a boolean query parameter; left out is false."""
-    if name not in request.query:
+    if not request.rel_url.raw_query_string or name not in request.query:
         return False
     text = request.query[name]
     if text not in _TRUTH:
@@ -71,6 +71,8 @@ def flag(request: web.Request, name: str) -> bool:
 
 def text(request: web.Request, name: str) -> str | None:
     """Return a query parameter, at most once given; None if left out."""
+    if not request.rel_url.raw_query_string:
+        return None
     values = request.query.getall(name, [])
     if len(values) > 1:
         raise Malformed(f"{name} is given {len(values)} times")
@@ -94,6 +96,8 @@ def number(request: web.Request, name: str, *, lowest: int = 0, highest: int = 2
 
 def only_parameters(request: web.Request, *names: str) -> None:
     """Refuse query parameters that this route doesn't know, so that a typing error is told."""
+    if not request.rel_url.raw_query_string:
+        return
     unknown = sorted(set(request.query) - set(names))
     if unknown:
         known = ", ".join(sorted(names)) or "none"

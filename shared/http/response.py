@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from multidict import CIMultiDict
 
 from shared.ids import Key
 from shared.model.base import API_VERSION
@@ -13,16 +14,17 @@ from shared.model.kinds import KINDS
 from shared.store.contract import Change, Commit, Operation, Stored
 
 JSON_TYPE: Final = "application/json"
+JSON_HEADERS: Final = CIMultiDict({"Content-Type": JSON_TYPE, "Cache-Control": "no-store"})
+"""What every answer in JSON has; aiohttp copies it faster than any mapping of ours."""
 
 
 def json_response(
     document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    return web.Response(
-        body=orjson.dumps(document),
-        status=status,
-        headers={"Content-Type": JSON_TYPE, "Cache-Control": "no-store", **(headers or {})},
-    )
+    response = web.Response(body=orjson.dumps(document), status=status, headers=JSON_HEADERS)
+    if headers:
+        response.headers.update(headers)
+    return response
 
 
 def object_response(

@@ -27,7 +27,8 @@ from shared.objects import handlers, session
 from shared.objects.accounts import StoredAccounts
 from shared.objects.admission import Admission
 from shared.objects.call import Call
-from shared.objects.keys import OBJECTS, READER, TRAIL
+from shared.objects.encoded import EncodedObjects
+from shared.objects.keys import ENCODED, OBJECTS, READER, TRAIL
 from shared.objects.kind_handlers import kind_routes
 from shared.objects.reader import ObjectReader
 from shared.objects.service import Alongside, Objects
@@ -167,6 +168,7 @@ def create_api(parts: Parts, services: Services) -> web.Application:
             title=f"Hanse {parts.home.upper()}",
         ),
     )
+    app[ENCODED] = EncodedObjects()
     app[OBJECTS] = services.objects
     app[READER] = services.reader
     app[TRAIL] = services.trail

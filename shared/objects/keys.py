@@ -2,10 +2,12 @@
 
 from aiohttp import web
 
+from shared.objects.encoded import EncodedObjects
 from shared.objects.reader import ObjectReader
 from shared.objects.service import Objects
 from shared.objects.trail import Trail
 
 OBJECTS = web.AppKey("objects", Objects)
+ENCODED = web.AppKey("encoded", EncodedObjects)
 READER = web.AppKey("reader", ObjectReader)
 TRAIL = web.AppKey("trail", Trail)

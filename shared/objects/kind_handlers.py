@@ -25,7 +25,7 @@ from shared.model.documents import envelope_type, parse_value
 from shared.model.kinds import KINDS, Home, Kind
 from shared.objects import parameters
 from shared.objects.call import call_of
-from shared.objects.keys import OBJECTS, READER
+from shared.objects.keys import ENCODED, OBJECTS, READER
 from shared.objects.paging import Continue
 from shared.objects.reader import LIMIT, MOST, Query
 from shared.objects.rights import absent, check_write
@@ -199,7 +199,8 @@ async def list_objects(request: web.Request, *, kind: Kind) -> web.Response:
 async def get_object(request: web.Request, *, kind: Kind) -> web.Response:
     only_parameters(request, *_NAMED)
     key = parameters.key_of(request, kind.name, request.app[OBJECTS].home)
-    return object_response(await request.app[READER].get(call_of(request), key))
+    stored = await request.app[READER].get(call_of(request), key)
+    return request.app[ENCODED].response(stored)
 
 
 async def object_history(request: web.Request, *, kind: Kind) -> web.Response:

@@ -87,16 +87,15 @@ class ObjectReader:
     async def get(self, call: Call, key: Key) -> Stored:
         """Return one object; NotFound, or Forbidden if the caller may read none of its kind."""
         check_read(call.caller, key)
-        async with self._store.snapshot() as snapshot:
-            stored = await snapshot.get(key)
-            if stored is None:
-                selection = Selection(
-                    kinds=frozenset({key.kind}),
-                    tenants=frozenset({key.tenant}),
-                    names=frozenset({key.name}),
-                )
-                others = [each.key for each in await snapshot.list(selection)]
+        stored = await self._store.latest(key)
         if stored is None:
+            selection = Selection(
+                kinds=frozenset({key.kind}),
+                tenants=frozenset({key.tenant}),
+                names=frozenset({key.name}),
+            )
+            async with self._store.snapshot() as snapshot:
+                others = [each.key for each in await snapshot.list(selection)]
             scopes = sorted(each.scope for each in others if may_read(call.caller, each))
             hint = f"; there is one with scope {' and '.join(scopes)}" if scopes else ""
             raise absent(key, hint=hint)

@@ -6,7 +6,7 @@ The shortest way there is in each database: of SQLite's, one hop to a thread.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import bindparam, literal_column, select
+from sqlalchemy import bindparam, select
 
 from shared.ids import Incarnation, Key, Revision
 from shared.store.contract import Stored
@@ -26,16 +26,15 @@ _MARK: Final = Prepared(
         *(counter.c.status_sequence, counter.c.oldest),
     )
 )
-_MOST: Final[Any] = literal_column(str(FORGOTTEN))
 _WRITTEN: Final = Prepared(
     select(*(versions.c[name] for name in KEY))
     .where(versions.c.revision > bindparam("revision"))
-    .limit(_MOST)
+    .limit(FORGOTTEN)
 )
 _OBSERVED: Final = Prepared(
     select(*(status.c[name] for name in KEY))
     .where(status.c.sequence > bindparam("status"))
-    .limit(_MOST)
+    .limit(FORGOTTEN)
 )
 
 

@@ -47,12 +47,17 @@ class Prepared:
             compiled = self.statement.compile(dialect=dialect)
             # Of a dialect with positions, the names in their order.
             order = getattr(compiled, "positiontup", None)
-            found = self._compiled[dialect.name] = (str(compiled), _arguments(order))
+            fixed = {name: value for name, value in compiled.params.items() if value is not None}
+            found = self._compiled[dialect.name] = (str(compiled), _arguments(order, fixed))
         return found
 
 
-def _arguments(order: Sequence[str] | None) -> Callable[[Values], Any]:
-    """Return what makes a driver's arguments of a statement's values."""
+def _arguments(order: Sequence[str] | None, fixed: Values) -> Callable[[Values], Any]:
+    """Return what makes a driver's arguments of a statement's values, `fixed` ones aside."""
+    if fixed:
+        # Such as LIMIT has.
+        inner = _arguments(order, {})
+        return lambda values: inner({**fixed, **values})
     if order is None:
         return dict
     if len(order) > 1:
