@@ -32,6 +32,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sites", type=int, default=2)
     parser.add_argument("--nodes", type=int, default=1, help="of each site")
     parser.add_argument("--writers", type=int, default=2, help="at each server")
+    parser.add_argument("--pause", type=float, default=0.03, help="of a writer, at most")
     parser.add_argument("--minutes", type=float, help="then nothing more is begun")
     parser.add_argument("--folder", type=Path, help="keep everything here")
     return parser.parse_args()
@@ -72,6 +73,7 @@ def main() -> int:
         silences=given.silences,
         failpoints=given.failpoints,
         writers=given.writers,
+        pause=given.pause,
         minutes=given.minutes,
     )
     folder = given.folder or Path(tempfile.mkdtemp(prefix="hanse-chaos-"))

@@ -17,11 +17,12 @@ from dsn.dataplane.choose import links_to
 from dsn.dataplane.nftables import LOG_GROUP, NftablesDataPlane
 from dsn.dataplane.ruleset import Layout
 from dsn.settings import load_identity
-from sdsp.compile.model import PLANNED, SiteModel
+from sdsp.compile.model import PLANNED_KINDS
 from shared.clock import SystemClock
 from shared.errors import HanseError
 from shared.ids import Key
-from shared.policy.inputs import is_inherited_scope
+from shared.model.kinds import KINDS
+from shared.policy.inputs import Document, Documents, SiteInputs, is_inherited_scope
 from shared.policy.nodeplan import all_node_configurations
 from shared.store.contract import AuditRecord, Store, Stored
 from shared.store.sql import open_store
@@ -29,7 +30,7 @@ from tests.chaos.federation import Federation, Server
 from tests.chaos.load import Ledger, Name
 from tests.chaos.network import FSM, NodePlace, SitePlace
 from tests.chaos.programs import Wrong
-from tests.chaos.recorder import KINDS, Recorder, log_of
+from tests.chaos.recorder import WRITTEN, Recorder, log_of
 from tests.contract.store_validators import faults_in
 
 SETTLE_SECONDS = 60.0
@@ -175,7 +176,7 @@ def _doubled(ledger: Ledger, audit: Sequence[AuditRecord]) -> Iterator[str]:
 async def faults_of_recording(recorder: Recorder, *, after: int, folder: Path) -> list[str]:
     """Hold what a watcher saw against the log, by the six promises of a watch."""
     async with copy_of(recorder.server, folder) as store:
-        log = await log_of(store, after=after, kinds=KINDS)
+        log = await log_of(store, after=after, kinds=WRITTEN)
     return [f"watch of {recorder.server.name}: {fault}" for fault in faults_in(recorder.parts, log)]
 
 
@@ -190,16 +191,35 @@ async def faults_of_site(federation: Federation, site: SitePlace, folder: Path) 
             key: each for key, each in (await _own(store, "federation")).items() if _reaches(each)
         }
         async with store.snapshot() as snapshot:
-            model = SiteModel(site.name)
-            model.load(await snapshot.list(PLANNED), snapshot.position.revision)
+            stored = await snapshot.list()
     faults = list(_differences(site, above, below))
-    fresh = all_node_configurations(model.inputs(SystemClock().now()))
+    fresh = all_node_configurations(_inputs(site, stored))
     for node in site.nodes:
         found = await read_back(federation, node)
         wanted = fresh[node.name].hash()
         if found != wanted:
             faults.append(f"{node.host} enforces {found}, a fresh compilation gives {wanted}")
     return faults
+
+
+def _inputs(site: SitePlace, stored: Sequence[Stored]) -> SiteInputs:
+    """Return what the planner makes a site from, read anew."""
+    documents = [
+        Document(
+            key=each.key,
+            spec=KINDS[each.key.kind].spec.model_validate(each.spec),
+            labels=each.labels,
+            revision=each.revision,
+        )
+        for each in stored
+        if each.key.kind in PLANNED_KINDS
+    ]
+    return SiteInputs(
+        site.name,
+        Documents(each for each in documents if is_inherited_scope(each.key.scope)),
+        Documents(each for each in documents if not is_inherited_scope(each.key.scope)),
+        SystemClock().now(),
+    )
 
 
 async def read_back(federation: Federation, node: NodePlace) -> str | None:

@@ -58,16 +58,18 @@ class Writer:
         *,
         draw: Callable[[random.Random, int], dict[str, Any]],
         source: random.Random,
+        pause: float,
         up: asyncio.Event,
         stop: asyncio.Event,
     ) -> None:
         """`draw` makes a document of one of this writer's names, with a number in it that never
-        comes again.
+        comes again; between two writes it waits at most `pause` seconds.
         """
         self._server = server
         self._ledger = ledger
         self._draw = draw
         self._source = source
+        self._pause = pause
         self._up = up
         self._stop = stop
         self._numbers = itertools.count(1)
@@ -75,7 +77,7 @@ class Writer:
     async def run(self) -> None:
         while not self._stop.is_set():
             await self._write()
-            await asyncio.sleep(self._source.uniform(0.0, 0.03))
+            await asyncio.sleep(self._source.uniform(0.0, self._pause))
 
     async def _write(self) -> None:
         operations, content = self._operations()
@@ -125,6 +127,7 @@ class Load:
 
     federation: Federation
     source: random.Random
+    pause: float
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     up: dict[str, asyncio.Event] = field(default_factory=dict)
     """Set while a server should answer: writers wait instead of knocking at a closed door."""
@@ -160,6 +163,7 @@ class Load:
             self.ledgers[server],
             draw=draw,
             source=random.Random(self.source.random()),
+            pause=self.pause,
             up=self.up[server],
             stop=self.stop,
         )

@@ -15,7 +15,7 @@ from tests.chaos.federation import Server
 from tests.chaos.load import said_of
 from tests.contract.store_validators import Part
 
-KINDS = ("Network", "SecurityPolicy", "Workload")
+WRITTEN = ("Network", "SecurityPolicy", "Workload")
 
 
 class Recorder:

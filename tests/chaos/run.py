@@ -65,6 +65,8 @@ class Wishes:
     """So many of them, drawn by the seed; None for all."""
     writers: int = 2
     """At each server."""
+    pause: float = 0.03
+    """Seconds between two writes of one writer, at most."""
     minutes: float | None = None
     """After which nothing more is begun, and what was done is judged."""
 
@@ -133,7 +135,7 @@ class Run:
         self._say = say
         self._source = random.Random(wishes.seed)
         self._began = time.monotonic()
-        self._load = Load(federation, random.Random(wishes.seed))
+        self._load = Load(federation, random.Random(wishes.seed), wishes.pause)
 
     async def run(self) -> Report:
         """Do everything, let it settle, and judge."""

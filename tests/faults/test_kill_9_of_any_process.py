@@ -315,7 +315,7 @@ async def test_a_node_whose_join_was_never_answered_joins_with_another_token(
 def test_a_federation_under_load_loses_nothing_when_it_is_killed_cut_and_stalled() -> None:
     require("ip", "nft", "sysctl", root=True)
     words = "--seed 1 --kills 4 --failpoints 2 --cuts 1 --stalls 1 --silences 0 --sites 1"
-    words += " --writers 1"
+    words += " --writers 1 --pause 0.2"
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", *words.split()],
         cwd=ROOT,
