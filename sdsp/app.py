@@ -13,7 +13,7 @@ from aiohttp import web
 
 from sdsp.admission import SiteAdmission
 from sdsp.backups import wanted_backups
-from sdsp.compile.compiler import Compiler
+from sdsp.compile.compiler import Compiler, Reviews
 from sdsp.compile.model import SiteModel
 from sdsp.home import RESTORED, home_of
 from sdsp.nodes import handlers as node_handlers
@@ -96,10 +96,11 @@ async def running(
         stack.push_async_callback(store.close)
         await claim(store, settings.site)
         compiling = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="compile"))
+        reviewing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="review"))
         judging = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="judge"))
         copying = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="backup"))
         base = _Base(settings, data, store, credentials, judging, copying, clock, source, Metrics())
-        core = await _Core.make(base, compiling)
+        core = await _Core.make(base, compiling, reviewing)
         upstream = _upstream(base, core)
         if upstream:
             stack.push_async_callback(upstream.client.close)
@@ -170,7 +171,7 @@ class _Core:
     compiler: Compiler
 
     @classmethod
-    async def make(cls, base: _Base, compiling: Executor) -> "_Core":
+    async def make(cls, base: _Base, compiling: Executor, reviewing: Executor) -> "_Core":
         own = base.credentials.server.load()
         trust_domain = base.authority().trust_domain
         revocations = Revocations()
@@ -196,6 +197,8 @@ class _Core:
                 model=SiteModel(base.site),
                 now=time.now,
                 executor=compiling,
+                clock=base.clock,
+                reviewing=reviewing,
             ),
         )
 
@@ -229,6 +232,7 @@ def _view(base: _Base, core: _Core, upstream: _Upstream | None) -> SiteView:
         site=base.site,
         store=base.store,
         newest=lambda: core.compiler.newest,
+        up_to_date=core.compiler.up_to_date,
         publications=core.publications,
         states=core.states,
         link=lambda: upstream.follower.link if upstream else None,
@@ -305,6 +309,7 @@ class _Background:
             clock=clock,
         )
         compiler.on_change = self._loop(waiting, period=60.0).activate
+        compiler.on_put_off = self._loop(Reviews(compiler), period=60.0).activate
         self.group.start(waiting.wait(compiler.on_change), name="wait after a restore")
         self.group.start(
             compiler.follow(clock=clock, backoff=base.backoff()), name="follow the store"

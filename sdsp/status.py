@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sdsp.compile.facts import Idle, PolicyFacts, UnresolvedReference
-from sdsp.nodes.publication import Published
+from sdsp.compile.nodes import PolicyNames, Published
 from sdsp.nodes.states import NodeState
 from shared.ids import Key
-from shared.policy.nodeconfig import NodeConfiguration
 
 PolicyState = Literal["realised", "partial", "pending", "failed", "held"] | Idle
 
@@ -22,11 +21,13 @@ _Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class NodeStanding:
-    """A node, the configuration that it should enforce, and the one that it does, if known."""
+    """A node, the configuration that it should enforce, and of which policies the one that it
+    does enforce has rules, if known.
+    """
 
     wanted: Published
     state: NodeState
-    enforced: NodeConfiguration | None = None
+    enforced: PolicyNames | None = None
 
     @property
     def has_realised(self) -> bool:
@@ -94,19 +95,15 @@ def _nodes_by_policy(
     found: dict[_Name, list[str]] = defaultdict(list)
     unknown: list[str] = []
     for name, node in nodes.items():
-        policies = _policies(node.wanted.configuration)
+        policies = node.wanted.policies
         if not node.has_realised and node.state.hash not in (None, node.wanted.hash):
             if node.enforced is None:
                 unknown.append(name)
                 continue
-            policies |= _policies(node.enforced)
+            policies |= node.enforced
         for policy in policies:
             found[policy].append(name)
     return found, unknown
-
-
-def _policies(configuration: NodeConfiguration) -> set[_Name]:
-    return {(rule.tenant, rule.policy) for rule in configuration.rules}
 
 
 def _status(

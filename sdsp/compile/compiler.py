@@ -1,8 +1,13 @@
-"""From the site's store to its nodes: compile what is there, again whenever it changes.
+"""From the store to its nodes, and to whoever asks what a policy means here.
 
-The store is followed commit by commit; whatever arrives while one compilation runs goes into the
-next, so a burst of changes costs two passes and the nodes see the last of it.  Compiling runs in a
-thread of its own: the event loop goes on answering.
+The store is followed commit by commit.  Whatever arrives while one pass runs goes into the next,
+so a burst of changes costs two passes and the nodes see the last of it.  The nodes come first:
+the loaded site takes the changes in, and what changes for each node is published.  Then the site
+is *reviewed*: planned once more from its documents, for status, traces and reports.  A review
+costs as much as the site is large, so where that is much it comes seldom, and at once only if
+somebody waits for it.
+
+Both run in threads of their own: the event loop goes on answering.
 """
 
 import asyncio
@@ -11,68 +16,70 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
+from functools import cached_property, partial
+from typing import Final, NoReturn
 
 from sdsp.compile.facts import PolicyFacts, policy_facts
 from sdsp.compile.model import PLANNED, SiteModel
+from sdsp.compile.nodes import Changes, CompiledNodes, Published
 from sdsp.nodes.publication import Publications
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import Gone, Invalid, NotFound, Unavailable
 from shared.failpoints import pause
-from shared.ids import Generation, Revision
+from shared.ids import Generation, Key, Revision
 from shared.policy.compile import SitePlanner
 from shared.policy.inputs import SiteInputs
-from shared.policy.nodeconfig import NodeConfiguration
-from shared.policy.nodeplan import admitted_configurations
 from shared.policy.plan import Plan
-from shared.store.contract import Commit, Store
+from shared.store.contract import Commit, Store, Stored
 from shared.tasks.loop import Outcome
 from shared.tasks.streams import closing
 
 log = logging.getLogger(__name__)
 
+# A review that took longer than this (seconds) waits until it has rested so many times as long.
+_CHEAP: Final = 0.02
+_REST: Final = 4.0
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, eq=False)
 class Compilation:
-    """What one revision of the site's store means: for the site, for each admitted node."""
+    """What one revision of the site's store means, for those who ask."""
 
     revision: Revision
     planner: SitePlanner
-    plan: Plan
     policies: tuple[PolicyFacts, ...]
-    configurations: Mapping[str, NodeConfiguration]
-    hashes: Mapping[str, str]
+
+    @cached_property
+    def plan(self) -> Plan:
+        return self.planner.plan()
 
 
-def compile_site(
-    inputs: SiteInputs, revision: Revision, before: Compilation | None = None
-) -> Compilation | None:
-    """Compile a site and all of its nodes; None while the site has not heard of itself.
-
-    What is as it was `before` is the same object again, with the hash that it had.
-    """
+def review_site(inputs: SiteInputs, revision: Revision) -> Compilation | None:
+    """Plan a site from its documents; None while it has not heard of itself."""
     planner = SitePlanner(inputs)
     try:
-        plan = planner.plan()
+        planner.plan()
     except NotFound:
         # Before the first snapshot from the FSM there is no Site, hence no default action.
         return None
-    configurations: dict[str, NodeConfiguration] = {}
-    hashes: dict[str, str] = {}
-    for name, new in admitted_configurations(planner).items():
-        old = before.configurations.get(name) if before else None
-        if before and old == new:
-            configurations[name], hashes[name] = old, before.hashes[name]
-        else:
-            configurations[name], hashes[name] = new, new.hash()
-    return Compilation(revision, planner, plan, policy_facts(planner), configurations, hashes)
+    return Compilation(revision, planner, policy_facts(planner))
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """What the nodes were last compiled from."""
+
+    revision: Revision
+    objects: Mapping[Key, Stored]
+    now: datetime
 
 
 class Compiler:
     """Keeps the publications at what the store says.
 
-    follow() keeps the model at the store's latest; reconcile(), a reconciler's pass, compiles it.
+    follow() keeps the model at the store's latest; reconcile(), a reconciler's pass, compiles it,
+    and reviews it if that is cheap.  Reviews makes up for those that were put off.
     """
 
     name = "compile"
@@ -85,20 +92,35 @@ class Compiler:
         model: SiteModel,
         now: Callable[[], datetime],
         executor: Executor,
+        clock: Clock,
+        reviewing: Executor | None = None,
     ) -> None:
-        """`now` judges the expiry of overrides."""
+        """`now` judges the expiry of overrides.  `executor` has one thread; reviews run there,
+        too, without `reviewing`.
+        """
         self.newest: Compilation | None = None
         self.compiled = asyncio.Event()
-        """Set after each compilation; the reader clears it."""
+        """Set after each review; the reader clears it."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when there is something to compile."""
+        self.on_put_off: Callable[[], None] = lambda: None
+        """Called when a review was put off."""
         self._store = store
         self._publications = publications
         self._model = model
         self._now = now
         self._executor = executor
+        self._reviewing = reviewing if reviewing is not None else executor
+        self._clock = clock
+        self._nodes = CompiledNodes(model.site)
         self._changes = 0
         self._done = 0
+        self._last: _Compiled | None = None
+        self._reviewed: _Compiled | None = None
+        self._review = asyncio.Lock()
+        self._took = 0.0
+        self._ended = clock.monotonic()
+        publications.snapshots = self.snapshot
 
     async def follow(self, *, clock: Clock, backoff: Backoff) -> NoReturn:
         """Keep the model up to date until cancelled, through outages of the database."""
@@ -124,7 +146,33 @@ class Compiler:
             return Outcome()
         changed = await self._compile()
         self._done = wanted
+        if self._took <= _CHEAP:
+            await self.up_to_date()
+        else:
+            self.on_put_off()
         return Outcome(changed=changed)
+
+    async def review_later(self) -> Outcome:
+        """Review what was compiled since the last time, once the last review is slept off."""
+        if self._reviewed is self._last:
+            return Outcome()
+        rest = self._ended + _REST * self._took - self._clock.monotonic()
+        if rest > 0:
+            await self._clock.sleep(rest)
+        await self.up_to_date()
+        return Outcome(changed=1)
+
+    async def up_to_date(self) -> Compilation | None:
+        """Return what was compiled last means, reviewed now if it wasn't yet."""
+        async with self._review:
+            if self._last is not None and self._reviewed is not self._last:
+                await self._review_now(self._last)
+        return self.newest
+
+    async def snapshot(self, node: str) -> tuple[Published, bytes] | None:
+        """Return a node's newest configuration, whole, as a line; None if it isn't admitted."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._nodes.snapshot, node)
 
     async def _load(self) -> None:
         async with self._store.snapshot() as snapshot:
@@ -142,20 +190,54 @@ class Compiler:
         self.on_change()
 
     async def _compile(self) -> int:
-        inputs, revision = self._model.inputs(self._now()), self._model.revision
-        loop = asyncio.get_running_loop()
-        compilation = await loop.run_in_executor(
-            self._executor, compile_site, inputs, revision, self.newest
-        )
-        if compilation is None:
+        last = _Compiled(self._model.revision, self._model.objects(), self._now())
+        generation = Generation(last.revision)
+        changes = self._model.take_changes()
+        if changes is not None and self._nodes.is_loaded:
+            put, delete = changes
+            work = partial(self._nodes.change, put, delete, generation=generation, now=last.now)
+        else:
+            sources = self._model.sources()
+            work = partial(self._nodes.load, sources, generation=generation, now=last.now)
+        try:
+            found: Changes | None = await asyncio.get_running_loop().run_in_executor(
+                self._executor, work
+            )
+        except BaseException:
+            # Whatever was half done is of no use: the next pass loads everything.
+            self._model.forget_changes()
+            raise
+        self._last = last
+        if found is None:
             return 0
-        self.newest = compilation
         await pause("sdsp.publish.before")
-        changed = self._publications.publish(
-            Generation(compilation.revision), compilation.configurations, compilation.hashes
-        )
+        changed = self._publications.publish(found)
         await pause("sdsp.publish.after")
         if changed:
-            log.info("compiled", extra={"revision": revision, "changed_nodes": len(changed)})
-        self.compiled.set()
+            log.info("compiled", extra={"revision": last.revision, "changed_nodes": len(changed)})
         return len(changed)
+
+    async def _review_now(self, last: _Compiled) -> None:
+        began = self._clock.monotonic()
+        compilation = await asyncio.get_running_loop().run_in_executor(
+            self._reviewing,
+            lambda: review_site(self._model.inputs_of(last.objects, last.now), last.revision),
+        )
+        self._ended = self._clock.monotonic()
+        self._took = self._ended - began
+        self._reviewed = last
+        if compilation is not None:
+            self.newest = compilation
+            self.compiled.set()
+
+
+class Reviews:
+    """A reconciler that makes up for reviews that were put off."""
+
+    name = "review"
+
+    def __init__(self, compiler: Compiler) -> None:
+        self._compiler = compiler
+
+    async def reconcile(self) -> Outcome:
+        return await self._compiler.review_later()

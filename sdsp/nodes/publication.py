@@ -1,72 +1,59 @@
 """The newest configuration of every admitted node, and who waits for it.
 
-Only the newest counts: a stream that is behind gets one step to the present, never a queue of
-what was.  A node's generation is the store's revision from which its present configuration was
-first compiled, so it never falls, needs no counter of its own, and survives a restart.
+Only the newest counts.  A stream that is a little behind gets the steps that it missed, in one
+go; one that is far behind gets the whole, which the compiler makes when it is asked for.  A
+node's generation is the store's revision from which its present configuration was first compiled,
+so it never falls, needs no counter of its own, and survives a restart.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
-import orjson
-
-from shared.ids import Generation, Incarnation
-from shared.policy.nodeconfig import NodeConfiguration, to_json
-from shared.policy.nodedelta import compute_delta
+from sdsp.compile.nodes import Changes, NodeChange, PolicyNames, Published, line_of
+from shared.ids import Incarnation
 
 # Enough for a node that reconnects after a short cut; one that was away longer takes a snapshot.
 KEPT_FOR_DELTAS: Final = 8
 
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A node's configuration, its generation and its hash."""
-
-    configuration: NodeConfiguration
-    generation: Generation
-    hash: str
+Snapshots = Callable[[str], Awaitable[tuple[Published, bytes] | None]]
+"""Makes a node's newest configuration, whole, as a line; None if it isn't admitted any more."""
 
 
 class _Node:
-    """One node's newest configuration, and those before it that deltas can start from."""
+    """One node's newest configuration, and the steps that led to it."""
 
     def __init__(self, published: Published) -> None:
         self.published = published
-        self._before: OrderedDict[str, NodeConfiguration] = OrderedDict()
-        self._steps: dict[str | None, bytes] = {}
+        self._before: OrderedDict[str, tuple[PolicyNames, bytes]] = OrderedDict()
+        """By hash, oldest first: what was before, and the line that led on from there."""
 
-    def replace(self, published: Published) -> None:
-        old = self.published
-        self._before[old.hash] = old.configuration
-        self._before.pop(published.hash, None)
+    def replace(self, change: NodeChange) -> None:
+        old, self.published = self.published, change.published
+        if change.line is None or change.base != old.hash:
+            self._before.clear()
+            return
+        # Back at a configuration of before, the way there leads in a circle.
+        for hash_ in [*self._before] if change.published.hash in self._before else ():
+            del self._before[hash_]
+        self._before[old.hash] = old.policies, change.line
         while len(self._before) > KEPT_FOR_DELTAS:
             self._before.popitem(last=False)
-        self.published = published
-        self._steps = {}
 
-    def earlier(self, hash_: str) -> NodeConfiguration | None:
-        return self._before.get(hash_)
+    def earlier(self, hash_: str) -> PolicyNames | None:
+        found = self._before.get(hash_)
+        return found[0] if found else None
 
-    def step(self, have: str | None) -> bytes:
-        """Return the line that takes a node from the hash it has; encoded once for all."""
-        if have not in self._steps:
-            self._steps[have] = self._encode(have)
-        return self._steps[have]
-
-    def _encode(self, have: str | None) -> bytes:
+    def step(self, have: str | None) -> bytes | None:
         now = self.published
-        frame: dict[str, object] = {"generation": now.generation, "hash": now.hash}
-        if have != now.hash:
-            base = self._before.get(have) if have else None
-            if base is None:
-                frame["snapshot"] = to_json(now.configuration)
-            else:
-                frame["delta"] = compute_delta(base, now.configuration)
-        return orjson.dumps(frame, option=orjson.OPT_APPEND_NEWLINE)
+        if have == now.hash:
+            return line_of({"generation": now.generation, "hash": now.hash})
+        if have is None or have not in self._before:
+            return None
+        hashes = [*self._before]
+        return b"".join(self._before[hash_][1] for hash_ in hashes[hashes.index(have) :])
 
 
 class Publications:
@@ -74,39 +61,32 @@ class Publications:
 
     def __init__(self, incarnation: Incarnation) -> None:
         self.incarnation = incarnation
+        self.snapshots: Snapshots = _nobody
+        """Whom to ask for a whole configuration."""
         self._nodes: dict[str, _Node] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self.is_complete = False
         """Whether anything was published: before, nobody knows which nodes are admitted."""
 
-    def publish(
-        self,
-        generation: Generation,
-        configurations: Mapping[str, NodeConfiguration],
-        hashes: Mapping[str, str] | None = None,
-    ) -> frozenset[str]:
+    def publish(self, changes: Changes) -> frozenset[str]:
         """Make these the newest, and return the nodes whose configuration changed.
 
-        `hashes` are the configurations', if somebody has worked them out already.  Nodes that are
-        missing are admitted no longer; their streams end.
+        The streams of nodes that are gone end.
         """
         self.is_complete = True
         changed: set[str] = set()
-        for name, configuration in configurations.items():
+        for name, change in changes.nodes.items():
             node = self._nodes.get(name)
-            # An equal value needs no hashing; a new value with the old hash is no change either.
-            if node and node.published.configuration == configuration:
-                continue
-            content = hashes[name] if hashes is not None else configuration.hash()
-            published = Published(configuration, generation, content)
             if node is None:
-                self._nodes[name] = _Node(published)
-            elif node.published.hash != published.hash:
-                node.replace(published)
+                self._nodes[name] = _Node(change.published)
+            elif node.published.hash != change.published.hash:
+                node.replace(change)
             else:
                 continue
             changed.add(name)
-        gone = self._nodes.keys() - configurations.keys()
+        gone = set(changes.gone) & self._nodes.keys()
+        if changes.is_whole:
+            gone |= self._nodes.keys() - changes.nodes.keys()
         for name in gone:
             del self._nodes[name]
         for name in changed | gone:
@@ -119,15 +99,15 @@ class Publications:
         found = self._nodes.get(node)
         return found.published if found else None
 
-    def earlier(self, node: str, hash_: str | None) -> NodeConfiguration | None:
-        """Return a configuration before a node's newest, if it is still known."""
+    def earlier(self, node: str, hash_: str | None) -> PolicyNames | None:
+        """Return the policies of a configuration before a node's newest, if it is still known."""
         found = self._nodes.get(node)
         return found.earlier(hash_) if found and hash_ else None
 
     def step(self, node: str, have: str | None) -> bytes | None:
-        """Return the line that takes a node from the hash it has to the newest.
+        """Return the lines that take a node from the hash it has to the newest.
 
-        None if the node isn't admitted.
+        None if it needs the whole, or isn't admitted.
         """
         found = self._nodes.get(node)
         return found.step(have) if found else None
@@ -144,3 +124,7 @@ class Publications:
             events.discard(event)
             if not events:
                 self._waiting.pop(node, None)
+
+
+async def _nobody(_node: str) -> None:
+    return None

@@ -4,19 +4,20 @@ Who asks sees what belongs to his tenants only; nodes belong to none, and everyb
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sdsp.compile.compiler import Compilation
-from sdsp.nodes.publication import Publications, Published
+from sdsp.compile.nodes import Published
+from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeState, NodeStates
 from sdsp.realisation import for_people
 from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from sdsp.steady import SteadyTime
 from sdsp.upstream.apply import INHERITED, held_in, position_in, refused_in
-from shared.algebra.cidrs import Family, parse_cidrs
+from shared.algebra.cidrs import Family
 from shared.backup.answers import backups_json, upward_json
 from shared.backup.standing import Task, states_in
 from shared.clock import Clock
@@ -24,6 +25,7 @@ from shared.errors import Invalid, Unavailable
 from shared.feed.connect import Link
 from shared.feed.wire import Position
 from shared.ids import COMMON, Key
+from shared.model.inventory import Workload
 from shared.policy.nodeconfig import Packet
 from shared.policy.nodeplan import unenforced
 from shared.policy.verdict import Story, judge
@@ -58,6 +60,7 @@ class SiteView:
         site: str,
         store: Store,
         newest: Callable[[], Compilation | None],
+        up_to_date: Callable[[], Awaitable[Compilation | None]],
         publications: Publications,
         states: NodeStates,
         link: Callable[[], Link | None],
@@ -66,12 +69,14 @@ class SiteView:
         executor: Executor,
         backups: Callable[[], Sequence[Task] | None] = lambda: None,
     ) -> None:
-        """`executor` has one thread, in which verdicts are worked out.  `backups` returns those
-        that are wanted.
+        """`newest` is the last review of the site, `up_to_date` one of what was compiled last.
+        `executor` has one thread, in which verdicts are worked out.  `backups` returns those that
+        are wanted.
         """
         self.site = site
         self._store = store
         self._newest = newest
+        self._up_to_date = up_to_date
         self._publications = publications
         self._states = states
         self._link = link
@@ -83,9 +88,9 @@ class SiteView:
     def newest(self) -> Compilation | None:
         return self._newest()
 
-    def compilation(self) -> Compilation:
-        """Return the newest; Unavailable (`not_compiled`) before the FSM was heard."""
-        newest = self._newest()
+    async def compilation(self) -> Compilation:
+        """Return what the site is now; Unavailable (`not_compiled`) before the FSM was heard."""
+        newest = await self._up_to_date()
         if newest is None:
             raise Unavailable(
                 f"site {self.site} has not received its policy yet; `hanse status` says whether it "
@@ -142,7 +147,7 @@ class SiteView:
     def realisation(self, newest: Compilation, held: Sequence[JSON]) -> list[PolicyStatus]:
         """Return what became of each policy that was compiled."""
         nodes: dict[str, NodeStanding] = {}
-        for name in newest.configurations:
+        for name in newest.planner.places.nodes:
             wanted = self._publications.newest(name)
             if wanted is not None:
                 state = self._states.get(name)
@@ -166,7 +171,7 @@ class SiteView:
         self, node: str | None, *, staged: bool, is_visible: IsVisible
     ) -> dict[str, Any]:
         """Return the resolved rules as `hanse resolve` prints them; NotFound (`unknown_node`)."""
-        planner = self.compilation().planner
+        planner = (await self.compilation()).planner
 
         def work() -> dict[str, Any]:
             plan = planner.plan(node, staged=staged)
@@ -188,7 +193,7 @@ class SiteView:
         A flow with no end at a workload of an admitted node is judged by the site's view alone.
         NotFound (`unknown_node`).
         """
-        compilation = self.compilation()
+        compilation = await self.compilation()
         return await self._run(
             lambda: _traced(
                 compilation, self.site, packet, node, staged=staged, is_visible=is_visible
@@ -295,15 +300,17 @@ def parse_packet(
 
 
 def _nodes_of(compilation: Compilation, packet: Packet) -> list[str]:
-    """Return the nodes that enforce for an end of the flow."""
-    return [
-        name
-        for name, configuration in compilation.configurations.items()
-        if any(
-            parse_cidrs(configuration.addresses).contains(packet.family, end)
-            for end in (packet.source, packet.destination)
-        )
-    ]
+    """Return the admitted nodes that enforce for an end of the flow, in name order."""
+    planner = compilation.planner
+    ends = {packet.source, packet.destination}
+    found = set()
+    for document in planner.workloads.documents:
+        workload = cast("Workload", document.spec)
+        for address in workload.addresses:
+            if address.version == packet.family and int(address) in ends:
+                found.add(workload.node)
+    nodes = planner.places.nodes.items()
+    return [name for name, node in nodes if name in found and node.admission == "admitted"]
 
 
 def _node_state(stored: Stored, state: NodeState, newest: Published | None) -> str:

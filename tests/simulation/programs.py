@@ -61,15 +61,13 @@ from shared.objects.trail import Trail
 from shared.store.contract import AuditRecord, Store
 from shared.tasks.group import Group
 from shared.tasks.loop import Loop, Reconciler
-from tests.simulation.clock import START, SimulatedClock
+from tests.simulation.clock import SimulatedClock
 from tests.simulation.machine import Machine
 from tests.simulation.recorders import RecordedCopy, RecordedPlane, record_watch
 
 ADMIN: Final = Caller(
     CallerKind.PERSON, "user:admin", "admin", grants=(Grant("admin", frozenset(Permission)),)
 )
-RETENTION: Final = timedelta(seconds=60)
-"""How long the FSM's log is kept; weeks in reality."""
 
 
 class Program:
@@ -139,6 +137,11 @@ class _Writable(Program):
 class FSM(_Writable):
     home = "fsm"
 
+    def __init__(self, machine: Machine, *, retention: timedelta) -> None:
+        """`retention` is how long the log is kept; weeks in reality."""
+        super().__init__(machine)
+        self._retention = retention
+
     async def run(self) -> None:
         self.store = self._open()
         self.hub = Hub(self.store, clock=self.clock, backoff=self._backoff())
@@ -148,7 +151,7 @@ class FSM(_Writable):
         async with Group() as group:
             group.start(self.hub.run(), name="feed hub")
             self._loop(group, FlushVoices(self.voices), period=1.0)
-            compact = Compact(self.store, self.hub, retention=RETENTION, clock=self.clock)
+            compact = Compact(self.store, self.hub, retention=self._retention, clock=self.clock)
             self._loop(group, compact, period=30.0)
             await self.hub.started()
             group.start(record_watch(self.store, self.machine), name="a client's watch")
@@ -236,6 +239,7 @@ class SDSP(_Writable):
             model=SiteModel(self.site),
             now=time.now,
             executor=executor,
+            clock=self.clock,
         )
         self.objects = self._services(
             SiteAdmission(site=self.site, now=time.now, executor=executor)
@@ -286,6 +290,7 @@ class SDSP(_Writable):
             site=self.site,
             store=self.store,
             newest=lambda: self.compiler.newest,
+            up_to_date=self.compiler.up_to_date,
             publications=self.publications,
             states=self.states,
             link=lambda: self.follower.link,
@@ -385,6 +390,3 @@ def _node(peer: str) -> str:
     if not slash:
         raise Invalid(f"{peer} is no node")
     return node
-
-
-__all__ = ["DSN", "FSM", "SDSP", "START"]

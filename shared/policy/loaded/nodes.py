@@ -40,6 +40,8 @@ class LoadedNode:
         self.hosts: dict[tuple[Family, int], None] = {}
         self.rules: list[Rule] = []
         self.sets: dict[Side, int] = {}
+        self._policies: dict[tuple[str, str], int] = {}
+        self._policy_names: frozenset[tuple[str, str]] | None = None
         self.inside: dict[str, AddressSet] = {}
         """Of its own addresses those within a tenant's bound, as far as somebody asked."""
         self._own: AddressSet | None = None
@@ -83,6 +85,13 @@ class LoadedNode:
             self._hash = content_hash(self.default_action, self.addresses, self.total)
         return self._hash
 
+    @property
+    def policies(self) -> frozenset[tuple[str, str]]:
+        """Tenant and name of the policies that it has rules of."""
+        if self._policy_names is None:
+            self._policy_names = frozenset(self._policies)
+        return self._policy_names
+
     def configuration(self) -> NodeConfiguration:
         """Return all that the node enforces."""
         sets = {side.id: tuple(side.cidrs) for side in self.sets}
@@ -97,6 +106,7 @@ class LoadedNode:
     def add_at_load(self, rule: Rule) -> None:
         """Take the next rule in order, while nobody has asked for the hash yet."""
         self.rules.append(rule)
+        self._count_policy(rule, 1)
         for side in rule.sides:
             self.sets[side] = self.sets.get(side, 0) + 1
             side.holders[self] = None
@@ -111,6 +121,7 @@ class LoadedNode:
             total += rule_term(behind, rule.id) - rule_term(behind, previous)
         total += rule_term(rule, previous)
         self.rules.insert(at, rule)
+        self._count_policy(rule, 1)
         self._splices.append((at, 0, [rule.fragment]))
         for side in rule.sides:
             count = self.sets.get(side, 0)
@@ -132,6 +143,7 @@ class LoadedNode:
             total += rule_term(behind, previous) - rule_term(behind, rule.id)
         total -= rule_term(rule, previous)
         del self.rules[at]
+        self._count_policy(rule, -1)
         self._splices.append((at, 1, []))
         for side in rule.sides:
             self.sets[side] -= 1
@@ -179,6 +191,8 @@ class LoadedNode:
             del side.holders[self]
         self.rules = []
         self.sets = {}
+        self._policies = {}
+        self._policy_names = None
         self.inside.clear()
         self._total = 0
 
@@ -197,6 +211,16 @@ class LoadedNode:
             self._splices = []
         self._sets_before = {}
         return None if delta is None else Step(base, hash_, delta)
+
+    def _count_policy(self, rule: Rule, by: int) -> None:
+        name = (rule.policy.name.tenant, rule.policy.name.name)
+        count = self._policies.get(name, 0) + by
+        if count == by or not count:
+            self._policy_names = None
+        if count:
+            self._policies[name] = count
+        else:
+            del self._policies[name]
 
     def _begin(self) -> int:
         """Remember the hash before the first change; return the sum of terms."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 
-from sdsp.compile.compiler import compile_site
+from sdsp.compile.compiler import review_site
 from sdsp.compile.model import SiteModel
+from sdsp.compile.nodes import CompiledNodes
 from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeStates
 from sdsp.site.service import SiteView
@@ -48,6 +49,7 @@ class World:
         self.states = NodeStates(self.store)
         self.publications = Publications(Incarnation("i1"))
         self.model = SiteModel("s1")
+        self.nodes = CompiledNodes("s1")
         self.newest: Any = None
         self.upstream = Upstream()
         self.is_connected = True
@@ -55,6 +57,7 @@ class World:
             site="s1",
             store=self.store,
             newest=lambda: self.newest,
+            up_to_date=self.up_to_date,
             publications=self.publications,
             states=self.states,
             link=lambda: None,
@@ -67,6 +70,9 @@ class World:
             upstream=self.upstream,  # type: ignore[arg-type]  # all that it uses of a PeerClient
             connected=lambda: self.is_connected,
         )
+
+    async def up_to_date(self) -> Any:
+        return self.newest
 
     async def inherit(self, generation: int, **spec: Any) -> None:
         """Take over policy p as the feed does."""
@@ -84,9 +90,11 @@ class World:
         async with self.store.snapshot() as snapshot:
             revision = snapshot.position.revision
             self.model.load(await snapshot.list(), revision)
-        self.newest = compile_site(self.model.inputs(self.clock.now()), Revision(revision))
-        assert self.newest is not None
-        self.publications.publish(Generation(revision), self.newest.configurations)
+        now = self.clock.now()
+        changes = self.nodes.load(self.model.sources(), generation=Generation(revision), now=now)
+        assert changes is not None
+        self.publications.publish(changes)
+        self.newest = review_site(self.model.inputs(now), Revision(revision))
 
     def acknowledge(self) -> None:
         newest = self.publications.newest("n1")

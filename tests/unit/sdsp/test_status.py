@@ -3,25 +3,20 @@
 import pytest
 
 from sdsp.compile.facts import Idle, PolicyFacts, UnresolvedReference
-from sdsp.nodes.publication import Published
+from sdsp.compile.nodes import PolicyNames, Published
 from sdsp.nodes.states import NodeState
 from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from shared.ids import Generation, Key
-from shared.policy.nodeconfig import NodeConfiguration, NodeRule
 
 POLICY = Key("SecurityPolicy", "common", "federation", "web")
 
 
-def configuration(node: str, *policies: str) -> NodeConfiguration:
-    rules = (
-        NodeRule("0" * 16, "default", "common", policy, "in", "federation", "allow")
-        for policy in policies
-    )
-    return NodeConfiguration(node, "deny", ("10.0.0.1/32",), {}, tuple(rules))
+def policies(*names: str) -> PolicyNames:
+    return frozenset(("common", name) for name in names)
 
 
-def published(node: str, *policies: str) -> Published:
-    return Published(configuration(node, *policies), Generation(3), "hash")
+def published(*names: str) -> Published:
+    return Published(Generation(3), "hash", policies(*names))
 
 
 def status(
@@ -32,7 +27,7 @@ def status(
     held: bool = False,
 ) -> PolicyStatus:
     nodes = {
-        name: NodeStanding(published(name, "web"), state, configuration(name, "web"))
+        name: NodeStanding(published("web"), state, policies("web"))
         for name, state in states.items()
     }
     (result,) = policy_statuses(
@@ -90,18 +85,18 @@ def test_a_held_policy_says_so() -> None:
 
 
 def test_a_policy_is_pending_while_a_node_that_is_to_lose_its_rules_still_has_them() -> None:
-    late = NodeStanding(published("n"), BEHIND, configuration("n", "web"))
+    late = NodeStanding(published(), BEHIND, policies("web"))
     (found,) = policy_statuses([PolicyFacts(POLICY)], {"n": late})
     assert (found.state, found.total) == ("pending", 1)
 
 
 def test_a_node_that_enforces_nobody_knows_what_is_waited_for_by_every_policy() -> None:
-    unknown = NodeStanding(published("n"), BEHIND, None)
+    unknown = NodeStanding(published(), BEHIND, None)
     (found,) = policy_statuses([PolicyFacts(POLICY)], {"n": unknown})
     assert (found.state, found.total) == ("pending", 1)
 
 
 def test_a_node_that_has_never_enforced_anything_is_waited_for_by_its_own_policies_only() -> None:
-    fresh = NodeStanding(published("n"), NodeState(), None)
+    fresh = NodeStanding(published(), NodeState(), None)
     (found,) = policy_statuses([PolicyFacts(POLICY)], {"n": fresh})
     assert (found.state, found.total) == ("realised", 0)

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+import orjson
 import pytest
 
-from sdsp.compile.compiler import Compiler, compile_site
+from sdsp.compile.compiler import Compiler
 from sdsp.compile.model import SiteModel
 from sdsp.nodes.publication import Publications
 from shared.backoff import Backoff
 from shared.errors import Gone, Unavailable
-from shared.ids import Incarnation, Revision
-from shared.store.contract import Commit
+from shared.ids import Incarnation
+from shared.policy.nodeconfig import from_json
+from shared.policy.nodedelta import apply_delta
 from shared.tasks.group import Group
 from tests.fakes.clock import VirtualClock
 from tests.fakes.store import MemoryStore
@@ -48,6 +50,7 @@ class World:
             model=SiteModel("s1"),
             now=self.clock.now,
             executor=executor,
+            clock=self.clock,
         )
         self.wanted = asyncio.Event()
         self.compiler.on_change = self.wanted.set
@@ -112,7 +115,7 @@ async def test_a_burst_of_commits_is_one_compilation_of_the_last(world: World) -
         assert outcome.changed == 1
         newest = world.publications.newest("n1")
         assert newest is not None
-        assert newest.configuration.addresses == ("10.0.0.15/32",)
+        assert await enforced(world, "n1") == ["10.0.0.15/32"]
         assert (await world.compiler.reconcile()).changed == 0
         assert world.compiler.newest is not None
         assert world.compiler.newest.revision == 11
@@ -158,19 +161,74 @@ async def test_another_store_beneath_ends_it(world: World) -> None:
             await asyncio.Event().wait()
 
 
-async def test_an_unchanged_node_keeps_its_configuration_and_hash(world: World) -> None:
+async def enforced(world: World, node: str) -> list[str]:
+    """Return the own addresses in a node's newest configuration."""
+    whole = await world.compiler.snapshot(node)
+    assert whole is not None
+    addresses: list[str] = orjson.loads(whole[1])["snapshot"]["addresses"]
+    return addresses
+
+
+async def test_an_unchanged_node_keeps_its_generation(world: World) -> None:
     await write(world.store, {**SITE_WITH_A_NODE, key("Node", "n2"): {}})
-    model = SiteModel("s1")
-    async with world.store.snapshot() as snapshot:
-        model.load(await snapshot.list(), Revision(1))
-    before = compile_site(model.inputs(world.clock.now()), Revision(1))
-    spec = {"addresses": ["10.0.0.6"], "node": "n1"}
-    await write(world.store, {key("Workload", "w"): spec})
-    (commit,) = [each for each in world.store.log if each.revision == 2]
-    assert isinstance(commit, Commit)
-    model.apply(commit)
-    after = compile_site(model.inputs(world.clock.now()), Revision(2), before)
-    assert before is not None
-    assert after is not None
-    assert after.configurations["n2"] is before.configurations["n2"]
-    assert after.hashes["n1"] == after.configurations["n1"].hash() != before.hashes["n1"]
+    async with world.following():
+        await world.compiler.reconcile()
+        before = world.publications.newest("n2")
+        spec = {"addresses": ["10.0.0.6"], "node": "n1"}
+        await write(world.store, {key("Workload", "w"): spec})
+        await world.caught_up(2)
+        await world.compiler.reconcile()
+        assert world.publications.newest("n2") is before
+        changed = world.publications.newest("n1")
+        assert changed is not None
+        assert changed.generation == 2
+
+
+async def test_a_change_is_a_delta_from_what_was_published_before(world: World) -> None:
+    await write(world.store, SITE_WITH_A_NODE)
+    async with world.following():
+        await world.compiler.reconcile()
+        before = world.publications.newest("n1")
+        whole = await world.compiler.snapshot("n1")
+        assert before is not None
+        assert whole is not None
+        spec = {"addresses": ["10.0.0.6"], "node": "n1"}
+        await write(world.store, {key("Workload", "w"): spec})
+        await world.caught_up(2)
+        await world.compiler.reconcile()
+        line = world.publications.step("n1", before.hash)
+        assert line is not None
+        have = from_json(orjson.loads(whole[1])["snapshot"])
+        now = apply_delta(have, orjson.loads(line)["delta"])
+        assert now.addresses == ("10.0.0.6/32",)
+        again = await world.compiler.snapshot("n1")
+        assert again is not None
+        assert from_json(orjson.loads(again[1])["snapshot"]) == now
+
+
+async def test_a_site_that_goes_and_comes_back_is_compiled_anew(world: World) -> None:
+    await write(world.store, SITE_WITH_A_NODE)
+    async with world.following():
+        await world.compiler.reconcile()
+        await write(world.store, {}, delete=[SITE])
+        await world.caught_up(2)
+        await world.compiler.reconcile()
+        await write(world.store, {SITE: {"defaultAction": "allow"}})
+        await world.caught_up(3)
+        await world.compiler.reconcile()
+        newest = world.publications.newest("n1")
+        assert newest is not None
+        assert newest.generation == 3
+
+
+async def test_what_was_reviewed_is_what_was_compiled(world: World) -> None:
+    await write(world.store, SITE_WITH_A_NODE)
+    async with world.following():
+        await world.compiler.reconcile()
+        await write(world.store, {key("Node", "n2"): {}})
+        await world.caught_up(2)
+        # Not compiled yet: nobody may be told that it counts.
+        found = await world.compiler.up_to_date()
+        assert found is not None
+        assert found.revision == 1
+        assert list(found.planner.places.nodes) == ["n1"]

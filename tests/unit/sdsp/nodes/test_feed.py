@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 from sdsp.nodes.feed import BOOKMARK_PERIOD, admitted_or_refuse, configuration_lines
-from sdsp.nodes.publication import KEPT_FOR_DELTAS, Publications
+from sdsp.nodes.publication import KEPT_FOR_DELTAS
 from shared.errors import Forbidden
-from shared.ids import Generation, Incarnation
 from shared.policy.nodeconfig import NodeConfiguration, NodeRule, from_json, rule_id
 from shared.policy.nodedelta import apply_delta
 from tests.fakes.clock import VirtualClock
+from tests.unit.sdsp.nodes.publishing import Publisher
 
 
 def configuration(*addresses: str) -> NodeConfiguration:
@@ -33,10 +33,8 @@ def configuration(*addresses: str) -> NodeConfiguration:
     )
 
 
-def publications(*addresses: str) -> Publications:
-    result = Publications(Incarnation("i1"))
-    result.publish(Generation(1), {"node-1": configuration(*addresses)})
-    return result
+def publisher(*addresses: str) -> Publisher:
+    return Publisher(configuration(*addresses))
 
 
 async def read(lines: AsyncIterator[bytes]) -> Any:
@@ -44,8 +42,8 @@ async def read(lines: AsyncIterator[bytes]) -> Any:
 
 
 async def test_a_node_that_has_nothing_gets_the_whole_configuration() -> None:
-    published = publications("10.1.0.0/24")
-    lines = configuration_lines(published, "node-1", have=None, clock=VirtualClock())
+    published = publisher("10.1.0.0/24")
+    lines = configuration_lines(published.publications, "node-1", have=None, clock=VirtualClock())
 
     assert await read(lines) == {"protocol": 1, "incarnation": "i1"}
     frame = await read(lines)
@@ -56,24 +54,24 @@ async def test_a_node_that_has_nothing_gets_the_whole_configuration() -> None:
 
 
 async def test_a_node_that_has_the_newest_is_told_so_and_sent_nothing() -> None:
-    published = publications("10.1.0.0/24")
+    published = publisher("10.1.0.0/24")
     have = configuration("10.1.0.0/24").hash()
-    lines = configuration_lines(published, "node-1", have=have, clock=VirtualClock())
+    lines = configuration_lines(published.publications, "node-1", have=have, clock=VirtualClock())
     await read(lines)
 
     assert await read(lines) == {"generation": 1, "hash": have}
 
 
 async def test_a_changed_member_is_sent_as_a_delta_without_rules() -> None:
-    published = publications("10.1.0.0/24")
+    published = publisher("10.1.0.0/24")
     have = configuration("10.1.0.0/24")
-    lines = configuration_lines(published, "node-1", have=have.hash(), clock=VirtualClock())
+    lines = configuration_lines(
+        published.publications, "node-1", have=have.hash(), clock=VirtualClock()
+    )
     await read(lines)
     await read(lines)
 
-    changed = published.publish(
-        Generation(2), {"node-1": configuration("10.1.0.0/24", "10.9.0.0/24")}
-    )
+    changed = published.publish(2, configuration("10.1.0.0/24", "10.9.0.0/24"))
     frame = await read(lines)
 
     assert changed == {"node-1"}
@@ -82,28 +80,47 @@ async def test_a_changed_member_is_sent_as_a_delta_without_rules() -> None:
     assert apply_delta(have, frame["delta"]) == configuration("10.1.0.0/24", "10.9.0.0/24")
 
 
-async def test_changes_that_came_meanwhile_are_one_step_to_the_present() -> None:
-    published = publications("10.1.0.0/24")
+async def test_changes_that_came_meanwhile_come_in_one_go() -> None:
+    published = publisher("10.1.0.0/24")
     lines = configuration_lines(
-        published, "node-1", have=configuration("10.1.0.0/24").hash(), clock=VirtualClock()
+        published.publications,
+        "node-1",
+        have=configuration("10.1.0.0/24").hash(),
+        clock=VirtualClock(),
     )
     await read(lines)
     await read(lines)
     for third in range(2, 5):
-        published.publish(Generation(third), {"node-1": configuration(f"10.{third}.0.0/24")})
+        published.publish(third, configuration(f"10.{third}.0.0/24"))
 
-    frame = await read(lines)
+    have = configuration("10.1.0.0/24")
+    steps = [orjson.loads(line) for line in (await anext(lines)).splitlines()]
+    for step in steps:
+        have = apply_delta(have, step["delta"])
+    assert [step["generation"] for step in steps] == [2, 3, 4]
+    assert have == configuration("10.4.0.0/24")
 
-    assert frame["generation"] == 4
-    assert apply_delta(configuration("10.1.0.0/24"), frame["delta"]) == configuration("10.4.0.0/24")
+
+async def test_back_at_an_earlier_configuration_nothing_leads_in_a_circle() -> None:
+    published = publisher("10.1.0.0/24")
+    published.publish(2, configuration("10.2.0.0/24"))
+    published.publish(3, configuration("10.1.0.0/24"))
+    published.publish(4, configuration("10.3.0.0/24"))
+    have = configuration("10.1.0.0/24")
+    line = published.publications.step("node-1", have.hash())
+    assert line is not None
+    assert apply_delta(have, orjson.loads(line)["delta"]) == configuration("10.3.0.0/24")
 
 
 async def test_a_node_that_was_away_for_long_takes_a_snapshot() -> None:
-    published = publications("10.1.0.0/24")
+    published = publisher("10.1.0.0/24")
     for third in range(2, 4 + KEPT_FOR_DELTAS):
-        published.publish(Generation(third), {"node-1": configuration(f"10.{third}.0.0/24")})
+        published.publish(third, configuration(f"10.{third}.0.0/24"))
     lines = configuration_lines(
-        published, "node-1", have=configuration("10.1.0.0/24").hash(), clock=VirtualClock()
+        published.publications,
+        "node-1",
+        have=configuration("10.1.0.0/24").hash(),
+        clock=VirtualClock(),
     )
     await read(lines)
 
@@ -112,9 +129,9 @@ async def test_a_node_that_was_away_for_long_takes_a_snapshot() -> None:
 
 async def test_a_quiet_stream_says_every_few_seconds_that_it_lives() -> None:
     clock = VirtualClock()
-    published = publications("10.1.0.0/24")
+    published = publisher("10.1.0.0/24")
     have = configuration("10.1.0.0/24").hash()
-    lines = configuration_lines(published, "node-1", have=have, clock=clock)
+    lines = configuration_lines(published.publications, "node-1", have=have, clock=clock)
     await read(lines)
     await read(lines)
 
@@ -128,33 +145,33 @@ async def test_a_quiet_stream_says_every_few_seconds_that_it_lives() -> None:
 
 
 async def test_the_stream_of_a_node_that_is_put_out_ends() -> None:
-    published = publications("10.1.0.0/24")
-    lines = configuration_lines(published, "node-1", have=None, clock=VirtualClock())
+    published = publisher("10.1.0.0/24")
+    lines = configuration_lines(published.publications, "node-1", have=None, clock=VirtualClock())
     await read(lines)
     await read(lines)
 
-    published.publish(Generation(2), {})
+    published.publish(2)
 
     assert await read(lines) == {"end": "admission_pending"}
     with pytest.raises(StopAsyncIteration):
         await anext(lines)
     with pytest.raises(Forbidden, match="hanse nodes admit node-1"):
-        admitted_or_refuse(published, "node-1")
+        admitted_or_refuse(published.publications, "node-1")
 
 
 def test_what_is_published_again_unchanged_keeps_its_generation() -> None:
-    published = publications("10.1.0.0/24")
+    published = publisher("10.1.0.0/24")
 
-    changed = published.publish(Generation(7), {"node-1": configuration("10.1.0.0/24")})
+    changed = published.publish(7, configuration("10.1.0.0/24"))
 
-    newest = published.newest("node-1")
+    newest = published.publications.newest("node-1")
     assert newest is not None
     assert (changed, newest.generation) == (frozenset(), 1)
 
 
 def test_a_change_of_another_node_wakes_nobody_else() -> None:
-    published = publications("10.1.0.0/24")
+    published = publisher("10.1.0.0/24")
     other = replace(configuration("10.1.0.0/24"), node="node-2")
-    with published.waiting("node-1") as event:
-        published.publish(Generation(2), {"node-1": configuration("10.1.0.0/24"), "node-2": other})
+    with published.publications.waiting("node-1") as event:
+        published.publish(2, configuration("10.1.0.0/24"), other)
         assert not event.is_set()

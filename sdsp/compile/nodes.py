@@ -1,0 +1,145 @@
+"""The site's nodes as the compiler keeps them: in its own thread, and nowhere else.
+
+What leaves the thread are values: what changed for each node, encoded, or a whole configuration.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+
+from shared.errors import NotFound
+from shared.ids import Generation, Key
+from shared.policy.loaded.nodes import Step
+from shared.policy.loaded.site import LoadedSite
+from shared.policy.loaded.source import Source
+from shared.policy.nodeconfig import to_json
+
+PolicyNames = frozenset[tuple[str, str]]
+"""Policies by tenant and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A node's configuration from outside: which one it is, and of which policies it has rules."""
+
+    generation: Generation
+    hash: str
+    policies: PolicyNames = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChange:
+    """A node's newest configuration, and the line that leads there from the hash before.
+
+    Without a line the node gets the whole.
+    """
+
+    published: Published
+    base: str | None = None
+    line: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a compilation changes; if it `is_whole`, nodes that aren't named are gone."""
+
+    nodes: Mapping[str, NodeChange]
+    gone: Sequence[str] = ()
+    is_whole: bool = False
+
+
+class CompiledNodes:
+    """The loaded site with its nodes' generations."""
+
+    def __init__(self, site: str) -> None:
+        self._site = site
+        self._loaded: LoadedSite | None = None
+        self._published: dict[str, Published] = {}
+
+    def load(
+        self, sources: Iterable[Source], *, generation: Generation, now: datetime
+    ) -> Changes | None:
+        """Compile anew; None while the site has not heard of itself.
+
+        A node whose configuration is what it was keeps its generation.
+        """
+        self._loaded = None
+        try:
+            self._loaded = LoadedSite(self._site, sources, now=now)
+        except NotFound:
+            # Before the first snapshot from the FSM there is no Site, hence no default action.
+            return None
+        before, self._published = self._published, {}
+        for name, node in self._loaded.nodes.items():
+            old = before.get(name)
+            same = old is not None and old.hash == node.hash
+            self._published[name] = (
+                old if old is not None and same else Published(generation, node.hash, node.policies)
+            )
+        return Changes(
+            {name: NodeChange(each) for name, each in self._published.items()}, is_whole=True
+        )
+
+    def change(
+        self,
+        put: Iterable[Source],
+        delete: Iterable[Key],
+        *,
+        generation: Generation,
+        now: datetime,
+    ) -> Changes | None:
+        """Take changes in; None if there is no site any more.
+
+        Whatever goes wrong, nothing is loaded then.
+        """
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
+            raise NotFound(f"site {self._site} is not loaded", code="not_loaded")
+        try:
+            steps = loaded.change(put, delete, now=now)
+        except NotFound:
+            self._published = {}
+            return None
+        self._loaded = loaded
+        changed: dict[str, NodeChange] = {}
+        gone = [name for name in self._published if name not in loaded.nodes]
+        for name in gone:
+            del self._published[name]
+        for name, node in loaded.nodes.items():
+            step = steps.get(name)
+            if step is None and name in self._published:
+                continue
+            published = Published(generation, node.hash, node.policies)
+            self._published[name] = published
+            if step is None:
+                changed[name] = NodeChange(published)
+            else:
+                changed[name] = NodeChange(published, step.base, delta_line(generation, step))
+        return Changes(changed, gone)
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._loaded is not None
+
+    def snapshot(self, node: str) -> tuple[Published, bytes] | None:
+        """Return a node's newest configuration, whole, as a line; None if it isn't admitted."""
+        if self._loaded is None or node not in self._published:
+            return None
+        published = self._published[node]
+        frame = {
+            "generation": published.generation,
+            "hash": published.hash,
+            "snapshot": to_json(self._loaded.configuration(node)),
+        }
+        return published, line_of(frame)
+
+
+def delta_line(generation: Generation, step: Step) -> bytes:
+    """Return the line that takes a node from one configuration to the next."""
+    return line_of({"generation": generation, "hash": step.hash, "delta": step.delta})
+
+
+def line_of(frame: Mapping[str, object]) -> bytes:
+    return orjson.dumps(frame, option=orjson.OPT_APPEND_NEWLINE)
