@@ -22,10 +22,11 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Typed:
-    """A command, and what was shown after it, errors too."""
+    """A command, what was shown after it, errors too, and its exit status."""
 
     command: str
     shown: str
+    status: int
 
 
 class Terminal:
@@ -68,26 +69,31 @@ class Terminal:
         mark = f"end-{secrets.token_hex(8)}"
         assert self._shell.stdin is not None
         # Its status stays in `$?` for the next command, as if nothing had been typed between.
-        self._shell.stdin.write(f"{command}\n(s=$?; echo; echo {mark}; exit $s)\n")
+        self._shell.stdin.write(f"{command}\n(s=$?; echo; echo {mark} $s; exit $s)\n")
         self._shell.stdin.flush()
         lines: list[str] = []
         try:
-            while (line := self._lines.get(timeout=PATIENCE)).rstrip("\n") != mark:
+            while not (line := self._lines.get(timeout=PATIENCE)).startswith(mark):
                 lines.append(line)
         except Empty:
             raise AssertionError(f"{command} doesn't end; so far:\n{''.join(lines)}") from None
-        return Typed(command, "".join(lines).removesuffix("\n"))
+        status = int(line.removeprefix(mark))
+        return Typed(command, "".join(lines).removesuffix("\n"), status)
 
     def follow(self, command: str, expected: str) -> Typed:
-        """Type a command that should show something; look again and again if it only looks."""
+        """Type a command that should show something and end with 0.
+
+        What only looks is typed again and again until it does.
+        """
         pattern = as_pattern(expected)
         until = time.monotonic() + PATIENCE
         while True:
             typed = self.type(command)
-            if pattern.fullmatch(typed.shown):
+            if typed.status == 0 and pattern.fullmatch(typed.shown):
                 return typed
             if not _LOOKS.match(command) or time.monotonic() > until:
-                raise AssertionError(f"{command}\n{typed.shown}\n--- expected\n{expected}")
+                ended = f"{command} (status {typed.status})"
+                raise AssertionError(f"{ended}\n{typed.shown}\n--- expected\n{expected}")
 
     def _read(self) -> None:
         assert self._shell.stdout is not None
