@@ -96,3 +96,45 @@ def test_a_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     with pytest.raises(Invalid) as caught:
         load_signing_key(path)
     assert caught.value.code == "invalid_key"
+
+
+def test_a_known_token_says_the_same_and_still_ends(key: SigningKey) -> None:
+    clock = VirtualClock()
+    token = issuer(key, clock).issue("user:kim", display_name="Kim", roles=[]).text
+    reads = verifier(key, clock)
+    claims = reads.verify(token)
+    assert reads.verify(token) is claims
+    clock.advance(3600 + 60)
+    for _ in range(2):
+        with pytest.raises(Unauthenticated) as caught:
+            reads.verify(token)
+        assert caught.value.code == "token_expired"
+
+
+def test_a_changed_token_is_not_taken_for_the_known_one(key: SigningKey) -> None:
+    clock = VirtualClock()
+    token = issuer(key, clock).issue("user:kim", display_name="Kim", roles=[]).text
+    reads = verifier(key, clock)
+    reads.verify(token)
+    head, said, signature = token.split(".")
+    for forged in (f"{head}.{said[:-2]}AA.{signature}", f"{head}.{said}.{signature[:-4]}AAAA"):
+        with pytest.raises(Unauthenticated):
+            reads.verify(forged)
+
+
+def test_only_so_many_tokens_are_remembered(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.auth.tokens.REMEMBERED", 3)
+    clock = VirtualClock()
+    made = [
+        issuer(key, clock).issue(f"user:{n}", display_name="x", roles=[]).text for n in range(5)
+    ]
+    reads = verifier(key, clock)
+    first = reads.verify(made[0])
+    for each in made[1:]:
+        reads.verify(each)
+    assert len(reads._known) == 3
+    again = reads.verify(made[0])
+    assert again == first
+    assert again is not first

@@ -1,9 +1,12 @@
+import os
+
 import pytest
 
 from shared.http.trace import (
     Trace,
     current_request_id,
     current_trace,
+    new_request_id,
     outgoing_headers,
     parse_request_id,
     parse_traceparent,
@@ -55,3 +58,20 @@ def test_a_call_without_a_request_begins_a_trace_of_its_own() -> None:
     headers = outgoing_headers()
     assert parse_traceparent(headers["traceparent"]) is not None
     assert "X-Request-Id" not in headers
+
+
+def test_request_ids_never_come_twice_not_even_in_a_child() -> None:
+    ours = {new_request_id() for _ in range(1000)}
+    assert len(ours) == 1000
+    assert all(len(each) == 32 and int(each, 16) >= 0 for each in ours)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, new_request_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(read, 64).decode()
+    os.close(read)
+    os.close(write)
+    assert len(theirs) == 32
+    assert theirs not in {new_request_id() for _ in range(1000)}

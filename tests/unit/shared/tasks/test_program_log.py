@@ -1,0 +1,82 @@
+"""The log's lines: JSON whatever is in them, and never a reason to fail."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.tasks.program import JSONLines, Lines
+
+
+@pytest.fixture
+def lines() -> JSONLines:
+    return JSONLines()
+
+
+def record(message: str = "request", **fields: object) -> logging.LogRecord:
+    made = logging.makeLogRecord({"msg": message, "name": "hanse.access", "levelno": 20})
+    made.levelname = "INFO"
+    made.__dict__ |= fields
+    return made
+
+
+def test_a_line_has_the_message_its_fields_and_when(lines: JSONLines) -> None:
+    said = json.loads(lines.format(record(status=200, path="/x", identity=None)))
+    at = said.pop("timestamp")
+    assert said == {
+        "event": "request",
+        "level": "info",
+        "logger": "hanse.access",
+        "status": 200,
+        "path": "/x",
+        "identity": None,
+    }
+    assert at.endswith("Z")
+    assert len(at) >= len("2026-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("value", ["\ud800", 2**70, {1: object()}, b"\xff", {"a", "b"}])
+def test_whatever_is_in_it_it_is_a_line_of_json(lines: JSONLines, value: object) -> None:
+    line = lines.format(record(value=value))
+    assert "\n" not in line
+    assert json.loads(line)["event"] == "request"
+
+
+def test_an_exception_is_told(lines: JSONLines) -> None:
+    made = record("failed")
+    try:
+        int("no number")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    said = json.loads(lines.format(made))
+    assert said["exception"][0]["exc_type"] == "ValueError"
+
+
+def test_lines_go_out_at_once_and_a_closed_end_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    handler = Lines(descriptor)
+    handler.setFormatter(JSONLines())
+    handler.handle(record("one"))
+    handler.handle(record("two"))
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["one", "two"]
+    os.close(descriptor)
+    handler.handle(record("three"))
+
+
+def test_a_traceback_shows_no_variables() -> None:
+    def handle(authorization: str) -> None:
+        raise RuntimeError(f"broke after {len(authorization)} characters")
+
+    try:
+        handle("Bearer secret-of-somebody")
+    except RuntimeError:
+        record = logging.LogRecord(
+            "hanse", logging.ERROR, __file__, 1, "failed", (), sys.exc_info()
+        )
+    text = JSONLines().format(record)
+    assert "broke after 25 characters" in text
+    assert "secret-of-somebody" not in text
