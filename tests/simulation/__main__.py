@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
             _say(outcome.report())
         elif outcome.lacking:
             idle.append(outcome)
+        done = seed - options.start + 1
+        if done % _PROGRESS == 0 and done < options.seeds:
+            _say(f"{done} of {options.seeds} seeds, {len(failed)} fail")
         if options.trace:
             _say("\n".join([*outcome.lines, f"trace {outcome.trace}"]))
     _say(f"{options.seeds} seeds, {len(failed)} fail, {len(idle)} carried too little")
@@ -41,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 _ENOUGH = 10
+_PROGRESS = 25
 
 
 def _say(text: str) -> None:

@@ -4,7 +4,7 @@ A checker that has never found anything may be blind: each of these must be noti
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -12,6 +12,7 @@ from typing import Any, Final
 import fsm.feed.hub
 import sdsp.upstream.apply
 from dsn.enforce.apply import Enforcer
+from dsn.enforce.assignment import Assignment
 from dsn.upstream.follow import ConfigurationFollower
 from fsm.feed.hub import Hub
 from sdsp.nodes.publication import Publications
@@ -22,6 +23,8 @@ from shared.ids import Revision
 from shared.store.contract import Commit, Committed
 from shared.store.sql import SqlStore
 from tests.simulation.loop import current
+from tests.simulation.network import Weather
+from tests.simulation.run import SMALL, Plan
 
 
 @contextmanager
@@ -165,18 +168,31 @@ def lose_a_commit() -> Any:
     return _instead(SqlStore, "watch", make)
 
 
-def build_on_another_base() -> Any:
-    """A node gets a difference to what it was sent before, whatever it has; it checks nothing."""
+@contextmanager
+def build_on_another_base() -> Iterator[None]:
+    """A node gets a difference to what it was sent before, whatever it has, and checks nothing."""
 
-    def make(step: Any) -> Any:
+    def make_step(step: Any) -> Any:
         def wrong(self: Publications, node: str, have: str | None) -> Any:
             found = self._nodes.get(node)
-            last = next(reversed(found._before), None) if found else None
-            return step(self, node, last if have is not None and last else have)
+            before = list(found._before) if found else []
+            return step(self, node, before[0] if have is not None and before else have)
 
         return wrong
 
-    return _instead(Publications, "step", make)
+    def make_read(read: Any) -> Any:
+        def wrong(self: ConfigurationFollower, step: Any, version: Any) -> Any:
+            if step.delta is None:
+                return read(self, step, version)
+            return Assignment(version, self._apply(step.delta))
+
+        return wrong
+
+    with (
+        _instead(Publications, "step", make_step),
+        _instead(ConfigurationFollower, "_read_step", make_read),
+    ):
+        yield
 
 
 def start_without_rules() -> Any:
@@ -215,18 +231,22 @@ def keep_the_old_view() -> Any:
     return _instead(fsm.feed.hub, "decides_view", make)
 
 
-BUGS: Final[Sequence[Callable[[], Any]]] = (
-    acknowledge_before_commit,
-    apply_twice,
-    overlook_a_gap,
-    forget_tombstones,
-    resume_with_a_gap,
-    note_the_position_first,
-    let_all_go_at_once,
-    forget_what_is_missing,
-    lose_a_commit,
-    build_on_another_base,
-    start_without_rules,
-    enforce_what_was_damaged,
-    keep_the_old_view,
-)
+_CALM: Final = ("jump",)
+_LOSSY: Final = Weather(lost=0.1)
+
+BUGS: Final[Mapping[Callable[[], Any], Plan]] = {
+    acknowledge_before_commit: SMALL,
+    apply_twice: SMALL,
+    overlook_a_gap: Plan(weather=_LOSSY, only=_CALM, edits=20),
+    forget_tombstones: Plan(only=_CALM, edits=30),
+    resume_with_a_gap: SMALL,
+    note_the_position_first: Plan(only=("kill", "kill soon"), mishaps=20),
+    let_all_go_at_once: Plan(only=_CALM, edits=40),
+    forget_what_is_missing: Plan(only=("restore fsm", "jump")),
+    lose_a_commit: SMALL,
+    build_on_another_base: Plan(only=_CALM, edits=30),
+    start_without_rules: Plan(only=("kill", "reboot")),
+    enforce_what_was_damaged: Plan(only=_CALM, edits=20),
+    keep_the_old_view: Plan(only=_CALM, edits=25),
+}
+"""Each with what befalls a federation that is likely to show it."""

@@ -33,11 +33,13 @@ class Plan:
     """The sorts of mishaps; none: all."""
     weather: Weather = field(default_factory=Weather)
     """Of all ways, from the beginning to the rest."""
-    rest: float = 80.0
-    """Seconds for everything to come to rest: longer than any silence and back-off."""
+    rest: float = 90.0
+    """Seconds for everything to come to rest, at most: longer than any silence and back-off."""
 
 
 SMALL: Final = Plan()
+
+_SETTLING: Final = 15.0
 
 # Fewer prove nothing.
 LEAST: Final[Mapping[str, int]] = {
@@ -151,9 +153,20 @@ async def _story(world: World, plan: Plan) -> list[str]:
         world.network.usual = Weather()
         mishaps.end()
         await asyncio.wait(work)
-        await world.rest(plan.rest)
+        wrong = await _rest(world, plan)
         keeper.cancel()
-    return faults_after(world)
+    return wrong
+
+
+async def _rest(world: World, plan: Plan) -> list[str]:
+    """Let everything come to rest; return what is wrong then, or after the longest time for it."""
+    end = world.loop.time() + plan.rest
+    await world.rest(_SETTLING)
+    wrong = faults_after(world)
+    while wrong and world.loop.time() < end:
+        await world.rest(_SETTLING)
+        wrong = faults_after(world)
+    return wrong
 
 
 async def _edit(people: People, world: World, plan: Plan) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import random
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tests.simulation.disk import Disk, empty_store
 from tests.simulation.history import History
 from tests.simulation.ledger import Ledger
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.machine import Machine
+from tests.simulation.machine import Machine, Runs
 from tests.simulation.network import Network
 from tests.simulation.people import People
 from tests.simulation.programs import DSN, FSM, SDSP
@@ -49,7 +51,9 @@ class World:
         self._folder = folder
         self._lives = random.Random(f"{seed} lives")
         self.planes: dict[str, NodeHost] = {}
-        self.fsm = self._machine(FSM_NAME, FSM)
+        # With a short memory the FSM can't always tell what became of something.
+        retention = timedelta(seconds=self.source.choice((60, 3600, 3600)))
+        self.fsm = self._machine(FSM_NAME, lambda m: FSM(m, retention=retention))
         self.fsm.disk.create(template(), self.new_life())
         self.sites: dict[str, Machine] = {}
         self.nodes: dict[str, Machine] = {}
@@ -133,7 +137,7 @@ class World:
             )
         )
 
-    def _machine(self, name: str, make: object) -> Machine:
+    def _machine(self, name: str, make: Callable[[Machine], Runs]) -> Machine:
         skew = self.source.choice((0.0, 0.0, self.source.uniform(-86400.0, 86400.0)))
         return Machine(
             name,
@@ -142,7 +146,7 @@ class World:
             disk=Disk(self._folder / name.replace("/", "-")),
             clock=SimulatedClock(self.loop, skew=skew),
             source=random.Random(f"{self.seed} {name}"),
-            make=make,  # type: ignore[arg-type]  # each makes one of the three programs
+            make=make,
         )
 
     def _mistake(self, error: BaseException) -> None:
