@@ -12,7 +12,7 @@ from shared.cli.importing.folder import Target, document
 from shared.cli.importing.inventory import Entry, Inventory, Kind, columns_of, left_out_columns
 from shared.cli.importing.table import MOST_BYTES, decode_table, read_table
 from shared.cli.output import Plain
-from shared.errors import FieldError
+from shared.errors import FieldError, Invalid
 from shared.ids import COMMON, parse_dns_label
 
 _FILES = {"Network": "networks.yaml", "Workload": "workloads.yaml", "Node": "nodes.yaml"}
@@ -51,6 +51,8 @@ def import_csv(asked: CSVArguments) -> int:
     entries = inventory.entries
     faults += _unknown_nodes(entries, target, asked)
     refuse(sorted(faults, key=lambda each: (each.file or "", each.line or 0)))
+    if not entries:
+        raise Invalid("there are no rows in it; nothing was written", code="no_documents")
     documents = _documents(entries, target, asked)
     notes = target.write(documents, now=moment(None))
     counts = Counter(each["kind"] for found in documents.values() for each in found)

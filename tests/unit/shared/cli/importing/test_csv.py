@@ -165,6 +165,7 @@ def test_encodings_and_delimiters_of_spreadsheets_are_read(
             b"name,colour\nA,b\n", "either a column of subnets or one of addresses", id="neither"
         ),
         pytest.param(b"subnet\n10.0.0.0/8\n", "no column is the name", id="no name"),
+        pytest.param(b"name,subnet\n,\n", "there are no rows in it", id="no rows"),
     ],
 )
 def test_what_is_no_table_is_refused_in_a_sentence(
