@@ -59,14 +59,29 @@ class Acceptor:
     async def _next(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
         while True:
             try:
+                # Whoever waits already comes in within this turn of the loop: turns may be long.
+                connection, _ = self._sock.accept()
+                connection.setblocking(False)
+            except BlockingIOError:
+                pass
+            except ConnectionError:
+                continue
+            except OSError as exc:
+                await self._pause(exc)
+            else:
+                return connection
+            try:
                 connection, _ = await loop.sock_accept(self._sock)
             except ConnectionError:
                 continue  # it was gone before its turn came
             except OSError as exc:
-                log.warning("can't let a connection in, will retry", extra={"reason": str(exc)})
-                await self._clock.sleep(PAUSE)
+                await self._pause(exc)
                 continue
             return connection
+
+    async def _pause(self, exc: OSError) -> None:
+        log.warning("can't let a connection in, will retry", extra={"reason": str(exc)})
+        await self._clock.sleep(PAUSE)
 
     async def _welcome(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
         place = _Place(self._under_way)

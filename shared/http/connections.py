@@ -32,6 +32,9 @@ class ConnectionLimits:
     total: int = 8192
 
 
+WRITE_BUFFER: Final = 64 * 1024
+"""Bytes that may wait in a connection before its writer has to."""
+
 # Seconds: enough for a close that both ends agree on, little for whoever waits for the stop.
 _FAREWELL: Final = 0.5
 
@@ -110,6 +113,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not of the class itself under uvloop, whose transports only behave like it.
         self._transport = cast("asyncio.Transport", transport)
+        # TLS would else take half a megabyte for a peer that doesn't read.
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         peername = transport.get_extra_info("peername")
         self._address = str(peername[0]) if isinstance(peername, tuple) and peername else "local"
         self._inner.connection_made(transport)

@@ -90,7 +90,11 @@ class _Connection:
         except HanseError:
             # The reader's own task finds out again, and says so in a last line.
             return False
-        transport.write(chunk)
+        try:
+            transport.write(chunk)
+        except RuntimeError:
+            # uvloop's, of a transport that was closed beneath.
+            return False
         return True
 
 

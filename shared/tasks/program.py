@@ -19,6 +19,8 @@ from typing import Any, Final
 import orjson
 import structlog
 import uvloop
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 
 ACCESS: Final = "hanse.access"
 
@@ -154,7 +156,8 @@ class JSONLines(logging.Formatter):
             ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                # Without the frames' variables: a request's token is among them.
+                ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
                 structlog.processors.JSONRenderer(),
             ],
         )
