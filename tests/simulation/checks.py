@@ -5,7 +5,7 @@ from typing import Any
 
 from sdsp.compile.model import PLANNED_KINDS
 from sdsp.upstream.removals import record_name
-from shared.errors import NotFound
+from shared.errors import HanseError, NotFound
 from shared.ids import Key
 from shared.policy.inputs import Document, Documents, SiteInputs, is_inherited_scope
 from shared.policy.nodeplan import all_node_configurations
@@ -23,6 +23,7 @@ def faults_after(world: World) -> list[str]:
     world.read_ledgers()
     lives = Lives(world.ledgers[FSM_NAME])
     found = list(world.history.wrong)
+    found += mistakes(world)
     found += acknowledged(world)
     found += written_once(world)
     found += watches(world)
@@ -33,6 +34,15 @@ def faults_after(world: World) -> list[str]:
         found += converged(world, site, lives)
     found += enforced(world)
     return found
+
+
+def mistakes(world: World) -> Iterator[str]:
+    """No reconciler fails for a reason that nobody foresaw: its loop would try again for ever."""
+    for machine in world.machines:
+        for loop in machine.program.loops:
+            error = loop.status.error
+            if error is not None and not isinstance(error, HanseError):
+                yield f"{machine.name} can't {loop.name}: {error!r}"
 
 
 def acknowledged(world: World) -> Iterator[str]:

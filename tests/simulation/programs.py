@@ -77,6 +77,7 @@ class Program:
         self.machine = machine
         self.clock: SimulatedClock = machine.clock
         self.source = random.Random(machine.source.random())
+        self.loops: list[Loop] = []
 
     async def run(self) -> None:
         raise NotImplementedError
@@ -88,6 +89,7 @@ class Program:
             reconciler, period=period, settle=settle, backoff=self._backoff(), clock=self.clock
         )
         group.start(loop.run(), name=reconciler.name)
+        self.loops.append(loop)
         return loop
 
     def _backoff(self, longest: float = 20.0) -> Backoff:

@@ -91,8 +91,8 @@ class RecordedPlane:
         )
         machine.note(f"enforces {version.generation} {version.hash[:8]}")
 
-    async def read_back(self) -> ReadBack:
-        return await self._plane.read_back()
+    async def read_back(self, *, whole: bool = False) -> ReadBack:
+        return await self._plane.read_back(whole=whole)
 
     async def counters(self) -> Mapping[str, Count]:
         return await self._plane.counters()
