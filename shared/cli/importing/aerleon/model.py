@@ -1,4 +1,8 @@
-"""Policies as they are written: filters of terms of keywords with words, each with its line."""
+"""Policies as they are written: filters of terms of keywords with words, each with its line.
+
+Read by a reader of our own rather than by Aerleon's: that one forgets the lines of a policy, passes
+over what it doesn't know, and resolves names to addresses, which a global policy may not have.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
