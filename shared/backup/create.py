@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import threading
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -74,33 +75,65 @@ class BackupMaker:
         (`backup_destination_unavailable`); else as open_dump().  After any of them, and after a
         cancellation, nothing is left under the name, and nothing beside it.
         """
-        path = wish.path
+        stopped = threading.Event()
+        making = _Making(self._home, wish, clock=self._clock, progress=progress, stopped=stopped)
+        try:
+            return await self.run(lambda: asyncio.run(making.make()))
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run what blocks a thread in the executor."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+class _Making:
+    """One backup on its way, in a thread and an event loop of its own: the server's goes on."""
+
+    def __init__(
+        self,
+        home: Home,
+        wish: Wish,
+        *,
+        clock: Clock,
+        progress: Progress,
+        stopped: threading.Event,
+    ) -> None:
+        self._home = home
+        self._wish = wish
+        self._clock = clock
+        self._progress = progress
+        self._stopped = stopped
+
+    async def make(self) -> Made:
+        path = self._wish.path
         with (
             file_faults(f"write the backup {path}", code="backup_destination_unavailable"),
             partial_file(path) as draft,
         ):
-            manifest = await self._write(draft.file, wish, progress)
+            manifest = await self._write(draft.file)
             reader = ArchiveReader(draft.file)
-            await self._verify(reader, draft.folder, progress)
+            await self._verify(reader, draft.folder)
             failpoint("backup.tried")
             size = os.fstat(draft.file.fileno()).st_size
-            await self.run(partial(draft.publish, path))
+            draft.publish(path)
             return Made(path, size, manifest)
 
-    async def _write(self, file: BinaryIO, wish: Wish, progress: Progress) -> Manifest:
+    async def _write(self, file: BinaryIO) -> Manifest:
         packer = _Packer(ArchiveWriter(file))
         # Files first: a CA exchanged meanwhile is one that the store's records know of.
-        for name, content in collect(self._home, keys=wish.keys):
+        for name, content in collect(self._home, keys=self._wish.keys):
             packer.archive.add(name, content)
         async with open_dump(self._home.url) as dump:
             total = await dump.rows()
             done = 0
             for table in DUMPED:
                 async for lines in dump.lines(table):
-                    await self.run(partial(packer.add, table, lines))
+                    await self._step(partial(packer.add, table, lines))
                     done += len(lines)
-                    progress("writing", done, total)
-                await self.run(partial(packer.end, table))
+                    self._progress("writing", done, total)
+                await self._step(partial(packer.end, table))
             stored = _content(dump, packer.tables)
         manifest = Manifest(
             id=uuid.UUID(bytes=secrets.token_bytes(16), version=4).hex,
@@ -108,8 +141,8 @@ class BackupMaker:
             release=version("hanse"),
             server=self._home.server,
             name=self._home.name,
-            policy=wish.policy,
-            keys=wish.keys,
+            policy=self._wish.policy,
+            keys=self._wish.keys,
             store=stored,
             parts=packer.archive.parts,
         )
@@ -121,27 +154,29 @@ class BackupMaker:
             os.fsync(file.fileno())
             failpoint("backup.synced")
 
-        await self.run(finish)
+        await self._step(finish)
         return manifest
 
-    async def _verify(self, reader: ArchiveReader, folder: Path, progress: Progress) -> None:
+    async def _verify(self, reader: ArchiveReader, folder: Path) -> None:
         """Restore the store into a fresh database and compare; Conflict (`backup_differs`)."""
         manifest = reader.manifest
         check(self._home, files_of(reader))
         url = f"sqlite:///{folder / 'store.sqlite'}"
         total = sum(table.rows for table in manifest.store.tables.values())
-        lines = counted(lines_of(reader, self.run, backwards=True), "verifying", total, progress)
+        lines = lines_of(reader, self._step, backwards=True)
         await load_store(
             url,
-            lines,
+            counted(lines, "verifying", total, self._progress),
             counters=counters_of(manifest),
             incarnation=uuid.UUID(int=0, version=4),
-            check=partial(compare, manifest, self.run),
+            check=partial(compare, manifest, self._step),
         )
 
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """Run what blocks a thread in the executor."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+    async def _step(self, work: Callable[[], Result]) -> Result:
+        """Do the next piece, unless nobody waits for it any more."""
+        if self._stopped.is_set():
+            raise asyncio.CancelledError
+        return work()
 
 
 class _Packer:

@@ -16,7 +16,7 @@ Progress = Callable[[str, int, int], None]
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs what blocks a thread in another one."""
 
-_PAGE = 1000
+_PAGE = 200
 
 
 async def compare(manifest: Manifest, run: Run, dump: Dump) -> None:

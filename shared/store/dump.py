@@ -36,7 +36,9 @@ from shared.store.tables import (
 )
 
 PAGE: Final = 500
-"""Rows read at once."""
+"""Rows read at once, or fewer if they are large."""
+PAGE_BYTES: Final = 1 << 20
+_FIRST_PAGE: Final = 20
 
 DUMPED: Final[Mapping[str, Table]] = {
     table.name: table for table in (objects, versions, commits, status, records, requests, audit)
@@ -71,17 +73,20 @@ class Dump:
         source = DUMPED[table]
         order = list(source.primary_key.columns)
         names = [str(column.name) for column in source.c]
-        query = select(source).order_by(*order).limit(PAGE)
+        query = select(source).order_by(*order)
         after: Sequence[object] | None = None
+        size = _FIRST_PAGE
         while True:
-            page = query
+            page = query.limit(size)
             if after is not None:
-                page = query.where(tuple_(*order) > tuple_(*map(literal, after)))
+                page = page.where(tuple_(*order) > tuple_(*map(literal, after)))
             rows = (await self._connection.execute(page)).all()
-            if rows:
-                yield [canonical(dict(zip(names, row, strict=True))) + b"\n" for row in rows]
-            if len(rows) < PAGE:
+            lines = [canonical(dict(zip(names, row, strict=True))) + b"\n" for row in rows]
+            if lines:
+                yield lines
+            if len(rows) < size:
                 return
+            size = _next_size(lines)
             after = [getattr(rows[-1], str(column.name)) for column in order]
 
     async def rows(self) -> int:
@@ -182,6 +187,12 @@ def _schema(connection: Connection, name: str) -> str:
         "server once with this release, which upgrades it",
         code="schema_too_old",
     )
+
+
+def _next_size(lines: Sequence[bytes]) -> int:
+    """Return how many rows to read next, if they are like those before."""
+    average = max(1, sum(map(len, lines)) // len(lines))
+    return min(PAGE, 4 * len(lines), max(1, PAGE_BYTES // average))
 
 
 def _damaged(why: str) -> HanseError:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Table, select, update
+from sqlalchemy import Integer, Table, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,7 +26,14 @@ from shared.store.tables import audit, counter
 Lines = AsyncIterator[tuple[str, list[bytes]]]
 """Pages of a dump's lines, each with its table; tables and pages may come in any order."""
 
-_TYPES: Final[Mapping[str, type]] = {"TEXT": str, "BIGINT": int, "INTEGER": int, "SMALLINT": int}
+_COLUMNS: Final[Mapping[str, Mapping[str, tuple[type, bool]]]] = {
+    name: {
+        str(column.name): (int if isinstance(column.type, Integer) else str, bool(column.nullable))
+        for column in table.c
+    }
+    for name, table in DUMPED.items()
+}
+"""By table and column: the type of its values, and whether there may be none."""
 
 
 async def load_store(
@@ -117,14 +124,13 @@ def _row(table: Table, line: bytes) -> dict[str, Any]:
         row = load(line.decode())
     except ValueError as exc:
         raise Invalid(f"a line of table {table.name} is not JSON", code=_DAMAGED) from exc
-    if not isinstance(row, dict) or set(row) != set(table.c.keys()):
+    if not isinstance(row, dict) or row.keys() != _COLUMNS[table.name].keys():
         raise Invalid(f"a line of table {table.name} has other columns", code=_DAMAGED)
-    for column in table.c:
-        value = row[column.name]
-        wanted = _TYPES[str(column.type.compile()).partition(" ")[0]]
-        if type(value) is not wanted and not (value is None and column.nullable):
+    for name, (wanted, may_be_absent) in _COLUMNS[table.name].items():
+        value = row[name]
+        if type(value) is not wanted and not (value is None and may_be_absent):
             raise Invalid(
-                f"a line of table {table.name} has a {type(value).__name__} as {column.name}",
+                f"a line of table {table.name} has a {type(value).__name__} as {name}",
                 code=_DAMAGED,
             )
     return row
