@@ -26,6 +26,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=200, help="kill -9 at random")
     parser.add_argument("--failpoints", type=int, help="so many drawn by the seed; default: all")
+    parser.add_argument("--only", default="*", help="failpoints of such names: 'sdsp.*'")
     parser.add_argument("--cuts", type=int, default=10, help="of wires, one way or both")
     parser.add_argument("--stalls", type=int, default=5, help="SIGSTOP for a while")
     parser.add_argument("--silences", type=int, default=2, help="cuts until both ends notice")
@@ -72,6 +73,7 @@ def main() -> int:
         stalls=given.stalls,
         silences=given.silences,
         failpoints=given.failpoints,
+        only=given.only,
         writers=given.writers,
         pause=given.pause,
         minutes=given.minutes,

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from shared.failpoints import FAILPOINTS
@@ -63,6 +64,8 @@ class Wishes:
     """Cuts of a site's wire that last until both ends show that it is cut."""
     failpoints: int | None = None
     """So many of them, drawn by the seed; None for all."""
+    only: str = "*"
+    """Those whose name matches this pattern."""
     writers: int = 2
     """At each server."""
     pause: float = 0.03
@@ -191,7 +194,8 @@ class Run:
         return minutes is not None and time.monotonic() > self._began + 60 * minutes
 
     def _failpoints(self) -> list[tuple[str, Program]]:
-        names = sorted(FAILPOINTS.keys() - ELSEWHERE)
+        reached = FAILPOINTS.keys() - ELSEWHERE
+        names = sorted(name for name in reached if fnmatchcase(name, self._wishes.only))
         found = targets(names, list(self._federation.programs()), self._federation.network)
         if self._wishes.failpoints is not None:
             found = self._source.sample(found, min(self._wishes.failpoints, len(found)))

@@ -216,7 +216,7 @@ def test_a_write_counts_from_its_commit_on_and_never_twice(tmp_path: Path, name:
 
     assert forked(lambda: asyncio.run(begin())) == EXIT_STATUS
 
-    async def go_on() -> tuple[int, int, list[Any]]:
+    async def go_on() -> tuple[int, int, int]:
         store = await open_store(url, clock=SystemClock())
         after = (await store.position()).revision
         # Whoever was not answered asks again under the same id.
