@@ -192,7 +192,7 @@ class _Kernel:
         """
         if have.default_action != want.default_action:
             return False
-        if self._standing is None or self._touched != Touched():
+        if self._standing is None or self._generation is None or self._touched != Touched():
             self.read_back(whole=False)
         standing = self._standing
         if standing is None or standing.answer.hash != have.hash():

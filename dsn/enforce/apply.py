@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from dsn.dataplane.contract import DataPlane
+from dsn.dataplane.contract import DataPlane, ReadBack
 from dsn.enforce.assignment import Assignment, Refusal, Standing, Version
 from dsn.enforce.last_good import LastGood
 from dsn.enforce.plan import Done, Step, compute_plan
@@ -32,6 +32,8 @@ class Enforcer:
         self._last_good = last_good
         self._applied: Assignment | None = None
         self._done = Done()
+        # What was read back after the last apply(), until it is acknowledged.
+        self._found: ReadBack | None = None
         self._turn = asyncio.Lock()
 
     async def restore(self, node: str) -> bool:
@@ -124,6 +126,7 @@ class Enforcer:
         version = wanted.version
         match step:
             case Step.APPLY:
+                self._found = None
                 try:
                     await pause("dsn.apply.before")
                     await self._plane.apply(wanted.configuration)
@@ -133,13 +136,17 @@ class Enforcer:
                     raise
                 self._applied = wanted
                 self._done = replace(self._done, applied=version.hash, ended=None)
+                # Looked at before open connections are: new ones are judged by it already.
+                self._found = await self._plane.read_back()
+                await pause("dsn.read_back.after")
             case Step.END_CONNECTIONS:
                 ended = await self._plane.end_denied_connections(wanted.configuration)
                 self._done = replace(self._done, ended=version.hash)
                 if ended:
                     log.info("ended connections that are now denied", extra={"count": ended})
             case Step.ACKNOWLEDGE:
-                found = await self._plane.read_back()
+                found = self._found or await self._plane.read_back()
+                self._found = None
                 await pause("dsn.acknowledge.before")
                 self._done = replace(self._done, acknowledged=version)
                 self._set(Standing(enforced=wanted, refused=None, read_back=found.hash))

@@ -39,9 +39,10 @@ ROAD: Final = (
     ("SDSP", "sdsp.publish.before", "SDSP: compiled"),
     ("DSN", "dsn.apply.before", "node stream: published, sent, checked"),
     ("DSN", "dsn.apply.after", "kernel: written"),
-    ("DSN", "dsn.acknowledge.before", "kernel: open connections judged, read back"),
+    ("DSN", "dsn.read_back.after", "kernel: read back"),
 )
 """Who passes which failpoint, and what lies between it and the one before."""
+AFTERWARDS: Final = ("dsn.acknowledge.before", "then: open connections judged")
 
 
 @benchmark(
@@ -153,7 +154,7 @@ class Drive:
         for name in self._federation.agents:
             self.times[name].look()
             passed = self.times[name].passed
-            counts.append(sum(each == "dsn.acknowledge.before" for each, _ in passed))
+            counts.append(sum(each == AFTERWARDS[0] for each, _ in passed))
         return counts
 
     def found(self) -> dict[str, Any]:
@@ -164,10 +165,14 @@ class Drive:
         ends = [later.sent for _, later in pairwise(changes)] + [time.monotonic_ns()]
         milliseconds: list[float] = []
         stages: dict[str, list[float]] = {name: [] for _, _, name in ROAD}
+        stages[AFTERWARDS[1]] = []
         for change, end in zip(changes, ends, strict=True):
             roads = dict(self._roads(change, end))
             slowest = max(roads.values(), key=lambda road: road[-1])
             milliseconds.append((slowest[-1] - change.answered) / _MS)
+            told = [self.times[name].last(AFTERWARDS[0], change.sent, end) for name in roads]
+            last = max(at for at in told if at is not None)
+            stages[AFTERWARDS[1]].append((last - slowest[-1]) / _MS)
             for (_, _, name), (begin, then) in zip(
                 ROAD, pairwise([change.sent, *slowest]), strict=True
             ):
