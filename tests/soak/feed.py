@@ -68,7 +68,12 @@ async def _work(run: Run, fsm: FSM, pid: int, port: int) -> None:
             group.start(_ignore(run, port, token, tls, random.Random(number)), name="deaf")
         group.start(_change(run, writer), name="changes")
         while run.goes_on():
-            run.sample(**memory(pid), threads=len(list(Path(f"/proc/{pid}/task").iterdir())))
+            now = memory(pid)
+            run.sample(
+                memory=now["rss"],
+                descriptors=now["descriptors"],
+                threads=len(list(Path(f"/proc/{pid}/task").iterdir())),
+            )
             await asyncio.sleep(PERIOD)
     for client in clients:
         await client.close()
@@ -125,7 +130,12 @@ async def _ignore(
 ) -> None:
     head = f"Host: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
     while True:
-        _, writer = await asyncio.open_connection("localhost", port, ssl=tls, limit=1024)
+        try:
+            _, writer = await asyncio.open_connection("localhost", port, ssl=tls, limit=1024)
+        except OSError:
+            run.carried(**{"refused connections": 1})
+            await asyncio.sleep(1.0)
+            continue
         writer.write(f"GET /api/v1/watch?after=0 HTTP/1.1\r\n{head}".encode())
         await asyncio.sleep(source.expovariate(1 / STAY))
         writer.transport.abort()
