@@ -24,7 +24,7 @@ else echo "Not root, or no apt-get:$$missing not installed; $(2)."; fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers nodes format lint test test-unit golden peers soak chaos bench demo clean
+.PHONY: help install servers nodes format lint test test-unit golden peers soak simulate chaos bench demo clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ peers: install servers ## Install what the benchmarks compare with
 
 soak: install ## Run for an hour and see that nothing grows; ARGS="feed --minutes 5 --draw FOLDER"
 	$(BIN)/python -m tests.soak $(ARGS)
+
+simulate: install ## Run a federation in memory through seeded mishaps; ARGS="--seeds 500 --start 1 --large"
+	$(BIN)/python -m tests.simulation $(ARGS)
 
 chaos: install nodes ## Kill, cut and stall a real federation (as root); ARGS="--seed 7 --kills 500"
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -17,7 +17,7 @@ from dsn.upstream.follow import ConfigurationFollower
 from fsm.feed.hub import Hub
 from sdsp.nodes.publication import Publications
 from sdsp.upstream.apply import Inbound
-from shared.feed import follow, wire
+from shared.feed import follow
 from shared.feed.wire import Changes
 from shared.ids import Revision
 from shared.store.contract import Commit, Committed
@@ -105,15 +105,15 @@ def overlook_a_gap() -> Any:
 
 
 def forget_tombstones() -> Any:
-    """A snapshot doesn't say what is gone."""
+    """What a snapshot says is gone is not heard."""
 
-    def make(encode: Any) -> Any:
-        def wrong(position: Any, documents: Any, _tombstones: Any, following: Any) -> bytes:
-            return bytes(encode(position, documents, (), following))
+    def make(parse: Any) -> Any:
+        def wrong(data: Any) -> Any:
+            return replace(parse(data), tombstones=())
 
         return wrong
 
-    return _instead(wire, "encode_page", make)
+    return _instead(follow, "parse_page", make)
 
 
 def resume_with_a_gap() -> Any:
