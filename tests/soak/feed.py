@@ -61,22 +61,24 @@ async def _work(run: Run, fsm: FSM, pid: int, port: int) -> None:
     writer, *watchers = clients
     for number in range(SITES):
         await _put(writer, "sites", "Site", site_name(number), {})
-    async with Group() as group:
-        for number, client in enumerate(watchers):
-            group.start(_watch(run, client, random.Random(number)), name="watcher")
-        for number in range(DEAF):
-            group.start(_ignore(run, port, token, tls, random.Random(number)), name="deaf")
-        group.start(_change(run, writer), name="changes")
-        while run.goes_on():
-            now = memory(pid)
-            run.sample(
-                memory=now["rss"],
-                descriptors=now["descriptors"],
-                threads=len(list(Path(f"/proc/{pid}/task").iterdir())),
-            )
-            await asyncio.sleep(PERIOD)
-    for client in clients:
-        await client.close()
+    try:
+        async with Group() as group:
+            for number, client in enumerate(watchers):
+                group.start(_watch(run, client, random.Random(number)), name="watcher")
+            for number in range(DEAF):
+                group.start(_ignore(run, port, token, tls, random.Random(number)), name="deaf")
+            group.start(_change(run, writer), name="changes")
+            while run.goes_on():
+                now = memory(pid)
+                run.sample(
+                    memory=now["rss"],
+                    descriptors=now["descriptors"],
+                    threads=len(list(Path(f"/proc/{pid}/task").iterdir())),
+                )
+                await asyncio.sleep(PERIOD)
+    finally:
+        for client in clients:
+            await client.close()
 
 
 async def _change(run: Run, client: PeerClient) -> None:
@@ -85,8 +87,11 @@ async def _change(run: Run, client: PeerClient) -> None:
         number = source.randrange(POLICIES)
         size = 60_000 if source.random() < 0.1 else 1_000
         note = source.randbytes(size // 2).hex()
-        await _put(client, "networks", "Network", f"net-{number}", {}, note=note)
-        run.carried(changes=1)
+        try:
+            await _put(client, "networks", "Network", f"net-{number}", {}, note=note)
+            run.carried(changes=1)
+        except HanseError as exc:
+            run.carried(**{f"changes refused: {exc.code}": 1})
         await asyncio.sleep(PAUSE)
 
 
