@@ -9,6 +9,7 @@ commits, to whichever table, makes it greater by one.  A batch may say from whic
 starts and is refused if somebody has been faster.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -54,8 +55,6 @@ _ATTRIBUTE: Final = struct.Struct("=HH")
 _CODE: Final = struct.Struct("=i")
 _U32: Final = struct.Struct(">I")
 
-_EPERM: Final = 1
-_ENOENT: Final = 2
 _ERESTART: Final = 85
 
 # The kernel fills up to 32 KiB a read, and more where a message asks for it.
@@ -83,7 +82,7 @@ class Netfilter:
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
             self._socket.settimeout(timeout)
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 22)
+            self._make_room(_SO_RCVBUFFORCE, socket.SO_RCVBUF, 1 << 22)
         except OSError as exc:
             raise NoDataPlane(f"can't speak with the kernel's rules: {exc}") from exc
         self._number = 0
@@ -185,10 +184,21 @@ class Netfilter:
             if len(data) > self._room:
                 # A batch is one message to the socket, however long it is.
                 self._room = 2 * len(data)
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, self._room)
+                self._make_room(_SO_SNDBUFFORCE, socket.SO_SNDBUF, self._room)
             self._socket.send(data)
         except OSError as exc:
+            if exc.errno == errno.EMSGSIZE:
+                raise Refused(
+                    "the kernel takes no batch so long from here; raise net.core.wmem_max"
+                ) from exc
             raise _no_access(exc.errno or 0) from exc
+
+    def _make_room(self, forced: int, asked: int, size: int) -> None:
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, forced, size)
+        except PermissionError:
+            # Root of a user namespace only: as much as the system lets everybody have.
+            self._socket.setsockopt(socket.SOL_SOCKET, asked, size)
 
     def _receive(self) -> bytes:
         try:
@@ -264,14 +274,14 @@ def _pack(
 
 def _raise_unless_absent(data: bytes, at: int) -> None:
     code = -_CODE.unpack_from(data, at + _HEADER.size)[0]
-    if code not in (0, _ENOENT):
+    if code not in (0, errno.ENOENT):
         raise _no_access(code)
 
 
 def _refusal(code: int, place: int, messages: Sequence[Message]) -> Exception:
     if code == _ERESTART:
         return Outdated()
-    if code == _EPERM:
+    if code == errno.EPERM:
         return _no_access(code)
     which = f"command {place} of {len(messages)}"
     if 0 <= place < len(messages):
@@ -283,6 +293,6 @@ def _refusal(code: int, place: int, messages: Sequence[Message]) -> Exception:
 
 
 def _no_access(code: int) -> NoDataPlane:
-    if code == _EPERM:
+    if code == errno.EPERM:
         return NoDataPlane("the agent may not write or read rules here; run as root")
     return NoDataPlane(f"the kernel's rules can't be reached: {os.strerror(code)}")
