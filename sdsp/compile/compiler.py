@@ -199,14 +199,16 @@ class Compiler:
         else:
             sources = self._model.sources()
             work = partial(self._nodes.load, sources, generation=generation, now=last.now)
+        done = False
         try:
             found: Changes | None = await asyncio.get_running_loop().run_in_executor(
                 self._executor, work
             )
-        except BaseException:
-            # Whatever was half done is of no use: the next pass loads everything.
-            self._model.forget_changes()
-            raise
+            done = True
+        finally:
+            if not done:
+                # What is half done is of no use: the next pass loads everything.
+                self._model.forget_changes()
         self._last = last
         if found is None:
             return 0

@@ -7,14 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import orjson
-
 from shared.errors import NotFound
 from shared.ids import Generation, Key
-from shared.policy.loaded.nodes import Step
 from shared.policy.loaded.site import LoadedSite
 from shared.policy.loaded.source import Source
-from shared.policy.nodeconfig import to_json
+from shared.policy.loaded.wire import delta_line, snapshot_line
 
 PolicyNames = frozenset[tuple[str, str]]
 """Policies by tenant and name."""
@@ -95,8 +92,7 @@ class CompiledNodes:
         Whatever goes wrong, nothing is loaded then.
         """
         loaded, self._loaded = self._loaded, None
-        if loaded is None:
-            raise NotFound(f"site {self._site} is not loaded", code="not_loaded")
+        assert loaded is not None, "changes go into what is loaded"
         try:
             steps = loaded.change(put, delete, now=now)
         except NotFound:
@@ -128,18 +124,5 @@ class CompiledNodes:
         if self._loaded is None or node not in self._published:
             return None
         published = self._published[node]
-        frame = {
-            "generation": published.generation,
-            "hash": published.hash,
-            "snapshot": to_json(self._loaded.configuration(node)),
-        }
-        return published, line_of(frame)
-
-
-def delta_line(generation: Generation, step: Step) -> bytes:
-    """Return the line that takes a node from one configuration to the next."""
-    return line_of({"generation": generation, "hash": step.hash, "delta": step.delta})
-
-
-def line_of(frame: Mapping[str, object]) -> bytes:
-    return orjson.dumps(frame, option=orjson.OPT_APPEND_NEWLINE)
+        configuration = self._loaded.configuration(node)
+        return published, snapshot_line(published.generation, published.hash, configuration)

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sdsp.compile.nodes import Changes, NodeChange, PolicyNames, Published, line_of
+from sdsp.compile.nodes import Changes, NodeChange, PolicyNames, Published
 from shared.ids import Incarnation
+from shared.policy.loaded.wire import line_of
 
 # Enough for a node that reconnects after a short cut; one that was away longer takes a snapshot.
 KEPT_FOR_DELTAS: Final = 8

@@ -15,8 +15,9 @@ from shared.algebra import intervals
 from shared.algebra.bulk import Unions, parse_prefixes, texts_of, unite
 from shared.algebra.cidrs import Family, canonical_addresses, prefix_range, prefix_text, prefixes
 from shared.ids import COMMON
-from shared.policy.loaded.cells import Peer, Services
 from shared.policy.loaded.names import Names, PolicyInForce, other_text
+from shared.policy.loaded.peers import Peer
+from shared.policy.loaded.rules import Services
 from shared.policy.loaded.source import JSON
 
 NONE: Final = -1

@@ -7,8 +7,9 @@ import numpy as np
 
 from shared.algebra.bulk import Unions
 from shared.algebra.cidrs import Family
-from shared.policy.loaded.cells import FAMILIES, Side, Window, pairs
 from shared.policy.loaded.owners import Owners
+from shared.policy.loaded.peers import FAMILIES, Window, pairs
+from shared.policy.loaded.sides import Side
 
 V4: Final[Family] = 4
 V6: Final[Family] = 6

@@ -9,7 +9,7 @@ from shared.model.selectors import Selector
 from shared.policy.compile import policy_order
 from shared.policy.definitions import Name
 from shared.policy.inherit import Inheritance, Tier
-from shared.policy.loaded.cells import Meaning, Peer
+from shared.policy.loaded.peers import Meaning, Peer
 from shared.policy.loaded.selecting import NetworkLabels
 from shared.policy.loaded.source import JSON, LoadedDefinitions, Source
 from shared.policy.loaded.traffic import node_services

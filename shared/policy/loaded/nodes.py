@@ -10,7 +10,8 @@ import orjson
 
 from shared.algebra import intervals
 from shared.algebra.cidrs import AddressSet, Family
-from shared.policy.loaded.cells import Rule, Side
+from shared.policy.loaded.rules import Rule
+from shared.policy.loaded.sides import Side
 from shared.policy.nodeconfig import NodeConfiguration
 from shared.policy.nodedelta import compute_delta, members_delta
 from shared.policy.nodehash import MODULUS, content_hash, rule_term, rules_total

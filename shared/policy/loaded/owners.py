@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from shared.algebra.cidrs import Family
-from shared.policy.loaded.cells import Window
+from shared.policy.loaded.peers import Window
 
 
 class Owners:

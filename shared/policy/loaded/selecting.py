@@ -6,7 +6,7 @@ from typing import Final
 from shared.algebra.labels import LabelIndex, Term
 from shared.model.selectors import Selector
 from shared.policy.definitions import Name
-from shared.policy.loaded.cells import Peer
+from shared.policy.loaded.peers import Peer
 from shared.policy.resolve import selector_terms
 
 

@@ -1,4 +1,22 @@
-"""A whole site, loaded: objects in, one at a time or many; steps for its nodes out."""
+"""A whole site, loaded: objects in, one at a time or many; steps for its nodes out.
+
+The planner of shared.policy.compile says what a site's documents mean; this package holds that
+meaning ready and moves it along with each change.  What a change costs grows with what it touches
+(the rules that use a name, the nodes that those concern), not with the site.
+
+    source      objects as a store holds them, read as far as needed; definitions by name
+    workloads   workloads by label and by node
+    names       what names mean along one chain
+    columns     a view compiled at once
+    peers, sides, rules     what is computed, each thing once, linked to what depends on it
+    ends, view  one chain's peers and sides, its policies: made from columns, then changed
+    selecting, stabbing, owners, counting       indexes for what a change concerns
+    nodes       one node: its rules in order, its sets, the sum behind its hash, its delta
+    wire        what travels
+
+Inheritance and the order of policies are those of shared.policy.inherit and compile; that both
+ways agree is held by tests over random edits.
+"""
 
 import hashlib
 from collections import Counter
@@ -175,10 +193,10 @@ class LoadedSite:
 
     def _change_view(self, view: LoadedView, batch: "_Batch") -> None:
         for name in batch.named("Network"):
-            view.network_changed(name)
+            view.ends.network_changed(name)
         for before, after in batch.workloads:
             if before is not None or after is not None:
-                view.workload_changed(before, after)
+                view.ends.workload_changed(before, after)
         view.settle_sides()
 
     def _change_hosts(self, node: LoadedNode, batch: "_Batch") -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from shared.algebra.cidrs import BITS, Family, prefix_range
-from shared.policy.loaded.cells import Peer
+from shared.policy.loaded.peers import Peer
 
 
 class PrefixIndex:

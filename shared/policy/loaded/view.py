@@ -1,38 +1,28 @@
 """One chain's policies in force, resolved: made at once, then changed bit by bit.
 
-A change is noted first (`network_changed`, `policy_changed`, …) and carried through by settle():
-from peers to sides, from sides to the nodes whose addresses lie in them, from those to the rules
-that each node has.
+A change is noted first (by `ends`, by policy_changed(), …) and carried through by settle(): from
+peers to sides, from sides to the nodes whose addresses lie in them, from those to the rules that
+each node has.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from shared.algebra.cidrs import BITS, Family, prefix_text
+from shared.algebra.cidrs import Family
 from shared.ids import COMMON
 from shared.policy.definitions import Name
-from shared.policy.loaded.cells import (
-    FAMILIES,
-    Meaning,
-    Members,
-    Peer,
-    Policy,
-    Rule,
-    Services,
-    Side,
-    Window,
-    pairs,
-)
 from shared.policy.loaded.columns import NONE, Columns, services_key
 from shared.policy.loaded.counting import count_all
-from shared.policy.loaded.names import Names, PolicyInForce, other_text
+from shared.policy.loaded.ends import Ends
+from shared.policy.loaded.names import Names, PolicyInForce
 from shared.policy.loaded.nodes import LoadedNode
 from shared.policy.loaded.owners import Owners
-from shared.policy.loaded.selecting import SelectorIndex
-from shared.policy.loaded.source import JSON, Source
-from shared.policy.loaded.stabbing import PrefixIndex
-from shared.policy.loaded.workloads import Host, hosts_of, selects_workload
+from shared.policy.loaded.peers import FAMILIES, Window, pairs
+from shared.policy.loaded.rules import Policy, Rule, Services
+from shared.policy.loaded.sides import Members, Side
+from shared.policy.loaded.source import JSON
+from shared.policy.loaded.workloads import Host
 from shared.policy.nodeplan import touches_within
 
 _GAP: Final = 1 << 20  # between the labels of neighbours in a policy
@@ -47,25 +37,15 @@ class LoadedView:
         """
         self.names: Final = names
         self.policies: Final[dict[Name, Policy]] = {}
-        self.sides: Final[dict[frozenset[Peer], Side]] = {}
+        self.ends: Final = Ends(names)
         self.owners: Final = Owners()
         self.nodes: Final[dict[str, LoadedNode]] = {}
         self.changed: Final[dict[Side, Members]] = {}
         """Sides whose members changed; whoever has taken the nodes' steps clears it."""
-        self._named: Final[dict[str, dict[str, Peer]]] = {}
-        """The peers that name a network, by tenant and name; `_others` by tenant and text."""
-        self._others: Final[dict[tuple[str, str], Peer]] = {}
         self._services: Final[dict[tuple[str, str], Services]] = {}
-        self._bounds: Final[dict[str, Side]] = {}
         self._services_naming: Final[dict[str, dict[Services, None]]] = {}
-        self._network_selectors: Final = SelectorIndex()
-        self._workload_selectors: Final = SelectorIndex()
         self._open_rules: Final[dict[Rule, None]] = {}
         """Rules with a side that is any."""
-        self._covering: PrefixIndex | None = None
-        """Made when an own address changes for the first time."""
-        self._fresh: list[Side] = []
-        self._windows: dict[Side, list[Window]] = {}
         self._dirty: dict[Rule, None] = {}
         self._idle: dict[Side | Services, None] = {}
         for node, hosts in nodes.items():
@@ -85,25 +65,6 @@ class LoadedView:
                 self.host_came(node, host)
 
     # Changes, noted.
-
-    def network_changed(self, name: Name) -> None:
-        """Note that a definition of a network, or an override of it, came, went or changed."""
-        old, new = self.names.refresh(name)
-        for tenant in self._named if name.tenant == COMMON else (name.tenant,):
-            peer = self._named.get(tenant, {}).get(name.name)
-            if peer is not None:
-                self._look_up(peer)
-        # A tenant's own declaration decides whether its selectors see the common one.
-        twin = Name(name.kind, COMMON, name.name)
-        meant = self.names.meaning(twin) if name.tenant != COMMON else None
-        labels = [each.labels for each in (old, new, meant) if each is not None]
-        for peer in self._network_selectors.candidates(*labels):
-            self._take(peer, name, self.names.selected(peer, name))
-            if meant is not None and peer.tenant == name.tenant:
-                self._take(peer, twin, self.names.selected(peer, twin))
-        bound = self._bounds.get(name.tenant)
-        if bound is not None:
-            self._take(bound.peers[0], name, new)
 
     def service_changed(self, name: Name) -> None:
         """Note that a definition of a service, or an override of it, came, went or changed."""
@@ -130,25 +91,11 @@ class LoadedView:
         for rule in old.rules if old is not None else ():
             self._withdraw(rule)
 
-    def workload_changed(self, before: Source | None, after: Source | None) -> None:
-        """Note that a workload came, went, or has other labels or addresses."""
-        versions = [each for each in (before, after) if each is not None]
-        old, new = hosts_of(before), hosts_of(after)
-        for peer in self._workload_selectors.candidates(*(each.labels for each in versions)):
-            gone = old if before is not None and selects_workload(peer, before) else []
-            come = new if after is not None and selects_workload(peer, after) else []
-            self._change_hosts(peer, gone, come)
-        # A workload keeps its tenant: another tenant makes another workload.
-        bound = self._bounds.get(versions[0].key.tenant)
-        if bound is not None:
-            self._change_hosts(bound.peers[1], old, new)
-
     # Changes, carried through: sides, then own addresses, then rules.
 
     def settle_sides(self) -> None:
         """Let the sides follow their peers; before own addresses and policies change."""
-        windows, self._windows = self._windows, {}
-        for side, where in windows.items():
+        for side, where in self.ends.take_windows().items():
             self._follow(side, where)
 
     def host_came(self, node: LoadedNode, host: Host) -> None:
@@ -172,7 +119,7 @@ class LoadedView:
             rule.nodes.discard(node.name)
         for host in node.hosts:
             family, address = host
-            for side in self._covering_sides(host):
+            for side in self.ends.covering(host):
                 _count(side, family, node.name, -1)
             for _ in range(self.owners.of[family][address][node.name]):
                 self.owners.remove(node.name, family, address)
@@ -181,14 +128,18 @@ class LoadedView:
     def settle(self) -> None:
         """Give every rule that was concerned to the nodes that have it now."""
         self.settle_sides()
-        for side in self._fresh:
+        for side in self.ends.fresh:
             self._count_nodes(side)
-        self._fresh = []
+        self.ends.fresh.clear()
         for rule in self._dirty:
             self._place(rule)
         self._dirty = {}
         for part in self._idle:
-            if not part.rules:
+            if part.rules:
+                continue
+            if isinstance(part, Side):
+                self.ends.drop(part)
+            else:
                 self._drop(part)
         self._idle = {}
 
@@ -215,7 +166,7 @@ class LoadedView:
 
     def _own_changed(self, node: LoadedNode, host: Host, by: int, *, first: bool) -> None:
         """Count an own address of a node; `first` if it is the family's first, or was its last."""
-        for side in self._covering_sides(host):
+        for side in self.ends.covering(host):
             _count(side, host[0], node.name, by)
             # An address in a bound matters only with one in a side.
             if side.tenant_bound is None:
@@ -223,28 +174,6 @@ class LoadedView:
         for rule in self._open_rules:
             if first or rule.policy.bound is not None:
                 self._dirty[rule] = None
-
-    def _covering_sides(self, host: Host) -> Iterable[Side]:
-        if self._covering is None:
-            self._covering = PrefixIndex()
-            for peer in self._every_peer():
-                self._cover(peer)
-        found: dict[Side, None] = {}
-        for peer in self._covering.covering(*host):
-            found.update(peer.sides)
-        return found
-
-    def _cover(self, peer: Peer) -> None:
-        if self._covering is not None:
-            for cidr in peer.cidrs():
-                self._covering.put(cidr, peer)
-
-    def _every_peer(self) -> Iterator[Peer]:
-        yield from self._others.values()
-        for named in self._named.values():
-            yield from named.values()
-        for bound in self._bounds.values():
-            yield from bound.peers
 
     def _count_nodes(self, side: Side) -> None:
         for family in FAMILIES:
@@ -337,7 +266,7 @@ class LoadedView:
 
     def _rule(self, policy: Policy, data: JSON, label: int) -> Rule:
         tenant = policy.name.tenant
-        ends = (self._side(tenant, data["from"]), self._side(tenant, data["to"]))
+        ends = (self.ends.side(tenant, data["from"]), self.ends.side(tenant, data["to"]))
         services = self._services_of(tenant, data.get("services", "any"))
         return self._link(Rule(policy, data, label, ends, services))
 
@@ -371,96 +300,21 @@ class LoadedView:
         self._open_rules.pop(rule, None)
         self._dirty.pop(rule, None)
 
-    def _drop(self, part: Side | Services) -> None:
-        """Forget what no rule uses any more.  Bounds stay: there is one for a tenant."""
-        if isinstance(part, Services):
-            del self._services[part.tenant, part.key]
-            for name in set(part.names):
-                naming = self._services_naming[name]
-                del naming[part]
-                if not naming:
-                    del self._services_naming[name]
-            return
-        if part.tenant_bound is not None:
-            return
-        del self.sides[frozenset(part.peers)]
-        for peer in part.peers:
-            del peer.sides[part]
-            if not peer.sides:
-                self._drop_peer(peer)
-
-    def _drop_peer(self, peer: Peer) -> None:
-        if peer.kind == "network":
-            del self._named[peer.tenant][peer.name]
-        else:
-            del self._others[peer.tenant, peer.text]
-        if peer.kind == "networks":
-            self._network_selectors.discard(peer)
-        elif peer.kind == "workloads":
-            self._workload_selectors.discard(peer)
-        if self._covering is not None:
-            for cidr in peer.cidrs():
-                self._covering.discard(cidr, peer)
+    def _drop(self, services: Services) -> None:
+        """Forget services that no rule uses any more."""
+        del self._services[services.tenant, services.key]
+        for name in set(services.names):
+            naming = self._services_naming[name]
+            del naming[services]
+            if not naming:
+                del self._services_naming[name]
 
     # What policies name.
 
     def _policy(self, given: PolicyInForce) -> Policy:
         tenant = given.name.tenant
-        bound = None if tenant == COMMON else self._bound(tenant)
+        bound = None if tenant == COMMON else self.ends.bound(tenant)
         return Policy(given.name, given.tier, given.origin, given.order, bound)
-
-    def _side(self, tenant: str, given: Any) -> Side | None:
-        """Return the side that a list of peers is; None for any."""
-        if given == "any":
-            return None
-        peers = dict.fromkeys([self._peer(tenant, each) for each in given])
-        side = self.sides.get(frozenset(peers))
-        if side is None:
-            side = self._add_side([*peers])
-            self._fresh.append(side)
-        return side
-
-    def _add_side(self, peers: Sequence[Peer]) -> Side:
-        side = self.sides[frozenset(peers)] = Side(peers)
-        for peer in peers:
-            peer.sides[side] = None
-        return side
-
-    def _peer(self, tenant: str, given: JSON) -> Peer:
-        if "network" in given:
-            name = given["network"]
-            peer = self._named.get(tenant, {}).get(name)
-            return self._add_peer(self.names.named_peer(tenant, name)) if peer is None else peer
-        text = other_text(given)
-        peer = self._others.get((tenant, text))
-        if peer is None:
-            peer = self._add_peer(self.names.other_peer(tenant, text, given))
-        return peer
-
-    def _add_peer(self, peer: Peer) -> Peer:
-        if peer.kind == "network":
-            self._named.setdefault(peer.tenant, {})[peer.name] = peer
-        else:
-            self._others[peer.tenant, peer.text] = peer
-        if peer.kind == "networks":
-            self._network_selectors.put(peer)
-        elif peer.kind == "workloads":
-            self._workload_selectors.put(peer)
-        self._cover(peer)
-        return peer
-
-    def _bound(self, tenant: str) -> Side:
-        """Return a tenant's own addresses, as this view sees them."""
-        if tenant not in self._bounds:
-            self._fresh.append(self._add_bound(tenant, self.names.bound_peers(tenant)))
-        return self._bounds[tenant]
-
-    def _add_bound(self, tenant: str, peers: Sequence[Peer]) -> Side:
-        bound = self._bounds[tenant] = Side(peers, tenant)
-        for peer in peers:
-            peer.sides[bound] = None
-            self._cover(peer)
-        return bound
 
     def _services_of(self, tenant: str, given: Any) -> Services | None:
         if given == "any":
@@ -478,67 +332,11 @@ class LoadedView:
         for name in services.names:
             self._services_naming.setdefault(name, {})[services] = None
 
-    # Peers follow what they name.
-
-    def _look_up(self, peer: Peer) -> None:
-        """Let a peer that names a network take what that is now."""
-        name = self.names.lookup("Network", peer.tenant, peer.name)
-        for other in [each for each in peer.members if each != name]:
-            self._take(peer, other, None)
-        self._take(peer, name, self.names.meaning(name))
-
-    def _take(self, peer: Peer, name: Name, meaning: Meaning | None) -> None:
-        before = peer.members.get(name)
-        if before is meaning:
-            return
-        windows = peer.change_member(name, meaning)
-        if self._covering is not None:
-            for cidr in before.subnets if before is not None else ():
-                self._covering.discard(cidr, peer)
-            for cidr in meaning.subnets if meaning is not None else ():
-                self._covering.put(cidr, peer)
-        self._spread(peer, windows)
-
-    def _change_hosts(self, peer: Peer, gone: Sequence[Host], come: Sequence[Host]) -> None:
-        if gone == come:
-            return
-        windows = peer.change_hosts(gone, come)
-        if self._covering is not None:
-            for window in windows:
-                cidr = prefix_text(window.family, window.start, BITS[window.family])
-                if (window.family, window.start) in peer.hosts:
-                    self._covering.put(cidr, peer)
-                else:
-                    self._covering.discard(cidr, peer)
-        self._spread(peer, windows)
-
-    def _spread(self, peer: Peer, windows: list[Window]) -> None:
-        if windows:
-            for side in peer.sides:
-                self._windows.setdefault(side, []).extend(windows)
-
     # The beginning.
 
     def _load(self, columns: Columns) -> None:
         """Make what columns hold into what can be changed."""
-        peers = [
-            each if isinstance(each, Peer) else self.names.named_peer(*each)
-            for each in columns.peers
-        ]
-        tenants = {row: tenant for tenant, row in columns.bound_rows.items()}
-        bounding = {row for side in tenants for row in columns.sides[side]}
-        for row, peer in enumerate(peers):
-            if row not in bounding:
-                self._add_peer(peer)
-        sides = []
-        for row, rows in enumerate(columns.sides):
-            of = [*dict.fromkeys([peers[each] for each in rows])]
-            if row in tenants:
-                side = self._add_bound(tenants[row], of)
-            else:
-                side = self.sides.get(frozenset(of)) or self._add_side(of)
-            side.settle(columns.cidrs[row])
-            sides.append(side)
+        sides = self.ends.load(columns)
         for services in columns.services:
             self._add_services(services)
         policies = []

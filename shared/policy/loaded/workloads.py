@@ -11,7 +11,7 @@ from shared.algebra.cidrs import Family
 from shared.algebra.labels import LabelIndex
 from shared.ids import COMMON, Key
 from shared.model.selectors import Selector
-from shared.policy.loaded.cells import Peer
+from shared.policy.loaded.peers import Peer
 from shared.policy.loaded.source import Source
 from shared.policy.resolve import selector_terms
 

@@ -1,10 +1,11 @@
 """Publications of configurations that a test writes down."""
 
-from sdsp.compile.nodes import Changes, NodeChange, Published, delta_line, line_of
+from sdsp.compile.nodes import Changes, NodeChange, Published
 from sdsp.nodes.publication import Publications
 from shared.ids import Generation, Incarnation
 from shared.policy.loaded.nodes import Step
-from shared.policy.nodeconfig import NodeConfiguration, to_json
+from shared.policy.loaded.wire import delta_line, snapshot_line
+from shared.policy.nodeconfig import NodeConfiguration
 from shared.policy.nodedelta import compute_delta
 
 
@@ -27,12 +28,8 @@ class Publisher:
         published = self.publications.newest(node)
         if published is None:
             return None
-        frame = {
-            "generation": published.generation,
-            "hash": published.hash,
-            "snapshot": to_json(self._now[node]),
-        }
-        return published, line_of(frame)
+        line = snapshot_line(published.generation, published.hash, self._now[node])
+        return published, line
 
     def _change(self, generation: Generation, now: NodeConfiguration) -> NodeChange:
         policies = frozenset((rule.tenant, rule.policy) for rule in now.rules)
