@@ -7,16 +7,14 @@ import argparse
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 
-from tests.simulation.run import SMALL, Outcome, Plan, run_seed
-from tests.simulation.world import Size
+from tests.simulation.run import LARGE, SMALL, Outcome, run_seed
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return 0 if every seed held and carried enough, else 1."""
     options = _options(arguments)
-    plan = _plan(options)
+    plan = LARGE if options.large else SMALL
     began = time.process_time()
     sums: Counter[str] = Counter()
     failed: list[Outcome] = []
@@ -59,12 +57,6 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--trace", action="store_true", help="show all that happened")
     parser.add_argument("--large", action="store_true", help="more sites, edits and mishaps")
     return parser.parse_args(arguments)
-
-
-def _plan(options: argparse.Namespace) -> Plan:
-    if not options.large:
-        return SMALL
-    return replace(SMALL, size=Size(sites=3, nodes=3), edits=60, mishaps=50)
 
 
 if __name__ == "__main__":

@@ -234,19 +234,19 @@ def keep_the_old_view() -> Any:
 _CALM: Final = ("jump",)
 _LOSSY: Final = Weather(lost=0.1)
 
-BUGS: Final[Mapping[Callable[[], Any], Plan]] = {
-    acknowledge_before_commit: SMALL,
-    apply_twice: SMALL,
-    overlook_a_gap: Plan(weather=_LOSSY, only=_CALM, edits=20),
-    forget_tombstones: Plan(only=_CALM, edits=30),
-    resume_with_a_gap: SMALL,
-    note_the_position_first: Plan(only=("kill", "kill soon"), mishaps=20),
-    let_all_go_at_once: Plan(only=_CALM, edits=40),
-    forget_what_is_missing: Plan(only=("restore fsm", "jump")),
-    lose_a_commit: SMALL,
-    build_on_another_base: Plan(only=_CALM, edits=30),
-    start_without_rules: Plan(only=("kill", "reboot")),
-    enforce_what_was_damaged: Plan(only=_CALM, edits=20),
-    keep_the_old_view: Plan(only=_CALM, edits=25),
+BUGS: Final[Mapping[Callable[[], Any], tuple[Plan, int]]] = {
+    acknowledge_before_commit: (SMALL, 1),
+    apply_twice: (SMALL, 1),
+    overlook_a_gap: (Plan(weather=_LOSSY, only=_CALM, edits=20), 9),
+    forget_tombstones: (Plan(only=_CALM, edits=30), 2),
+    resume_with_a_gap: (SMALL, 2),
+    note_the_position_first: (Plan(only=("kill", "kill soon"), mishaps=20), 1),
+    let_all_go_at_once: (Plan(only=_CALM, edits=40), 1),
+    forget_what_is_missing: (Plan(only=("restore fsm", "jump")), 1),
+    lose_a_commit: (SMALL, 1),
+    build_on_another_base: (Plan(only=_CALM, edits=30), 1),
+    start_without_rules: (Plan(only=("kill", "reboot")), 1),
+    enforce_what_was_damaged: (Plan(only=_CALM, edits=20), 1),
+    keep_the_old_view: (Plan(only=_CALM, edits=25), 1),
 }
-"""Each with what befalls a federation that is likely to show it."""
+"""Each with what befalls a federation that is likely to show it, and a seed that did."""

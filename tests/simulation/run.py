@@ -38,6 +38,7 @@ class Plan:
 
 
 SMALL: Final = Plan()
+LARGE: Final = Plan(size=Size(sites=3, nodes=3), edits=60, mishaps=50)
 
 _SETTLING: Final = 15.0
 
@@ -57,6 +58,7 @@ class Outcome:
     """What a run did and what is wrong; `trace` is the same whenever the seed is."""
 
     seed: int
+    plan: Plan
     trace: str
     counts: Mapping[str, int]
     wrong: tuple[str, ...]
@@ -73,12 +75,16 @@ class Outcome:
 
     @property
     def command(self) -> str:
-        return f"python -m tests.simulation --seeds 1 --start {self.seed}"
+        if self.plan in (SMALL, LARGE):
+            large = " --large" if self.plan == LARGE else ""
+            return f"python -m tests.simulation --trace --seeds 1 --start {self.seed}{large}"
+        names = "from tests.simulation.run import Plan, Size, Weather, run_seed"
+        return f'python -c "{names}; print(*run_seed({self.seed}, {self.plan}).lines, sep=chr(10))"'
 
     def report(self) -> str:
         """Say what is wrong, and how to see it again."""
         shown = "\n".join(f"  {each}" for each in self.wrong[:20])
-        return f"seed {self.seed} fails:\n{shown}\nsee it again: {self.command} --trace"
+        return f"seed {self.seed} fails:\n{shown}\nsee it again: {self.command}"
 
 
 def run_seed(seed: int, plan: Plan = SMALL) -> Outcome:
@@ -134,7 +140,7 @@ def _run(world: World, plan: Plan) -> Outcome:
         history = world.history
         history.note(world.loop.time(), f"ends after {world.loop.steps} steps")
         counts = {**history.counts, "steps": world.loop.steps, "seconds": int(world.loop.time())}
-        return Outcome(world.seed, history.trace, counts, tuple(wrong), tuple(history.lines))
+        return Outcome(world.seed, plan, history.trace, counts, tuple(wrong), tuple(history.lines))
     finally:
         fate.disarm()
         world.loop.bury()
