@@ -71,7 +71,7 @@ BUGS: dict[str, tuple[Any, str, Any, Callable[[int], None]]] = {
         scopes, "group_chain", by_first_place, resolved,
     ),
     "mandatory policies by priority alone": (
-        compiling, "_order", lambda _, name, tier, effective: (
+        compiling, "policy_order", lambda _, name, tier, effective: (
             TIERS.index(tier), effective.spec.priority, name.tenant, name.name
         ), resolved,
     ),
