@@ -80,12 +80,20 @@ def resolve(
     node: Node = None,
     staged: Staged = False,
     at: At = None,
+    nft: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write the rules here, as one nftables table; with REPO only."
+        ),
+    ] = None,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the rules that a site, or one of its nodes, makes of policy."""
     if repo is None:
         _only_now(at)
+        if nft is not None:
+            raise typer.BadParameter("--nft goes with a repository; say which: hanse resolve REPO")
         from shared.cli.judging import SiteQuestion
         from shared.cli.judging import resolve as ask
         from shared.cli.session import run
@@ -96,7 +104,7 @@ def resolve(
         raise typer.BadParameter("say of which site of the repository: --site NAME")
     from shared.cli.resolving import run_resolve
 
-    run_resolve(repo, site=site, node=node, staged=staged, at=at, form=output)
+    run_resolve(repo, site=site, node=node, staged=staged, at=at, form=output, nft=nft)
 
 
 def trace(

@@ -5,6 +5,9 @@ from typing import Any, Final
 
 from shared.cli.asking import moment, sound_site
 from shared.cli.output import Output, console, print_data, print_table
+from shared.policy.loaded.site import LoadedSite
+from shared.policy.loaded.source import sources_of
+from shared.policy.nftables import nftables_text
 
 # What still fits on a terminal beside the other columns; -o wide shows all.
 _MANY: Final = 6
@@ -12,11 +15,23 @@ _FEW: Final = 4
 
 
 def run_resolve(
-    repo: Path, *, site: str, node: str | None, staged: bool, at: str | None, form: Output
+    repo: Path,
+    *,
+    site: str,
+    node: str | None,
+    staged: bool,
+    at: str | None,
+    form: Output,
+    nft: Path | None = None,
 ) -> None:
-    """Print the resolved rules in order of evaluation."""
+    """Print the resolved rules in order of evaluation; write them to `nft`, too."""
     _, planner = sound_site(repo, site, at=moment(at))
-    print_answer(planner.plan(node, staged=staged).to_json(), form)
+    plan = planner.plan(node, staged=staged)
+    if nft is not None:
+        inputs = planner.inputs
+        loaded = LoadedSite(site, sources_of(inputs), now=inputs.now)
+        nft.write_text(nftables_text(loaded.columns(node, staged=staged), plan.default_action))
+    print_answer(plan.to_json(), form)
 
 
 def print_answer(answer: dict[str, Any], form: Output) -> None:

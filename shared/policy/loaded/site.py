@@ -80,9 +80,13 @@ class LoadedSite:
         for chain, nodes in joining.items():
             self._views[chain] = self._make_view(chain, nodes)
 
-    def columns(self) -> Columns:
-        """Compile what the site makes of policy without a node."""
-        return Columns(self._names(self._site_chain))
+    def columns(self, node: str | None = None, *, staged: bool = False) -> Columns:
+        """Compile what the site, or one of its nodes, makes of policy.
+
+        NotFound (`unknown_node`).
+        """
+        chain = self._site_chain if node is None else self._chain(node)
+        return Columns(self._names(chain, staged=staged))
 
     @property
     def default_action(self) -> Literal["allow", "deny"]:
@@ -254,17 +258,17 @@ class LoadedSite:
         action = self._site.data.get("defaultAction", "deny")
         return cast("Literal['allow', 'deny']", action)
 
-    def _make_inheritance(self) -> Inheritance:
-        return Inheritance(self._definitions, labels=self._site.labels, now=self.now)
+    def _make_inheritance(self, *, staged: bool = False) -> Inheritance:
+        return Inheritance(self._definitions, labels=self._site.labels, now=self.now, staged=staged)
 
     def _make_view(self, chain: Chain, nodes: Mapping[LoadedNode, Counter[Host]]) -> LoadedView:
         return LoadedView(self._names(chain), nodes)
 
-    def _names(self, chain: Chain) -> Names:
+    def _names(self, chain: Chain, *, staged: bool = False) -> Names:
         return Names(
             chain,
             definitions=self._definitions,
-            inheritance=self._inheritance,
+            inheritance=self._make_inheritance(staged=True) if staged else self._inheritance,
             workloads=self._workloads,
         )
 
@@ -284,18 +288,26 @@ class LoadedSite:
 
     def _admitted(self) -> dict[str, Chain]:
         """Return the admitted nodes, in name order, with the part of their chain that matters."""
-        groups, outer, narrow = (
-            self._parents("NodeGroup"),
-            self._site_chain,
-            self._definitions.narrow_scopes,
-        )
-        found = {}
-        for key, source in sorted(self._structure.items(), key=lambda each: each[0]):
-            if key.kind == "Node" and source.data.get("admission", "admitted") == "admitted":
-                own = (f"node/{key.name}", *group_chain(source.data.get("groups", ()), groups))
-                # Nodes that differ only in scopes without definitions see the same.
-                found[key.name] = (*(scope for scope in own if scope in narrow), *outer)
-        return found
+        groups, outer = self._parents("NodeGroup"), self._site_chain
+        return {
+            key.name: self._reduced(source, groups, outer)
+            for key, source in sorted(self._structure.items(), key=lambda each: each[0])
+            if key.kind == "Node" and source.data.get("admission", "admitted") == "admitted"
+        }
+
+    def _chain(self, node: str) -> Chain:
+        source = self._structure.get(Key("Node", COMMON, SITE, node))
+        if source is None:
+            raise NotFound(f"site {self._key.name} has no node {node}", code="unknown_node")
+        return self._reduced(source, self._parents("NodeGroup"), self._site_chain)
+
+    def _reduced(self, node: Source, groups: Mapping[str, str | None], outer: Chain) -> Chain:
+        """Return the part of a node's chain that matters: nodes that differ only in scopes
+        without definitions see the same.
+        """
+        own = (f"node/{node.key.name}", *group_chain(node.data.get("groups", ()), groups))
+        narrow = self._definitions.narrow_scopes
+        return (*(scope for scope in own if scope in narrow), *outer)
 
 
 class _Batch:
