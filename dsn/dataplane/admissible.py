@@ -61,7 +61,7 @@ def _faults(
         yield from _cidr_faults(f"sets.{name[:40]}", cidrs, before.get(name))
     if (
         known is None
-        or configuration.rules is not known.rules
+        or configuration.rules != known.rules
         or before.keys() - configuration.sets.keys()
     ):
         yield from _all_rules_faults(configuration, known)

@@ -13,7 +13,7 @@ def tier_splices(
     have: NodeConfiguration, want: NodeConfiguration, tier: str
 ) -> list[tuple[int, int, list[NodeRule]]]:
     """Return how a tier's rules change: place, how many go, what comes; from last to first."""
-    if have.rules is want.rules:
+    if have.rules == want.rules:
         return []
     old = [rule for rule in have.rules if rule.tier == tier]
     new = [rule for rule in want.rules if rule.tier == tier]

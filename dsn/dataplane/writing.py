@@ -232,7 +232,7 @@ class _PortChange:
 def _port_change(
     have: NodeConfiguration, want: NodeConfiguration, there: Iterable[str]
 ) -> _PortChange:
-    if have.rules is want.rules:
+    if have.rules == want.rules:
         return _PortChange({}, set())
     wanted = dict(each for rule in want.rules for each in port_sets(rule))
     standing = set(there)
