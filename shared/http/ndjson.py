@@ -71,15 +71,18 @@ class _Connection:
 
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         # HTTP/1.0 knows no chunks.
-        chunked = response.headers.get("Transfer-Encoding") == "chunked"
-        self._transport = request.transport if chunked else None
+        self._chunked = response.headers.get("Transfer-Encoding") == "chunked"
+        self._request = request
         self._authenticator = request.app[AUTHENTICATOR]
         self._caller = caller_of(request)
 
     def offer(self, chunk: bytes) -> bool:
-        transport = self._transport
+        # Asked for each time: once the connection is lost there is none, while uvloop's transport
+        # of TLS goes on saying that it isn't closing, and takes what it is given.
+        transport = self._request.transport
         if (
             transport is None
+            or not self._chunked
             or transport.is_closing()
             # What is written within one turn of the loop waits for its end: that isn't slowness.
             or transport.get_write_buffer_size() > LONG

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from shared.errors import RevisionCompacted
 from shared.http.connections import Connection, ConnectionLimits
 from shared.ids import Key, Revision
 from shared.metrics.names import HTTP_STREAMS
+from shared.pki.tls import server_context, visitor_context
 from shared.store.contract import Draft, Transaction
 from shared.tasks.streams import LONG
+from tests.fakes.federation import Federation
 from tests.integration.api.harness import Api, running_api
 
 
@@ -157,3 +160,32 @@ async def test_one_long_change_costs_one_copy_for_all_who_do_not_read(tmp_path: 
         assert max(buffered()) < 3 * LONG, "6 MB for each would be 120"
         for _, writer in watchers:
             writer.transport.abort()
+
+
+def test_a_dead_watcher_over_tls_leaves_nothing_behind_under_uvloop(tmp_path: Path) -> None:
+    """Its transport of TLS takes writes, and isn't closing, long after the connection was lost."""
+
+    async def run() -> None:
+        federation = Federation()
+        tls = server_context(federation.fsm())
+        async with running_api(tmp_path, tls=tls) as api:
+            at = await put(api, "a")
+            head = f"Host: x\r\nAuthorization: Bearer {api.token('admin')}\r\n\r\n"
+            writers = []
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection(
+                    api.server.host,
+                    api.server.port,
+                    ssl=visitor_context(federation.roots),
+                    server_hostname="localhost",
+                )
+                writer.write(f"GET /api/v1/watch?after={at} HTTP/1.1\r\n{head}".encode())
+                await reader.readuntil(b"bookmark")
+                writers.append(writer)
+            await until_seated(api, 3)
+            for writer in writers:
+                writer.transport.abort()
+            await until_seated(api, 0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
