@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fsm.feed.hub import Hub
-from fsm.feed.item import DELIVERABLE, FOLLOWED, Audience, Item
+from fsm.feed.item import DELIVERABLE, FOLLOWED, Audience
 from fsm.feed.select import is_meant_for, view_of
+from fsm.feed.world import IndexedWorld
 from fsm.sites.names import registered_for
 from shared.errors import FieldError, HanseError, Unavailable
 from shared.feed.accepts import unknown_field
-from shared.ids import COMMON, Key
+from shared.ids import COMMON
 from shared.model.inventory import Site
 from shared.model.network import Network
 from shared.model.policy import SecurityPolicy
@@ -98,14 +99,12 @@ class FederationAdmission:
                     yield FieldError(path, "name_taken", message)
 
 
-def _names_of_sites(
-    world: Mapping[Key, Item], proposals: Sequence[Proposal]
-) -> dict[str, HostNames]:
+def _names_of_sites(world: IndexedWorld, proposals: Sequence[Proposal]) -> dict[str, HostNames]:
     """Return what each site registers once these writes are done; {} if they concern no Site."""
     written = {each.key: each for each in proposals if each.key.kind == "Site"}
     if not written:
         return {}
-    specs = {key: item.spec for key, item in world.items() if key.kind == "Site"}
+    specs = {key: item.spec for key, item in world.of_kind("Site").items()}
     for key, each in written.items():
         specs.pop(key, None)
         if each.draft is not None:
@@ -135,7 +134,7 @@ def _shared(ours: HostNames, others: HostNames) -> str | None:
     return next((str(each) for each in sorted(both, key=str) if not each.is_loopback), None)
 
 
-def _concerned(world: Mapping[Key, Item], proposals: Sequence[Proposal]) -> list[Document]:
+def _concerned(world: IndexedWorld, proposals: Sequence[Proposal]) -> list[Document]:
     """Return the documents of now on which the judgement of these writes can depend."""
     everything = any(
         each.operation is Operation.DELETE or each.key.kind == "Region" for each in proposals
@@ -147,12 +146,9 @@ def _concerned(world: Mapping[Key, Item], proposals: Sequence[Proposal]) -> list
             names |= {(kind, name) for _, kind, name in references(spec)}
     tenants_matter = any(_allots(each) for each in proposals)
     kinds = _ALWAYS_CONCERNED | ({"Network"} if tenants_matter else frozenset())
-    found = (
-        item.planned
-        for key, item in world.items()
-        if everything or key.kind in kinds or (key.kind, key.name) in names
-    )
-    return [document for document in found if document is not None]
+    found = world if everything else world.concerned(kinds, names)
+    documents = (item.planned for item in found.values())
+    return [document for document in documents if document is not None]
 
 
 def _allots(proposal: Proposal) -> bool:
@@ -201,9 +197,9 @@ def _at(batch: Batch, found: Iterable[PolicyFault]) -> Iterator[Fault]:
             yield Fault(0, FieldError("", each.code, f"{where}{each.message}"))
 
 
-def _unsupported(batch: Batch, world: Mapping[Key, Item]) -> Iterator[Fault]:
+def _unsupported(batch: Batch, world: IndexedWorld) -> Iterator[Fault]:
     """Yield a warning for each site that can't take a written document."""
-    sites = [key.name for key in world if key.kind == "Site"]
+    sites = [key.name for key in world.of_kind("Site")]
     views = [view for site in sites if (view := view_of(world, site)) is not None]
     limited = [view for view in views if view.subscription.accepts]
     told = 0

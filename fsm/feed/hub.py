@@ -26,13 +26,14 @@ from fsm.feed.select import (
     select,
     view_of,
 )
+from fsm.feed.world import IndexedWorld
 from fsm.feed.worlds import FOLLOWED_OBJECTS, Loaded, SnapshotSource, Worlds
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import Gone, HanseError, Invalid, NotFound, RevisionCompacted, Unavailable
 from shared.feed import wire
 from shared.feed.serve import Outbox, serve_lines
-from shared.ids import Key, Revision
+from shared.ids import Revision
 from shared.store.contract import (
     EVERYTHING,
     Bookmark,
@@ -88,14 +89,14 @@ class Hub:
         self._worlds = Worlds(store)
         self._clock = clock
         self._backoff = backoff
-        self._world: dict[Key, Item] = {}
+        self._world = IndexedWorld()
         self._position: Position | None = None
         self._watchers: set[Watcher] = set()
         self._moved = asyncio.Event()
         self._changed: tuple[tuple[int, int], list[tuple[Item | None, Item | None]]] = ((0, 0), [])
 
     @property
-    def world(self) -> dict[Key, Item]:
+    def world(self) -> IndexedWorld:
         """The world of now; read it between two awaits, and don't change it."""
         return self._world
 
@@ -269,7 +270,7 @@ class Hub:
     async def _follow(self) -> None:
         if self._position is None:
             loaded = await self._worlds.latest()
-            self._world, self._position = loaded.items, loaded.position
+            self._world, self._position = IndexedWorld(loaded.items), loaded.position
             self._moved.set()
         async for seen in self._store.watch(self._position.revision, selection=FOLLOWED_OBJECTS):
             self._backoff.reset()
@@ -283,7 +284,7 @@ class Hub:
         before = [(change, self._world.get(change.key)) for change in commit.changes]
         for change, _ in before:
             if change.after is None:
-                self._world.pop(change.key, None)
+                self._world.remove(change.key)
             else:
                 self._world[change.key] = Item(change.after)
         position = Position(self.position.incarnation, commit.revision, commit.digest)

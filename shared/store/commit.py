@@ -35,6 +35,7 @@ from shared.store.lane import Conditional
 from shared.store.mapping import microseconds
 from shared.store.prepared import Step, run_all
 from shared.store.recent import UNKNOWN, Recent, Unknown
+from shared.store.settling import to_its_end
 from shared.store.transaction import Batch, Connect, Counted, SqlTransaction, mark_of
 
 log = logging.getLogger(__name__)
@@ -233,7 +234,11 @@ class GroupCommit:
         def recall(key: Key) -> Stored | Unknown | None:
             return self._recent.get(key) if self._recent.mark == mark else UNKNOWN
 
-        return Batch(counted, connect=connect, recall=recall, now=self._clock.now())
+        def keep(key: Key, stored: Stored | None) -> None:
+            self._recent.keep(key, stored, mark)
+
+        now = self._clock.now()
+        return Batch(counted, connect=connect, recall=recall, keep=keep, now=now)
 
     async def _write(self, batch: Batch, connection: AsyncConnection) -> None:
         if not batch.has_writes:
@@ -323,22 +328,3 @@ def _of_commit(exc: Unavailable) -> Unavailable:
         code="commit_unknown",
         detail=exc.detail,
     )
-
-
-async def to_its_end(work: Awaitable[Result]) -> Result:
-    """Await `work` and return its result, even if cancelled meanwhile; then be cancelled.
-
-    A group's commit is not its leader's alone, so the leader's cancellation must not end it.
-    """
-    whole = asyncio.gather(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not whole.done():
-        try:
-            await asyncio.shield(whole)
-        except asyncio.CancelledError as exc:
-            if whole.cancelled():
-                raise
-            cancelled = exc
-    if cancelled is not None:
-        raise cancelled
-    return whole.result()[0]

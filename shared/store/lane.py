@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple
 
+from shared.errors import HanseError, Unavailable
 from shared.failpoints import failpoint
 from shared.store.faults import translated
 from shared.store.onehop import OneHopConnection, connect
 from shared.store.prepared import Step, execute_all
+from shared.store.settling import to_its_end
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -30,6 +32,7 @@ class Lane:
         self._wait = wait
         self._connection: OneHopConnection | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def run(
         self,
@@ -38,25 +41,51 @@ class Lane:
         *arguments: *Arguments,
     ) -> Result:
         """Run `work(connection, …)` in the connection's thread; `attempt` as for translated()."""
-        with translated(attempt):
-            connection = self._connection or await self._open()
-            result: Result = await connection.hop(work, *arguments)
-            return result
+        try:
+            with translated(attempt):
+                connection = self._connection or await self._open()
+                result: Result = await connection.hop(work, *arguments)
+                return result
+        except (HanseError, ValueError) as exc:
+            # ValueError is aiosqlite's word for a connection that was closed meanwhile.
+            if self._closed and not isinstance(exc, Unavailable):
+                raise _closed() from exc
+            raise
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        """Close it for good; whoever comes later gets Unavailable (`store_closed`)."""
+        async with self._opening:
+            self._closed = True
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None
 
     async def _open(self) -> OneHopConnection:
         async with self._opening:
+            if self._closed:
+                raise _closed()
             if self._connection is None:
-                # None: whoever wants a transaction says BEGIN.
-                connection = connect(self._path, timeout=self._wait, isolation_level=None)
-                await connection
-                await connection.hop(_prepare, self._pragmas)
-                self._connection = connection
+                # Whoever opens it may leave; a connection half open would have no owner.
+                await to_its_end(self._connect())
+            assert self._connection is not None
             return self._connection
+
+    async def _connect(self) -> None:
+        # None: whoever wants a transaction says BEGIN.
+        connection = connect(self._path, timeout=self._wait, isolation_level=None)
+        prepared = False
+        await connection
+        try:
+            await connection.hop(_prepare, self._pragmas)
+            prepared = True
+        finally:
+            if not prepared:
+                await connection.close()
+        self._connection = connection
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the store has been closed", code="store_closed")
 
 
 @dataclass(slots=True)

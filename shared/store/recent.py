@@ -86,7 +86,9 @@ class Recent:
         statuses: Mapping[Key, tuple[int, JSON] | None],
     ) -> None:
         """Take in a commit of this process: what stood before it and what stands after it."""
-        if before != self._mark:
+        if self._mark is None:
+            self._mark = before
+        elif before != self._mark:
             # Others have written since our mark: the next look tells of theirs and of this.
             return
         for key in statuses:

@@ -65,6 +65,8 @@ class Batch:
     """Gives the database transaction, which holds the lock from then on."""
     recall: Callable[[Key], Stored | Unknown | None]
     """Gives an object as it stands beneath the batch, if it is in memory."""
+    keep: Callable[[Key, Stored | None], None]
+    """Takes an object that was read beneath the batch, for others to recall."""
     now: datetime
     position: Position = field(init=False)
     status_sequence: int = field(init=False)
@@ -125,7 +127,7 @@ class SqlTransaction:
         self._before: dict[Key, Stored | None] = {}
         self._objects: dict[Key, Stored | None] = {}
         self._records: dict[tuple[str, str], JSON | None] = {}
-        self._audits: list[AuditRecord] = []
+        self._audits: list[tuple[AuditRecord, JSON]] = []
         self._statuses: dict[Key, tuple[int, JSON]] = {}
 
     @property
@@ -141,7 +143,9 @@ class SqlTransaction:
         if recalled is not UNKNOWN:
             return recalled
         with self._batch.guarded():
-            return await reading.find(await self._batch.connect(), key)
+            found = await reading.find(await self._batch.connect(), key)
+        self._batch.keep(key, found)
+        return found
 
     async def list(self, selection: Selection = EVERYTHING) -> Sequence[Stored]:
         with self._batch.guarded():
@@ -219,7 +223,7 @@ class SqlTransaction:
         return dict(sorted(found.items()))
 
     async def audit(self, record: AuditRecord) -> None:
-        self._audits.append(replace(record, diff=plain(record.diff)))
+        self._audits.append((record, plain(record.diff)))
 
     async def put_statuses(self, statuses: Mapping[Key, JSON | None]) -> None:
         """Replace observed state; see Store.put_status.  What already stands is left alone."""
@@ -271,11 +275,10 @@ class SqlTransaction:
             batch.position = replace(self._base, revision=self._revision, digest=digest)
             batch.commits.append(Commit(self._revision, digest, changes))
         revision = self._revision if changes else None
-        for record in self._audits:
+        for record, diff in self._audits:
             batch.audit_number += 1
-            batch.audits.append(
-                (batch.audit_number, replace(record, revision=revision or record.revision))
-            )
+            last = replace(record, diff=diff, revision=revision or record.revision)
+            batch.audits.append((batch.audit_number, last))
         for change in changes:
             batch.objects[change.key] = change.after
             if change.before and (not change.after or change.after.uid != change.before.uid):
@@ -293,8 +296,8 @@ class SqlTransaction:
                 revision=self._revision,
                 operation=Operation.PUT if after else Operation.DELETE,
                 key=key,
-                before=replace(before, status={}) if before else None,
-                after=replace(after, status={}) if after else None,
+                before=_without_status(before),
+                after=_without_status(after),
             )
             for key, after in self._objects.items()
             if not _equal(before := self._before[key], after)
@@ -305,6 +308,10 @@ class SqlTransaction:
         if self._uids == 1:
             return str(self._uid)
         return str(uuid.uuid5(self._uid, str(self._uids)))
+
+
+def _without_status(stored: Stored | None) -> Stored | None:
+    return replace(stored, status={}) if stored and stored.status else stored
 
 
 def _check_expected(key: Key, current: Stored | None, expected: Revision | None) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared.errors import RevisionConflict
+from shared.errors import RevisionConflict, Unavailable
 from shared.ids import Key, Revision
 from shared.store.contract import Draft, Selection, Store, Stored, Transaction
 from tests.contract.conftest import Opener
@@ -172,3 +172,18 @@ async def test_a_write_refused_by_what_is_known_here_is_right_about_what_others_
 
     # This process has not seen that revision yet, and must not call it wrong.
     assert (await here.transact(work)).result.spec == {"n": 3}
+
+
+@pytest.mark.parametrize("patience", [0, 1, 2, 5, 20])
+async def test_a_store_that_is_closed_while_somebody_asks_leaves_nothing_open(
+    open_again: Opener, patience: int
+) -> None:
+    store = await open_again()
+    asking = [asyncio.ensure_future(store.latest(WEB)) for _ in range(4)]
+    for _ in range(patience):
+        await asyncio.sleep(0)
+    asking[0].cancel()
+    await store.close()
+    for found in await asyncio.gather(*asking, return_exceptions=True):
+        # Found to be absent, left, or told that it is closed; a warning would be an error.
+        assert found is None or isinstance(found, asyncio.CancelledError | Unavailable)
