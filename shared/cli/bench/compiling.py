@@ -59,7 +59,9 @@ class _Changes:
 
     def __init__(self, data: JSON, objects: list[Source], now: datetime) -> None:
         if len(data["networks"]) < 1 or len(data["rules"]) < 1:
-            raise Invalid("a workload without networks or rules can't be changed", code="usage")
+            raise Invalid(
+                "a workload without networks or rules can't be changed", code="invalid_workload"
+            )
         self._dice = random.Random(_SEED)  # noqa: S311 - a draw of changes, no secret
         more, self._busy = inventory(data, self._dice)
         self._names, self._services = list(data["networks"]), list(data["services"])

@@ -39,11 +39,10 @@ def read(path: Path) -> JSON:
     except orjson.JSONDecodeError as exc:
         raise Invalid(f"{path} is no JSON: {exc}", code="invalid_workload") from exc
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise Invalid(f"{path} is no workload: its `format` must be {FORMAT}", code=_CODE)
+        raise Invalid(
+            f"{path} is no workload: its `format` must be {FORMAT}", code="invalid_workload"
+        )
     return data
-
-
-_CODE: Final = "invalid_workload"
 
 
 def site_key() -> Key:
@@ -59,7 +58,7 @@ def sources(workload: JSON) -> list[Source]:
     try:
         return _sources(workload)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise Invalid(f"the workload is incomplete: {exc!r}", code=_CODE) from exc
+        raise Invalid(f"the workload is incomplete: {exc!r}", code="invalid_workload") from exc
 
 
 def _sources(workload: JSON) -> list[Source]:
