@@ -204,11 +204,23 @@ def benchmark(
     return register
 
 
+def _unimportable(name: str, reason: str) -> Benchmark:
+    """Return what fails in place of a module's benchmarks, so that the others can be measured."""
+
+    def fail(_run: Run) -> Results:
+        raise RuntimeError(f"{name} can't be imported: {reason}")
+
+    return Benchmark(name, f"{name}, which can't be imported", (), fail)
+
+
 def registered(package: str = "tests.bench") -> dict[str, Benchmark]:
     """Import the modules of `package` and return the benchmarks by name, in order of titles."""
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         if not module.name.startswith("_") and not module.ispkg:
-            importlib.import_module(f"{package}.{module.name}")
+            try:
+                importlib.import_module(f"{package}.{module.name}")
+            except ImportError as exc:
+                _REGISTER[module.name] = _unimportable(module.name, f"{type(exc).__name__}: {exc}")
     return dict(sorted(_REGISTER.items(), key=lambda item: item[1].title))
 
 
