@@ -14,6 +14,7 @@ from shared.cli.bench.workload import JSON, inventory, key, read, sources, tier
 from shared.cli.output import Plain, console, print_data, print_table
 from shared.clock import SystemClock
 from shared.errors import Invalid
+from shared.policy.loaded.garbage import collection_paused
 from shared.policy.loaded.site import LoadedSite
 from shared.policy.loaded.source import Source
 from shared.policy.loaded.wire import delta_line
@@ -28,16 +29,15 @@ def run_compile(workload: Path, *, nft: Path | None, changes: int, form: Plain) 
     """Measure, and print the answer; Invalid (`invalid_workload`), OSError."""
     # What is there by now stays: the collector need not look at it again and again.
     gc.freeze()
-    gc.disable()
-    start = time.perf_counter()
-    data = read(workload)
-    objects = sources(data)
-    now = SystemClock().now()
-    site = LoadedSite(NAME, objects, now=now)
-    text = nftables_text(site.columns(), site.default_action)
-    seconds = time.perf_counter() - start
+    with collection_paused():
+        start = time.perf_counter()
+        data = read(workload)
+        objects = sources(data)
+        now = SystemClock().now()
+        site = LoadedSite(NAME, objects, now=now)
+        text = nftables_text(site.columns(), site.default_action)
+        seconds = time.perf_counter() - start
     peak = _peak()
-    gc.enable()
     if nft is not None:
         nft.write_text(text)
     rules = len(data["rules"])

@@ -29,6 +29,7 @@ from shared.ids import COMMON, FEDERATION, SITE, Key
 from shared.policy.definitions import Name
 from shared.policy.inherit import Inheritance
 from shared.policy.loaded.columns import Columns
+from shared.policy.loaded.garbage import collection_paused
 from shared.policy.loaded.names import Names
 from shared.policy.loaded.nodes import LoadedNode, Step
 from shared.policy.loaded.source import NAMED_KINDS, LoadedDefinitions, Source
@@ -60,6 +61,10 @@ class LoadedSite:
         self._workloads: Final = WorkloadTable()
         self._views: Final[dict[Chain, LoadedView]] = {}
         self._chains: Final[dict[str, Chain]] = {}
+        with collection_paused():
+            self._load(sources)
+
+    def _load(self, sources: Iterable[Source]) -> None:
         for source in sources:
             kind = source.key.kind
             if kind in NAMED_KINDS or kind == "Override":
@@ -86,7 +91,8 @@ class LoadedSite:
         NotFound (`unknown_node`).
         """
         chain = self._site_chain if node is None else self._chain(node)
-        return Columns(self._names(chain, staged=staged))
+        with collection_paused():
+            return Columns(self._names(chain, staged=staged))
 
     @property
     def default_action(self) -> Literal["allow", "deny"]:
