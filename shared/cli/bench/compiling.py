@@ -174,4 +174,5 @@ def _show(answer: dict[str, Any], form: Plain) -> None:
             ]
         )
     print_table(["FIGURE", "VALUE"], rows)
-    console().print("Medians of single changes, from the change to the bytes for each node.")
+    if "incrementalSeconds" in answer:
+        console().print("Medians of single changes, from the change to the bytes for each node.")
