@@ -22,6 +22,10 @@ _WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 # The 29th of February may be eight years away (1896 to 1904, 2096 to 2104).
 _HORIZON: Final = timedelta(days=9 * 366)
 
+# No clock is moved by more; and whether it is moved is looked for a little around.
+_LEAP: Final = timedelta(hours=3)
+_NEAR: Final = timedelta(days=2)
+
 
 class Schedule:
     """A cron schedule in a time zone."""
@@ -56,19 +60,38 @@ class Schedule:
             hour=_listed(self._cron.hours),
             month=_listed(self._cron.months),
             second="0",
-            timezone=self._zone,
+            # As if wall time were UTC: of itself it loses a day behind a leap of the clock.
+            timezone=UTC,
             end_date=moment + _HORIZON,
             **days,
         )
-        at = moment
-        while True:
-            # It rounds up to the next second, so the next microsecond is later than `moment`.
-            found = trigger.get_next_fire_time(None, at.astimezone(UTC) + timedelta(microseconds=1))
-            if found is None:
-                return None
-            if found.fold == 0 or self._cron.every_hour:
-                return datetime.fromtimestamp(found.timestamp(), UTC)
-            at = found
+        local = moment.astimezone(self._zone)
+        near = [(moment + each).astimezone(self._zone).utcoffset() for each in (-_NEAR, _NEAR)]
+        reach = timedelta() if near[0] == near[1] else _LEAP
+        wall = local.replace(tzinfo=UTC) - reach
+        found: list[datetime] = []
+        last: datetime | None = None
+        while last is None or wall < last:
+            following = trigger.get_next_fire_time(None, wall + timedelta(microseconds=1))
+            if following is None:
+                break
+            wall = following
+            found += [each for each in self._moments(wall) if each > moment]
+            if found and last is None:
+                last = wall + reach
+        return min(found, default=None)
+
+    def _moments(self, wall: datetime) -> list[datetime]:
+        """Return the moments, in UTC, at which clocks show a time."""
+        shown = wall.replace(tzinfo=self._zone)
+        if not self._cron.every_hour:
+            return [shown.astimezone(UTC)]
+        both = {shown.replace(fold=fold).astimezone(UTC) for fold in (0, 1)}
+        return [
+            each
+            for each in sorted(both)
+            if each.astimezone(self._zone).replace(tzinfo=UTC, fold=0) == wall
+        ]
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

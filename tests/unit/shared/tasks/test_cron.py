@@ -99,3 +99,11 @@ def test_a_daily_schedule_comes_once_on_each_day(
     days = [each.astimezone(parse_zone(zone)).date() for each in found[1:]]
     assert all(later - earlier == timedelta(days=1) for earlier, later in pairwise(days))
     assert found[1] - moment <= timedelta(hours=26)
+
+
+def test_midnight_of_the_day_behind_a_leap_is_not_lost() -> None:
+    # APScheduler's own arithmetic in a zone goes from the 9th to the 11th.
+    assert times("0 0 * * *", "America/St_Johns", "2025-03-09T04:00", 2) == [
+        "03-10T02:30",
+        "03-11T02:30",
+    ]
