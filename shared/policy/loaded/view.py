@@ -129,6 +129,8 @@ class LoadedView:
         """Give every rule that was concerned to the nodes that have it now."""
         self.settle_sides()
         for side in self.ends.fresh:
+            # A node that joined since the side was made has counted its addresses there already.
+            side.nodes.clear()
             self._count_nodes(side)
         self.ends.fresh.clear()
         for rule in self._dirty:
