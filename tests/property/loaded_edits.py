@@ -1,6 +1,6 @@
 """Edits of a loaded site by the kind of what they change, from Hypothesis or by dice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -121,6 +121,16 @@ def of_kind(*kinds: str) -> Callable[[Choices, Held], Edit]:
     return put_or_delete
 
 
+def override(choose: Choices, held: Held) -> Edit:
+    """Put an override or delete one; the name of one that is there may come to mean another."""
+    edit = of_kind("Override")(choose, held)
+    if not edit.put or choose.chance(50):
+        return edit
+    found = edit.put[0]
+    key = found.key._replace(scope="site", tenant="common", name=f"o{choose.number(0, 1)}")
+    return Edit([Document(key, found.spec, found.labels)], [])
+
+
 def several(choose: Choices, held: Held) -> Edit:
     """Change several things at once."""
     single = tuple(kind for name, kind in EDITS.items() if name != "several")
@@ -140,14 +150,15 @@ EDITS: dict[str, Callable[[Choices, Held], Edit]] = {
     "node": of_kind("Node"),
     "group": of_kind("NodeGroup", "Region", "Site"),
     "label": label,
-    "override": of_kind("Override"),
+    "override": override,
     "time": time,
     "several": several,
 }
 
 
-def any_edit(choose: Choices, held: Held) -> Edit:
-    return choose.pick((*EDITS.values(),))(choose, held)
+def any_edit(choose: Choices, held: Held, kinds: Sequence[str] = ()) -> Edit:
+    """Draw an edit of one of these kinds; of any, without."""
+    return EDITS[choose.pick(kinds or tuple(EDITS))](choose, held)
 
 
 def renewed(document: Document, data: Any) -> Document:

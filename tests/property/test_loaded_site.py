@@ -44,12 +44,12 @@ def test_edits_of_every_kind_by_dice_end_where_a_fresh_compile_does() -> None:
     assert moved > STEPS, "nodes have taken steps"
 
 
-def run_edits(seed: int, steps: int = STEPS) -> int:
+def run_edits(seed: int, *kinds: str, steps: int = STEPS) -> int:
     """Carry out random edits, checked after each; return how many steps nodes have taken."""
     choose = Rolled(seed)
     held = Held(site_inputs(rolled_world(seed), SITE, NOW))
     for _ in range(steps):
-        any_edit(choose, held).carry_out(held)
+        any_edit(choose, held, kinds).carry_out(held)
         held.check()
     assert_same_hash(held)
     assert_nothing_left_over(held)
@@ -133,10 +133,9 @@ TestAnyChanges.settings = settings(
 
 
 def document(
-    kind: str, name: str, spec: Any, *, scope: str = "site", labels: dict[str, str] | None = None
+    kind: str, name: str, spec: Any, *, scope: str = "site", tenant: str = "common"
 ) -> Document:
-    key = Key(kind, "common", scope, name)
-    return Document(key, KINDS[kind].spec.model_validate(spec), labels or {})
+    return Document(Key(kind, tenant, scope, name), KINDS[kind].spec.model_validate(spec), {})
 
 
 def policy(name: str, *rules: Any, **given: Any) -> Document:
@@ -187,6 +186,29 @@ def test_many_rules_at_either_end_find_room() -> None:
         held.change([policy("p", *rules)], [])
     held.check()
     assert len(held.nodes["n1"].rules) == 61
+
+
+def test_an_address_that_two_workloads_share_stays_with_the_second() -> None:
+    twin = document("Workload", "w2", {"addresses": ["10.0.0.5"], "node": "n1"})
+    rule = a_rule("r", [{"network": "A"}], [{"cidr": "10.9.0.0/24"}])
+    held = held_with(WORKLOAD, twin, NETWORK, NODE, policy("p", rule))
+    held.change([], [WORKLOAD.key])
+    held.check()
+    assert len(held.nodes["n1"].rules) == 1
+    held.change([], [twin.key])
+    held.check()
+    assert held.nodes["n1"].rules == ()
+
+
+def test_an_address_that_comes_into_a_tenants_networks_brings_the_tenants_rules() -> None:
+    blue = document("Network", "B", {"subnets": ["10.0.1.0/24"]}, tenant="blue")
+    rules = policy("p", a_rule("r", "any", [{"cidr": "10.9.0.0/24"}]), tenant="blue")
+    held = held_with(WORKLOAD, NODE, blue, rules)
+    held.check()
+    assert held.nodes["n1"].rules == ()
+    held.change([document("Workload", "x", {"addresses": ["10.0.1.7"], "node": "n1"})], [])
+    held.check()
+    assert len(held.nodes["n1"].rules) == 1
 
 
 def test_a_change_of_nothing_is_no_step() -> None:
