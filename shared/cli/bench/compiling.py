@@ -35,7 +35,7 @@ def run_compile(workload: Path, *, nft: Path | None, changes: int, form: Plain) 
         objects = sources(data)
         now = SystemClock().now()
         site = LoadedSite(NAME, objects, now=now)
-        text = nftables_text(site.columns(), site.default_action)
+        text = _text(site)
         seconds = time.perf_counter() - start
     peak = _peak()
     if nft is not None:
@@ -52,6 +52,14 @@ def run_compile(workload: Path, *, nft: Path | None, changes: int, form: Plain) 
     if changes:
         answer |= _Changes(data, objects, now).measure(changes)
     _show(answer, form)
+
+
+def _text(site: LoadedSite) -> str:
+    try:
+        return nftables_text(site.columns(), site.default_action)
+    except ValueError as exc:
+        # Stored specs were checked when they were written; those of a workload weren't.
+        raise Invalid(f"the workload can't be compiled: {exc}", code="invalid_workload") from exc
 
 
 class _Changes:
