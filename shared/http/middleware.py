@@ -5,7 +5,6 @@
 3. `admit`: who calls, and may they use this route at all.
 """
 
-import logging
 from typing import Final
 
 from aiohttp import web
@@ -15,6 +14,7 @@ from shared.access.authorize import authorize
 from shared.access.permissions import Permission
 from shared.auth.identity import Caller, CallerKind
 from shared.errors import Forbidden, HanseError, Malformed, Unauthenticated
+from shared.http.access_log import log_request
 from shared.http.authentication import address_of
 from shared.http.connections import connection_of
 from shared.http.keys import (
@@ -42,8 +42,6 @@ from shared.http.trace import (
     parse_request_id,
     parse_traceparent,
 )
-
-log = logging.getLogger("hanse.access")
 
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
 
@@ -162,7 +160,7 @@ def _log(request: web.Request, status: int, seconds: float) -> None:
         "request_id": request[REQUEST_ID],
         "trace_id": request[TRACE_ID],
     }
-    log.info("request", extra=fields)
+    log_request(fields)
 
 
 def _path_of(request: web.Request) -> str:

@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -48,6 +49,9 @@ to itself glibc takes them from its heap after the first one was freed, where th
 others in pages that were used before: then a thousand connections that come and go cost a quarter
 of a gigabyte for good.
 """
+_LINES: Final = 256
+"""Lines that wait for the end of the loop's round at most."""
+
 _ARENAS: Final = 2
 """Heaps for all threads together; each keeps what was freed in it."""
 
@@ -117,19 +121,42 @@ def configure_logging(*, level: int = logging.INFO) -> None:
 
 
 class Lines(logging.Handler):
-    """Writes each record at once to a file descriptor, whole: lines of threads never mix."""
+    """Writes records to a file descriptor, each a whole line: lines of threads never mix.
+
+    Within an event loop the lines of one round of the loop, such as those of all the requests that
+    came together, are one write at its end; a warning takes all that wait with it at once, and
+    logging.shutdown() what is left when the program ends.
+    """
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._waiting: list[bytes] = []
+        self._guard = threading.Lock()
 
     def handle(self, record: logging.LogRecord) -> bool:
-        # Without the lock of other handlers: a record is one write.
+        # Without the lock of other handlers: ours is held for a line only, not while it is made.
         self.emit(record)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        data = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+        line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+        with self._guard:
+            self._waiting.append(line)
+            count = len(self._waiting)
+        try:
+            loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is None or record.levelno >= logging.WARNING or count >= _LINES:
+            self.flush()
+        elif count == 1:
+            loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        with self._guard:
+            lines, self._waiting = self._waiting, []
+        data = b"".join(lines)
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]

@@ -1,5 +1,6 @@
 """The log's lines: JSON whatever is in them, and never a reason to fail."""
 
+import asyncio
 import json
 import logging
 import os
@@ -65,6 +66,34 @@ def test_lines_go_out_at_once_and_a_closed_end_is_no_error(tmp_path: Path) -> No
     assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["one", "two"]
     os.close(descriptor)
     handler.handle(record("three"))
+
+
+async def test_lines_of_one_round_of_the_loop_are_one_write_and_a_warning_takes_them_along(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    handler = Lines(descriptor)
+    handler.setFormatter(JSONLines())
+
+    def written() -> list[str]:
+        return [json.loads(line)["event"] for line in path.read_text().splitlines()]
+
+    handler.handle(record("one"))
+    handler.handle(record("two"))
+    assert written() == []
+    await asyncio.sleep(0)
+    assert written() == ["one", "two"]
+    handler.handle(record("three"))
+    warning = record("four")
+    warning.levelno = logging.WARNING
+    handler.handle(warning)
+    assert written() == ["one", "two", "three", "four"]
+    handler.handle(record("five"))
+    # As logging.shutdown() does when the program ends.
+    handler.flush()
+    assert written()[-1] == "five"
+    os.close(descriptor)
 
 
 def test_a_traceback_shows_no_variables() -> None:
