@@ -22,7 +22,7 @@ POLICY = global_("SecurityPolicy", "p")
 
 OBJECTS: Mapping[Key, Mapping[str, Any]] = {
     SITE: {},
-    key("Network", "A"): {"subnets": ["10.0.0.0/24"]},
+    global_("Network", "A"): {"subnets": ["10.0.0.0/24"]},
     N1: {},
     N2: {},
     W: {"addresses": ["10.0.0.5"], "node": "n1"},
