@@ -70,12 +70,14 @@ def assert_nothing_left_over(held: Held) -> None:
             assert len(getattr(view.ends, part)) == len(getattr(other.ends, part)), part
         assert view._services.keys() == other._services.keys()
         assert view.owners.of == other.owners.of
-        counts = {side.id: counted(side.nodes) for side in view.ends._sides.values()}
-        assert counts == {side.id: counted(side.nodes) for side in other.ends._sides.values()}
+        known = {side.id: known_of(side) for side in view.ends._sides.values()}
+        assert known == {side.id: known_of(side) for side in other.ends._sides.values()}
 
 
-def counted(nodes: Any) -> Any:
-    return {family: counts for family, counts in nodes.items() if counts}
+def known_of(side: Any) -> Any:
+    """Return what a side knows of nodes: their addresses in it, and who has it as a set."""
+    counts = {family: counts for family, counts in side.nodes.items() if counts}
+    return counts, sorted(holder.name for holder in side.holders)
 
 
 def fresh_site(held: Held) -> LoadedSite:
@@ -166,6 +168,14 @@ def test_a_node_admitted_along_with_a_policy_counts_its_addresses_once() -> None
     held.change([document("Workload", "w", {"addresses": ["10.7.0.5"], "node": "n1"})], [])
     held.check()
     assert held.nodes["n1"].rules == ()
+
+
+def test_of_a_node_that_goes_nothing_stays() -> None:
+    rules = policy("p", a_rule("r", [{"network": "A"}]))
+    held = held_with(WORKLOAD, NETWORK, NODE, document("Node", "n2", {}), rules)
+    held.change([], [NODE.key])
+    held.check()
+    assert_nothing_left_over(held)
 
 
 def test_rules_go_into_one_place_until_there_is_no_room_and_beyond() -> None:

@@ -188,14 +188,18 @@ class LoadedNode:
         self._begin()
         self._configuration_before = self.configuration()
         leave(self)
-        for side in self.sets:
-            del side.holders[self]
+        self.let_go()
         self.rules = []
         self.sets = {}
         self._policies = {}
         self._policy_names = None
         self.inside.clear()
         self._total = 0
+
+    def let_go(self) -> None:
+        """Have its sets know it no longer."""
+        for side in self.sets:
+            del side.holders[self]
 
     def step(self, changed: Mapping[Side, orjson.Fragment]) -> Step | None:
         """Return what happened since the last step; None if nothing did.

@@ -229,7 +229,9 @@ class LoadedSite:
             return {}
         wanted = self._admitted()
         for name in [each for each in self.nodes if each not in wanted]:
-            self._leave(self.nodes.pop(name))
+            gone = self.nodes.pop(name)
+            self._leave(gone)
+            gone.let_go()
         moving = {}
         for name, chain in wanted.items():
             if name not in self.nodes:
