@@ -143,6 +143,9 @@ SCENES: dict[str, tuple[Any, str, Any, Callable[[], None]]] = {
         nodes.LoadedNode, "change_hosts", hosts_and_inside_kept,
         scenes.test_an_address_that_comes_into_a_tenants_networks_brings_the_tenants_rules,
     ),
+    "the sets of a node that goes know it still": (
+        nodes.LoadedNode, "let_go", nothing, scenes.test_of_a_node_that_goes_nothing_stays,
+    ),
     "labels go against the order": (
         view, "_labels_between", lambda low, high, count: [low or 0] * count,
         scenes.test_rules_go_into_one_place_until_there_is_no_room_and_beyond,
