@@ -178,6 +178,17 @@ def test_of_a_node_that_goes_nothing_stays() -> None:
     assert_nothing_left_over(held)
 
 
+def test_workloads_that_come_and_go_under_new_names_take_no_more_room() -> None:
+    held = held_with(WORKLOAD, NETWORK, NODE, policy("p", a_rule("r", [{"network": "A"}])))
+    for number in range(20):
+        spec = {"addresses": [f"10.0.0.{number}"], "node": "n1"}
+        held.change([document("Workload", f"x{number}", spec)], [])
+        held.change([], [Key("Workload", "common", "site", f"x{number}")])
+    held.check()
+    table = held.site._workloads
+    assert (len(table._rows), len(table._sources)) == (1, 2)
+
+
 def test_rules_go_into_one_place_until_there_is_no_room_and_beyond() -> None:
     held = held_with(WORKLOAD, NETWORK, NODE)
     rules = [a_rule("first"), a_rule("last", action="deny")]

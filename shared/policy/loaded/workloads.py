@@ -45,6 +45,8 @@ class WorkloadTable:
         self._index: Final = LabelIndex()
         self._rows: Final[dict[Key, int]] = {}
         self._sources: Final[list[Source | None]] = []
+        self._free: Final[list[int]] = []
+        """Rows that nobody has any more."""
         self._tenants: Final[dict[str, BitMap]] = {}
         self._by_node: Final[dict[str, dict[Key, None]]] = {}
         for source in sources:
@@ -57,11 +59,13 @@ class WorkloadTable:
     def put(self, source: Source) -> Source | None:
         """Add or replace a workload; return what was there."""
         before = self.discard(source.key)
-        row = self._rows.setdefault(source.key, len(self._sources))
-        if row == len(self._sources):
-            self._sources.append(source)
-        else:
+        if self._free:
+            row = self._free.pop()
             self._sources[row] = source
+        else:
+            row = len(self._sources)
+            self._sources.append(source)
+        self._rows[source.key] = row
         self._index.put(row, source.labels)
         self._tenants.setdefault(source.key.tenant, BitMap()).add(row)
         if (node := node_of(source)) is not None:
@@ -69,10 +73,11 @@ class WorkloadTable:
         return before
 
     def discard(self, key: Key) -> Source | None:
-        """Remove a workload; return what was there.  Its row waits for it to come back."""
+        """Remove a workload; return what was there."""
         before = self.get(key)
         if before is not None:
-            row = self._rows[key]
+            row = self._rows.pop(key)
+            self._free.append(row)
             self._sources[row] = None
             self._index.discard(row)
             self._tenants[key.tenant].discard(row)
