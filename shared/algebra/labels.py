@@ -42,7 +42,11 @@ class LabelIndex:
         self._all.discard(member)
         for key, value in labels.items():
             self._by_key[key].discard(member)
-            self._by_value[key, value].discard(member)
+            found = self._by_value[key, value]
+            found.discard(member)
+            if not found:
+                # Values may be as many as members ever were.
+                del self._by_value[key, value]
 
     def select(self, terms: Iterable[Term], among: BitMap | None = None) -> BitMap:
         """Return the members (of `among`, if given) for which every term holds.

@@ -29,3 +29,12 @@ def test_a_selection_does_not_change_with_the_index() -> None:
     found.put(1, {})
     assert list(before) == [0, 1]
     assert list(found.select([("tier", "Exists", [])])) == []
+
+
+def test_values_that_nobody_has_any_more_take_no_room() -> None:
+    index = LabelIndex([{"pod": "0"}])
+    for number in range(20):
+        index.put(0, {"pod": f"{number}"})
+    assert list(index.select([("pod", "In", ["19"])])) == [0]
+    assert not index.select([("pod", "In", ["3"])])
+    assert len(index._by_value) == 1
