@@ -8,7 +8,6 @@
 from typing import Final
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from shared.access.authorize import authorize
 from shared.access.permissions import Permission
@@ -29,6 +28,7 @@ from shared.http.keys import (
     TRACE_ID,
 )
 from shared.http.ndjson import NDJSON
+from shared.http.ready import SERVER_HEADERS
 from shared.http.routes import Access, Handler, Route
 from shared.http.trace import (
     REQUEST_ID as REQUEST_ID_HEADER,
@@ -45,17 +45,7 @@ from shared.http.trace import (
 
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
 
-_HEADERS: Final = CIMultiDict(
-    {
-        # Whose version it is is nobody's business.
-        "Server": "hanse",
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-        "Referrer-Policy": "no-referrer",
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    }
-)
-_OWN_WORDS: Final = frozenset(_HEADERS)
+_OWN_WORDS: Final = frozenset(SERVER_HEADERS)
 """A handler may have said one of these itself."""
 
 
@@ -76,7 +66,9 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     start, status, streamed = clock.monotonic(), 499, False  # nginx's number for "client left"
     try:
         response = await handler(request)
-        status, streamed = response.status, response.content_type == NDJSON
+        # Streams are never answers that are made whole.
+        whole = isinstance(response, web.Response)
+        status, streamed = response.status, not whole and response.content_type == NDJSON
         return response
     finally:
         connection.end()
@@ -86,15 +78,18 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def decorate(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the headers that every answer has; runs just before the header is sent."""
+    """Add the headers that every answer has; runs just before the header is sent.
+
+    What shared.http.ready sends has them already.
+    """
     response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
     if trace := current_trace.get():
         response.headers[TRACEPARENT] = str(trace)
     headers = response.headers
     if _OWN_WORDS.isdisjoint(headers):
-        headers.extend(_HEADERS)
+        headers.extend(SERVER_HEADERS)
         return
-    for name, value in _HEADERS.items():
+    for name, value in SERVER_HEADERS.items():
         headers.setdefault(name, value)
 
 

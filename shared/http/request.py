@@ -30,7 +30,7 @@ def peer_of(request: web.Request) -> PeerIdentity:
     return peer
 
 
-def request_id(request: web.Request) -> str:
+def request_id(request: web.BaseRequest) -> str:
     found: str = request.get(REQUEST_ID, "")
     return found
 

@@ -166,7 +166,19 @@ class _CheckingContext(ssl.SSLContext):
     check: ServerCheck
 
 
-class _CheckingSSLObject(ssl.SSLObject):
+class _RecordReads(ssl.SSLObject):
+    """Reads a TLS record at a time, which is all that a read ever returns.
+
+    uvloop asks for 256 KiB, and so much memory is taken for each read and given back after it.
+    """
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - as ssl has it
+        if buffer is not None:
+            return super().read(len, buffer)
+        return super().read(min(len, BUFFER_SIZE))
+
+
+class _CheckingSSLObject(_RecordReads):
     def do_handshake(self) -> None:
         super().do_handshake()
         context: Any = self.context
@@ -195,6 +207,7 @@ def _build_server(credentials: Credentials) -> ssl.SSLContext:
     # People come without a certificate; whoever shows one must be good.
     context.verify_mode = ssl.CERT_OPTIONAL
     context.num_tickets = 0
+    context.sslobject_class = _RecordReads
     _configure(context, credentials.roots)
     _load_chain(context, credentials)
     return context
