@@ -19,13 +19,13 @@ from typing import Any, Final
 from dsn.dataplane.nftables import NftablesDataPlane
 from shared.algebra.cidrs import parse_cidrs
 from shared.cli.demo.namespaces import are_possible
-from shared.policy.nodeconfig import NodeConfiguration, NodeRule, NodeService, rule_id
+from shared.policy.nodeconfig import NodeConfiguration, NodeRule, NodeService, Tier, rule_id
 from shared.policy.nodedelta import apply_delta, compute_delta
 from tests.bench.harness import Goal, Measurement, Program, Results, Run, Series, benchmark
 
 SCRATCH: Final = Goal(500.0, "at most", of="figure")
 CHANGE: Final = Goal(20.0, "at most", of="figure")
-_TIERS: Final = ("mandatory", "local", "default")
+_TIERS: Final[tuple[Tier, ...]] = ("mandatory", "local", "default")
 
 
 @benchmark(

@@ -153,7 +153,8 @@ def _fill(fsm: FSM, port: int, sites: int, policies: int) -> int:
             revision = answer.json()["revision"]
         return revision
 
-    return _as_admin(fsm, port, write)
+    revision: int = _as_admin(fsm, port, write)
+    return revision
 
 
 def _change(fsm: FSM, port: int, clients: Sites, number: int) -> tuple[float, float]:
