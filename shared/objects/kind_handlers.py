@@ -17,7 +17,7 @@ from shared.http.request import (
     only_parameters,
     text,
 )
-from shared.http.response import change_document, envelope_of, json_response, object_response
+from shared.http.response import change_document, json_response, object_response
 from shared.http.routes import Handler, Routes
 from shared.ids import Key, Revision
 from shared.model.base import API_VERSION, Envelope
@@ -191,7 +191,7 @@ async def list_objects(request: web.Request, *, kind: Kind) -> web.Response:
             "apiVersion": API_VERSION,
             "kind": f"{kind.name}List",
             "metadata": metadata,
-            "items": [envelope_of(each) for each in page.items],
+            "items": [request.app[ENCODED].fragment(each) for each in page.items],
         }
     )
 

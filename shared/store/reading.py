@@ -143,6 +143,17 @@ async def _pages(
         after = Key(*rows[-1][:4])
 
 
+async def keys_behind(
+    connection: AsyncConnection, selection: Selection, *, after: Key | None, limit: int
+) -> list[Key]:
+    """Return the keys of objects now, in order, whatever labels are selected."""
+    query = select(*(objects.c[name] for name in KEY)).where(*selected(objects, selection))
+    if after is not None:
+        query = query.where(behind(objects, after))
+    query = query.order_by(*(objects.c[name] for name in KEY)).limit(limit)
+    return [Key(*row) for row in (await connection.execute(query)).all()]
+
+
 def label_test(selection: Selection) -> Callable[[Mapping[str, str]], bool]:
     return selection.labels or (lambda _labels: True)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -9,16 +10,32 @@ from shared.ids import Key, Revision
 from shared.store import looking, reading
 from shared.store.contract import EVERYTHING, JSON, Change, Position, Selection, Stored
 from shared.store.engine import Database
-from shared.store.recent import UNKNOWN, Recent
+from shared.store.recent import UNKNOWN, Mark, Recent
+
+
+def mark_in(row: Mapping[str, Any]) -> Mark:
+    """Return where the store stands by the counter's row."""
+    at = reading.position_in(row)
+    return Mark(at.incarnation, at.revision, at.digest, row["status_sequence"])
 
 
 class SqlSnapshot:
     """A read transaction at one revision; made by SqlStore.snapshot."""
 
-    def __init__(self, connection: AsyncConnection, position: Position, *, latest: bool) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        position: Position,
+        *,
+        latest: Mark | None,
+        recent: Recent,
+    ) -> None:
+        """`latest` is where the store stands if that is the position, else None."""
         self._connection = connection
         self._position = position
         self._at = None if latest else position.revision
+        self._latest = latest
+        self._recent = recent
 
     @property
     def position(self) -> Position:
@@ -34,9 +51,39 @@ class SqlSnapshot:
         after: Key | None = None,
         limit: int | None = None,
     ) -> Sequence[Stored]:
-        return await reading.find_all(
+        if self._latest is not None and limit is not None:
+            kept = await self._kept(selection, after, limit)
+            if kept is not None:
+                return kept
+        found = await reading.find_all(
             self._connection, selection, at=self._at, after=after, limit=limit
         )
+        if self._latest is not None and limit is not None:
+            for each in found:
+                self._recent.keep(each.key, each, self._latest)
+        return found
+
+    async def _kept(
+        self, selection: Selection, after: Key | None, limit: int
+    ) -> Sequence[Stored] | None:
+        """Return a page of what is in memory; None unless all of it is, as of this revision."""
+        test = reading.label_test(selection)
+        size = reading.PAGE if selection.labels else limit
+        page: list[Stored] = []
+        while len(page) < limit:
+            keys = await reading.keys_behind(self._connection, selection, after=after, limit=size)
+            if self._recent.mark != self._latest:
+                return None
+            for key in keys:
+                stored = self._recent.get(key)
+                if not isinstance(stored, Stored):
+                    return None
+                if test(stored.labels):
+                    page.append(stored)
+            if len(keys) < size:
+                break
+            after = keys[-1]
+        return page[:limit]
 
     async def deleted(self, since: Revision, selection: Selection = EVERYTHING) -> Sequence[Change]:
         upto = self._position.revision
@@ -102,6 +149,7 @@ class RecentSnapshot:
         if self._opened is None:
             connection = await self._stack.enter_async_context(self._database.read())
             then = await reading.position_at(connection, self._mark.revision)
-            now = reading.position_in(await reading.counters(connection))
-            self._opened = SqlSnapshot(connection, then, latest=then == now)
+            now = mark_in(await reading.counters(connection))
+            latest = now if then == now.position else None
+            self._opened = SqlSnapshot(connection, then, latest=latest, recent=self._recent)
         return self._opened

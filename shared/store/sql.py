@@ -40,7 +40,7 @@ from shared.store.flush import REQUEST_LIFE, committed_requests
 from shared.store.mapping import microseconds
 from shared.store.migrate import migrate
 from shared.store.recent import UNKNOWN, Recent
-from shared.store.snapshots import RecentSnapshot, SqlSnapshot
+from shared.store.snapshots import RecentSnapshot, SqlSnapshot, mark_in
 from shared.store.tail import Tail
 from shared.store.transaction import Batch, SqlTransaction, mark_of
 from shared.store.watch import Watches
@@ -98,9 +98,11 @@ class SqlStore:
     @asynccontextmanager
     async def snapshot(self, at: Revision | None = None) -> AsyncIterator[Snapshot]:
         async with self._database.read() as connection:
-            latest = reading.position_in(await reading.counters(connection))
+            row = await reading.counters(connection)
+            latest = reading.position_in(row)
             position = latest if at is None else await reading.position_at(connection, at)
-            yield SqlSnapshot(connection, position, latest=position == latest)
+            mark = mark_in(row) if position == latest else None
+            yield SqlSnapshot(connection, position, latest=mark, recent=self._recent)
 
     async def latest(self, key: Key) -> Stored | None:
         await self._recent.refresh()
