@@ -174,6 +174,8 @@ class JSONLines(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
+        # The last one that was written, with its text; lines come many to a second.
+        self._second = (-1.0, "")
         self._thorough = structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
                 structlog.stdlib.add_log_level,
@@ -195,13 +197,17 @@ class JSONLines(logging.Formatter):
         fields: dict[str, Any] = {
             name: value for name, value in record.__dict__.items() if name not in _OWN_FIELDS
         }
-        at = datetime.fromtimestamp(record.created, UTC).isoformat().removesuffix("+00:00")
+        second, rest = divmod(record.created, 1)
+        known = self._second
+        if second != known[0]:
+            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            known = self._second = (second, text)
         line = {
             "event": record.getMessage(),
             "level": record.levelname.lower(),
             "logger": record.name,
             **fields,
-            "timestamp": f"{at}Z",
+            "timestamp": f"{known[1]}.{int(rest * 1_000_000):06}Z",
         }
         try:
             return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
