@@ -8,6 +8,8 @@
 from typing import Final
 
 from aiohttp import web
+from aiohttp.hdrs import SERVER
+from multidict import CIMultiDict
 
 from shared.access.authorize import authorize
 from shared.access.permissions import Permission
@@ -45,7 +47,10 @@ from shared.http.trace import (
 
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
 
-_OWN_WORDS: Final = frozenset(SERVER_HEADERS)
+_OTHERS: Final = CIMultiDict(
+    {name: value for name, value in SERVER_HEADERS.items() if name != SERVER}
+)
+_OWN_WORDS: Final = frozenset(_OTHERS)
 """A handler may have said one of these itself."""
 
 
@@ -86,10 +91,12 @@ async def decorate(request: web.Request, response: web.StreamResponse) -> None:
     if trace := current_trace.get():
         response.headers[TRACEPARENT] = str(trace)
     headers = response.headers
+    # By now aiohttp has put its own there.
+    headers[SERVER] = SERVER_HEADERS[SERVER]
     if _OWN_WORDS.isdisjoint(headers):
-        headers.extend(SERVER_HEADERS)
+        headers.extend(_OTHERS)
         return
-    for name, value in SERVER_HEADERS.items():
+    for name, value in _OTHERS.items():
         headers.setdefault(name, value)
 
 

@@ -280,7 +280,7 @@ class SqlTransaction:
             last = replace(record, diff=diff, revision=revision or record.revision)
             batch.audits.append((batch.audit_number, last))
         for change in changes:
-            batch.objects[change.key] = change.after
+            batch.objects[change.key] = self._as_it_stands(change)
             if change.before and (not change.after or change.after.uid != change.before.uid):
                 batch.statuses[change.key] = None
         batch.records |= self._records
@@ -289,6 +289,13 @@ class SqlTransaction:
             if stored := batch.objects.get(key):
                 batch.objects[key] = replace(stored, status=status)
         return batch.position
+
+    def _as_it_stands(self, change: Change) -> Stored | None:
+        """Return what this unit wrote with the object's status, which no change carries."""
+        stored, pending = self._objects[change.key], self._batch.statuses.get(change.key)
+        if stored and pending and change.before and change.before.uid == stored.uid:
+            return replace(stored, status=pending[1])
+        return stored
 
     def _changes(self) -> Sequence[Change]:
         return [

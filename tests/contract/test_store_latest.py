@@ -187,3 +187,40 @@ async def test_a_store_that_is_closed_while_somebody_asks_leaves_nothing_open(
     for found in await asyncio.gather(*asking, return_exceptions=True):
         # Found to be absent, left, or told that it is closed; a warning would be an error.
         assert found is None or isinstance(found, asyncio.CancelledError | Unavailable)
+
+
+async def test_a_page_is_the_same_whether_it_comes_from_memory_or_not(open_again: Opener) -> None:
+    here, there = await open_again(), await open_again()
+    keys = [WEB._replace(name=f"web-{number}") for number in range(6)]
+
+    async def pages(store: Store) -> list[Stored]:
+        found: list[Stored] = []
+        async with store.snapshot() as snapshot:
+            while True:
+                after = found[-1].key if found else None
+                page = await snapshot.list(NETWORKS, after=after, limit=2)
+                found += page
+                if len(page) < 2:
+                    return found
+
+    async def whole(store: Store) -> list[Stored]:
+        async with store.snapshot() as snapshot:
+            return list(await snapshot.list(NETWORKS))
+
+    for number, key in enumerate(keys):
+        writer, reader = (here, there) if number % 2 else (there, here)
+        await put(writer, number, key)
+        await put(writer, 10 + number, keys[0])
+        await writer.put_status({key: {"seen": number}})
+        if number == 4:
+            await delete(writer, keys[1])
+        for store in (reader, writer):
+            await store.latest(key)
+            expected = await whole(store)
+            assert await pages(store) == expected
+            assert await pages(store) == expected
+            async with store.snapshot() as snapshot:
+                seen = Selection(kinds=frozenset({"Network"}), labels=lambda labels: not labels)
+                assert list(await snapshot.list(seen, limit=3)) == expected[:3]
+                none = Selection(kinds=frozenset({"Network"}), labels=bool)
+                assert list(await snapshot.list(none, limit=3)) == []
