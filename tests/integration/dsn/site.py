@@ -18,9 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from sdsp.nodes.feed import configuration_lines
-from sdsp.nodes.publication import Publications
 from shared.clock import SystemClock
-from shared.ids import Generation, Incarnation
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import Expectation, Role, SpiffeId
 from shared.pki.jointoken import JoinKind, JoinToken
@@ -28,6 +26,7 @@ from shared.pki.peer import peer_identity
 from shared.pki.tls import server_context
 from shared.policy.nodeconfig import NodeConfiguration
 from tests.fakes.federation import TRUST_DOMAIN, Federation
+from tests.fakes.publishing import Publisher
 
 SITE, NODE = "sfo", "node-1"
 
@@ -40,7 +39,8 @@ class Site:
         self.federation = like.federation if like else Federation()
         self.authority = like.authority if like else self.federation.site(SITE)
         self.credentials = self.federation.sdsp(self.authority)
-        self.publications = Publications(Incarnation(incarnation))
+        self._publisher = Publisher(incarnation=incarnation)
+        self.publications = self._publisher.publications
         self.reports: list[dict[str, Any]] = []
         self.port = 0
         self._told = asyncio.Event()
@@ -58,7 +58,7 @@ class Site:
     def publish(self, configuration: NodeConfiguration) -> str:
         """Publish the next generation; return its hash."""
         self.generation += 1
-        self.publications.publish(Generation(self.generation), {configuration.node: configuration})
+        self._publisher.publish(self.generation, configuration)
         return configuration.hash()
 
     async def reported(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

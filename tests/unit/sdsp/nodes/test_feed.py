@@ -14,7 +14,7 @@ from shared.errors import Forbidden
 from shared.policy.nodeconfig import NodeConfiguration, NodeRule, from_json, rule_id
 from shared.policy.nodedelta import apply_delta
 from tests.fakes.clock import VirtualClock
-from tests.unit.sdsp.nodes.publishing import Publisher
+from tests.fakes.publishing import Publisher
 
 
 def configuration(*addresses: str) -> NodeConfiguration:

@@ -12,11 +12,13 @@ from shared.policy.nodedelta import compute_delta
 class Publisher:
     """Publishes configurations as the compiler does: changes as deltas, the whole on request."""
 
-    def __init__(self, *first: NodeConfiguration) -> None:
-        self.publications = Publications(Incarnation("i1"))
+    def __init__(self, *first: NodeConfiguration, incarnation: str = "i1") -> None:
+        """Without a first one, nothing is published yet."""
+        self.publications = Publications(Incarnation(incarnation))
         self.publications.snapshots = self.snapshot
         self._now: dict[str, NodeConfiguration] = {}
-        self.publish(1, *first)
+        if first:
+            self.publish(1, *first)
 
     def publish(self, generation: int, *now: NodeConfiguration) -> frozenset[str]:
         """Make these the newest; nodes that aren't there any more are gone."""
