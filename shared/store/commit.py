@@ -170,8 +170,11 @@ class GroupCommit:
         else:
             batch, outcomes = await self._commit_locked(units)
         if batch.has_writes:
-            with translated("commit to the store"):
-                await pause("store.commit.after")
+            try:
+                with translated("commit to the store"):
+                    await pause("store.commit.after")
+            except Unavailable as exc:
+                raise _of_commit(exc) from exc
         # While nobody else writes, the counter is known without reading it.
         if self._database.write_lane is not None and self._last in (None, batch.counted):
             self._trusted = batch.counter
