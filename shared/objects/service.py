@@ -206,9 +206,10 @@ class Objects:
         doubtful = False
         for attempt in range(_TRIES):
             try:
-                if not attempt:
+                # Whoever was overtaken must not be by all who come after him: they queue behind.
+                if not attempt and not self._queue.locked():
                     return await self._try(task, self._store.recent(), last=False)
-                if not doubtful:
+                if attempt and not doubtful:
                     self._metrics.counter(WRITE_RETRIES).inc()
                 async with self._queue:
                     return await self._try(task, self._store.snapshot())

@@ -107,8 +107,8 @@ async def test_a_slow_watcher_costs_a_bounded_buffer_and_is_cut_off(tmp_path: Pa
             while api.services.reader.broadcast.seated or open_streams(api) > 0:
                 last = await put(api, "big", f"{last}" + "x" * 60_000)
                 most = max([most, *buffered()])
-        # The high-water mark, what was written on top of it in one go, and a line's frame.
-        assert LONG < most < 3 * LONG
+        # The high-water marks of the stream and of TLS beneath it, and a line on top of each.
+        assert LONG < most < 4 * LONG
         for _, writer in slow:
             writer.close()
         # Whoever was cut off resumes by position and has missed nothing.
@@ -157,7 +157,7 @@ async def test_one_long_change_costs_one_copy_for_all_who_do_not_read(tmp_path: 
         await api.store.transact(work)
         for _ in range(20):
             await put(api, "after", str(asyncio.get_running_loop().time()))
-        assert max(buffered()) < 3 * LONG, "6 MB for each would be 120"
+        assert max(buffered()) < 4 * LONG, "6 MB for each would be 120"
         for _, writer in watchers:
             writer.transport.abort()
 
