@@ -9,8 +9,8 @@ NODE_PACKAGES := nftables iproute2 procps
 TEST_PACKAGES := $(NODE_PACKAGES) postgresql
 PEER_PACKAGES := etcd-server wrk apache2-utils openssl util-linux
 ARGS ?=
-# Test processes; two cores have time for three, since many tests wait for programs they start.
-JOBS ?= 3
+# Test processes; two cores have time for four, since many tests wait for programs they start.
+JOBS ?= 4
 
 # $(call apt_install,PACKAGES,WHAT HAPPENS WITHOUT): installs only what is missing.
 define apt_install
