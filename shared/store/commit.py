@@ -54,8 +54,6 @@ FORGET_PERIOD: Final = 600.0
 class _Overtaken(HanseError):
     """Another process has written: what was known of the store isn't so any more."""
 
-    default_code = "overtaken"
-
     def __init__(self) -> None:
         super().__init__("another process has written to the store")
 
