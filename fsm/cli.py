@@ -2,11 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.cli.output import Plain
+from shared.cli import backup_commands
+
+if TYPE_CHECKING:
+    from shared.backup.contents import Home
+    from shared.backup.settings import BackupSettings
 
 commands = typer.Typer(help="The federation's manager: prepare it, run it.", no_args_is_help=True)
 
@@ -65,58 +69,19 @@ def serve(data: Data) -> None:
     serve_federation(data, announce=typer.echo)
 
 
-Form = Annotated[Plain, typer.Option("-o", "--output", help="table, json or yaml.")]
-
-
-@commands.command()
-def backup(
-    data: Data,
-    *,
-    to: Annotated[
-        Path | None,
-        typer.Option(help="The file, or a folder for it; left out: DATA/backups."),
-    ] = None,
-    keys: Annotated[
-        bool,
-        typer.Option(
-            "--keys/--without-keys",
-            help="Whether private keys are inside; without them it can't be restored alone.",
-        ),
-    ] = True,
-    output: Form = Plain.TABLE,
-) -> None:
-    """Back up the server, beside it or while it stands still, and prove the backup."""
+def _home(data: Path) -> "tuple[Home, BackupSettings]":
     from fsm.home import home_of
     from fsm.settings import load
-    from shared.backup.restore import complete_restore
-    from shared.cli.backing_up import back_up
 
-    complete_restore(data)
     settings = load(data, dict(os.environ))
-    back_up(home_of(data, settings), settings.backup, to=to, keys=keys, form=output)
+    return home_of(data, settings), settings.backup
 
 
-@commands.command()
-def restore(
-    archive: Annotated[Path, typer.Argument(help="The backup.")],
-    data: Data,
-    *,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            help="An empty database, postgresql://… or cockroachdb://…, or sqlite; left out: as "
-            "it was."
-        ),
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Move what is in the folder aside.")
-    ] = False,
-    output: Form = Plain.TABLE,
-) -> None:
-    """Stand the server up again from a backup, whole or not at all."""
+def _empty(data: Path) -> "Home":
     from fsm.home import home_of
     from fsm.settings import FSMSettings
-    from shared.cli.backing_up import restore as restore_from
 
-    home = home_of(data, FSMSettings())
-    restore_from(home, archive, database=database, replace=replace, form=output)
+    return home_of(data, FSMSettings())
+
+
+backup_commands.add_to(commands, home=_home, empty=_empty)
