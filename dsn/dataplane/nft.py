@@ -46,17 +46,6 @@ class Nft:
         """Return the objects of a table as nft lists them, None if there is no such table."""
         return self._list("-n", "list", "table", "inet", name)
 
-    def list_counters(self, table: str) -> list[dict[str, Any]]:
-        """Return the counters of a table, none if there is no such table."""
-        objects = self._list("list", "counters", "table", "inet", table) or []
-        return [each["counter"] for each in objects if "counter" in each]
-
-    def list_set(self, table: str, name: str) -> list[Any]:
-        """Return the elements of a set, none if there is no such set."""
-        objects = self._list("-n", "list", "set", "inet", table, name) or []
-        sets = [each["set"] for each in objects if "set" in each]
-        return [element for each in sets for element in each.get("elem", ())]
-
     def _list(self, *arguments: str) -> list[dict[str, Any]] | None:
         status, output, errors = self._run(*arguments)
         if status == 0:

@@ -109,6 +109,14 @@ def canonical_addresses(texts: Iterable[str]) -> AddressSet:
     return AddressSet(intervals.from_ranges(ranges[4]), intervals.from_ranges(ranges[6]))
 
 
+def host_set(hosts: Iterable[tuple[Family, int]]) -> AddressSet:
+    """Return the set of single addresses, given by family and value."""
+    ranges: dict[Family, list[tuple[int, int]]] = {4: [], 6: []}
+    for family, value in hosts:
+        ranges[family].append((value, value))
+    return AddressSet(intervals.from_ranges(ranges[4]), intervals.from_ranges(ranges[6]))
+
+
 def format_address(family: Family, value: int) -> str:
     # inet_ntop prints RFC 5952 form and is far faster than ipaddress.
     if family == 4:

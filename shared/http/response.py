@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from shared.ids import Key
 from shared.model.base import API_VERSION
 from shared.model.kinds import KINDS
-from shared.store.contract import Change, Commit, Operation, Stored
+from shared.store.contract import Change, Operation, Stored
 
 JSON_TYPE: Final = "application/json"
 JSON_HEADERS: Final = CIMultiDict({"Content-Type": JSON_TYPE, "Cache-Control": "no-store"})
@@ -77,15 +77,6 @@ def change_document(change: Change) -> dict[str, Any]:
         "operation": change.operation.value,
         "revision": change.revision,
         "object": envelope_of(stored) if stored else key_document(change.key),
-    }
-
-
-def commit_document(commit: Commit) -> dict[str, Any]:
-    """Return one line of a watch: everything that one transaction changed."""
-    return {
-        "type": "commit",
-        "revision": commit.revision,
-        "changes": [change_document(change) for change in commit.changes],
     }
 
 

@@ -5,7 +5,7 @@ The first layer of the planner: it depends on documents alone, on no chain and o
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from pydantic import ValidationError
 
@@ -56,6 +56,14 @@ def read_exemption(document: Document) -> Exemption | None:
     return Exemption(document, terms, spec)
 
 
+class ByScope(Protocol):
+    """What a chain chooses from: a name's definitions and Overrides, by scope."""
+
+    def of(self, name: Name) -> Mapping[str, Document]: ...
+
+    def exemptions(self, name: Name) -> Mapping[str, list[Exemption]]: ...
+
+
 class Definitions:
     """The definitions of one site's inputs, inherited and local."""
 
@@ -88,12 +96,6 @@ class Definitions:
     def exemptions(self, name: Name) -> Mapping[str, list[Exemption]]:
         """Return the Overrides of a name by their scope."""
         return self._exemptions.get(name, {})
-
-    def exemptions_of_kind(self, kind: str) -> Iterable[Exemption]:
-        for name, by_scope in self._exemptions.items():
-            if name.kind == kind:
-                for found in by_scope.values():
-                    yield from found
 
 
 def name_of(key: Key) -> Name:

@@ -14,7 +14,7 @@ from shared.model.base import Spec
 from shared.model.network import Network, Service
 from shared.model.policy import SecurityPolicy
 from shared.model.selectors import Selector
-from shared.policy.definitions import Definitions, Exemption, Name
+from shared.policy.definitions import ByScope, Definitions, Exemption, Name
 from shared.policy.inputs import LOCAL, Document, is_inherited_scope
 from shared.policy.scopes import Chain
 
@@ -120,7 +120,7 @@ class Inheritance:
 
     def __init__(
         self,
-        definitions: Definitions,
+        definitions: ByScope,
         *,
         labels: Mapping[str, str],
         now: datetime,

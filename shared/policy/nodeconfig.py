@@ -14,7 +14,7 @@ kernel's answer.  An agent imports this module and no planner.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Self
@@ -143,19 +143,6 @@ def rule_id(tier: str, tenant: str, policy: str, rule: str, origin: str) -> str:
     """Return the id under which a rule is counted and logged."""
     provenance = f"{tier}\0{tenant}\0{policy}\0{rule}\0{origin}"
     return hashlib.sha256(provenance.encode()).hexdigest()[:16]
-
-
-def enforcement_hash(
-    default_action: str,
-    addresses: Sequence[str],
-    sets: Mapping[str, Sequence[str]],
-    rules: Sequence[NodeRule],
-) -> str:
-    """Return the hash (hex) of what is enforced; shared.policy.nodehash says of what it is made.
-
-    Of a rule's provenance only its id and tier count: a data plane can be asked back for those.
-    """
-    return content_hash(default_action, addresses, total(sets, rules))
 
 
 class Judgement(NamedTuple):
@@ -370,8 +357,3 @@ def _texts(values: Any, what: str) -> tuple[str, ...]:
     if not isinstance(values, list | tuple) or not all(isinstance(each, str) for each in values):
         raise Invalid(f"{what} must be a list of text", code="malformed")
     return tuple(values)
-
-
-def addresses_of(configuration: NodeConfiguration) -> AddressSet:
-    """Return the node's own workloads' addresses."""
-    return parse_cidrs(configuration.addresses)

@@ -13,6 +13,7 @@ from typing import Final, cast
 from shared.algebra import intervals
 from shared.algebra.boxes import FAMILIES
 from shared.algebra.cidrs import AddressSet, Family
+from shared.algebra.ports import PortMatch
 from shared.algebra.rows import AddressCollector
 from shared.model.inventory import Node, Workload
 from shared.policy.compile import SitePlanner
@@ -159,7 +160,7 @@ def _prepare(rule: PlannedRule) -> _Prepared:
         log=rule.log,
         source=source,
         destination=destination,
-        services=_services(rule),
+        services=node_services(rule.services.matches),
         within=within,
     )
     return _Prepared(node_rule, tuple(named.items()))
@@ -233,8 +234,9 @@ def set_id(text: str) -> str:
     return f"s{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _services(rule: PlannedRule) -> tuple[NodeService, ...] | None:
-    if rule.services.matches is None:
+def node_services(matches: tuple[PortMatch, ...] | None) -> tuple[NodeService, ...] | None:
+    """Return resolved services as nodes get them; None is any."""
+    if matches is None:
         return None
     return tuple(
         NodeService(
@@ -242,7 +244,7 @@ def _services(rule: PlannedRule) -> tuple[NodeService, ...] | None:
             None if each.ports is None else tuple(intervals.to_ranges(each.ports)),
             None if each.source_ports is None else tuple(intervals.to_ranges(each.source_ports)),
         )
-        for each in rule.services.matches
+        for each in matches
     )
 
 

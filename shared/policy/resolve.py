@@ -14,7 +14,7 @@ from typing import Final, Literal, cast
 from pyroaring import BitMap
 
 from shared.algebra import intervals
-from shared.algebra.cidrs import NOWHERE, AddressSet, Family
+from shared.algebra.cidrs import NOWHERE, AddressSet, Family, host_set
 from shared.algebra.labels import LabelIndex, Term
 from shared.algebra.ports import PortMatch, group, port_set
 from shared.ids import COMMON
@@ -322,9 +322,8 @@ def cidr_addresses(networks: Iterable[IPv4Network | IPv6Network]) -> AddressSet:
 
 def host_addresses(workloads: Iterable[Document]) -> AddressSet:
     """Return the addresses of workloads."""
-    ranges: dict[Family, list[tuple[int, int]]] = {4: [], 6: []}
-    for document in workloads:
-        for address in cast("Workload", document.spec).addresses:
-            value = int(address)
-            ranges[4 if address.version == 4 else 6].append((value, value))
-    return AddressSet(intervals.from_ranges(ranges[4]), intervals.from_ranges(ranges[6]))
+    return host_set(
+        (4 if address.version == 4 else 6, int(address))
+        for document in workloads
+        for address in cast("Workload", document.spec).addresses
+    )

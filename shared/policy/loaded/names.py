@@ -12,7 +12,7 @@ from shared.policy.inherit import Inheritance, Tier
 from shared.policy.loaded.peers import Meaning, Peer
 from shared.policy.loaded.selecting import NetworkLabels
 from shared.policy.loaded.source import JSON, LoadedDefinitions, Source
-from shared.policy.loaded.traffic import node_services
+from shared.policy.loaded.traffic import matches_of
 from shared.policy.loaded.workloads import WorkloadTable, hosts_of
 from shared.policy.nodeconfig import NodeService
 from shared.policy.resolve import peer_text, selector_terms
@@ -124,7 +124,7 @@ class Names:
             else:
                 name = self.lookup("Service", tenant, each["service"])
                 found += self._definition(name, "entries")[0]
-        return node_services(found)
+        return matches_of(found)
 
     def sees(self, tenant: str, name: Name) -> bool:
         """Return whether selectors of a tenant's policies see a network."""

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from shared.algebra import intervals
-from shared.algebra.cidrs import AddressSet, Family
+from shared.algebra.cidrs import AddressSet, Family, host_set
 from shared.policy.loaded.rules import Rule
 from shared.policy.loaded.sides import Side
 from shared.policy.nodeconfig import NodeConfiguration
@@ -33,7 +32,11 @@ class Step:
 
 
 class LoadedNode:
-    """An admitted node."""
+    """An admitted node.
+
+    `hosts` are its own workloads' addresses, `sets` the sides that its rules name and by how many
+    of them.
+    """
 
     def __init__(self, name: str, default_action: Literal["allow", "deny"]) -> None:
         self.name = name
@@ -60,10 +63,7 @@ class LoadedNode:
     @property
     def own(self) -> AddressSet:
         if self._own is None:
-            hosts: dict[Family, list[tuple[int, int]]] = {4: [], 6: []}
-            for family, value in self.hosts:
-                hosts[family].append((value, value))
-            self._own = AddressSet(intervals.from_ranges(hosts[4]), intervals.from_ranges(hosts[6]))
+            self._own = host_set(self.hosts)
         return self._own
 
     @property

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from shared.algebra import intervals
-from shared.algebra.cidrs import BITS, NOWHERE, AddressSet, Family, canonical_addresses, prefix_text
+from shared.algebra.cidrs import (
+    BITS,
+    NOWHERE,
+    AddressSet,
+    Family,
+    canonical_addresses,
+    host_set,
+    prefix_text,
+)
 from shared.algebra.intervals import Intervals
 from shared.model.selectors import Selector
 from shared.policy.definitions import Name
@@ -172,10 +180,7 @@ class Peer:
         if self.kind == "cidr":
             return canonical_addresses((self.fixed,))
         if self.kind == "workloads":
-            hosts: dict[Family, list[tuple[int, int]]] = {4: [], 6: []}
-            for family, value in self.hosts:
-                hosts[family].append((value, value))
-            return AddressSet(intervals.from_ranges(hosts[4]), intervals.from_ranges(hosts[6]))
+            return host_set(self.hosts)
         found = [member.addresses for member in self.members.values()]
         return found[0].union(*found[1:]) if found else NOWHERE
 

@@ -46,7 +46,7 @@ class Members:
     def fragment(self) -> orjson.Fragment:
         """The change as it travels; encoded once for all nodes, after the last replacement."""
         if self._encoded is None:
-            self._encoded = orjson.dumps({"add": [*self.after], "remove": [*self.before]})
+            self._encoded = orjson.dumps({"add": sorted(self.after), "remove": sorted(self.before)})
         return orjson.Fragment(self._encoded)
 
 

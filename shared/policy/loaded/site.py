@@ -74,7 +74,7 @@ class LoadedSite:
             elif kind in _STRUCTURE:
                 self._structure[source.key] = source
         self._inheritance = self._make_inheritance()
-        default = self._default_action
+        default = self.default_action
         joining: dict[Chain, dict[LoadedNode, Counter[Host]]] = {}
         for name, chain in self._admitted().items():
             node = self.nodes[name] = LoadedNode(name, default)
@@ -96,7 +96,8 @@ class LoadedSite:
 
     @property
     def default_action(self) -> Literal["allow", "deny"]:
-        return self._default_action
+        """What becomes of traffic that no rule decides; NotFound (`unknown_site`)."""
+        return cast("Literal['allow', 'deny']", self._site.data.get("defaultAction", "deny"))
 
     def configuration(self, node: str) -> NodeConfiguration:
         """Return what an admitted node enforces; KeyError if there is none of that name."""
@@ -115,7 +116,8 @@ class LoadedSite:
         """Add, replace and remove objects, let time pass, and return what changes for each node.
 
         All of it is one change: nodes see only its end.  A node that is newly admitted has no
-        step; it is in `nodes` afterwards.
+        step; it is in `nodes` afterwards.  NotFound (`unknown_site`) if the Site goes: what is
+        loaded is of no use then.
         """
         known = {name: node.hash for name, node in self.nodes.items()}
         batch = _Batch(frozenset(self._definitions.narrow_scopes))
@@ -148,7 +150,7 @@ class LoadedSite:
         elif kind == "Workload":
             batch.workloads.append((self._workloads.put(source), source))
         elif kind in _STRUCTURE:
-            batch.structure[source.key] = self._structure.get(source.key)
+            batch.structure.add(source.key)
             self._structure[source.key] = source
 
     def _delete(self, key: Key, batch: "_Batch") -> None:
@@ -157,7 +159,8 @@ class LoadedSite:
         elif key.kind == "Workload":
             batch.workloads.append((self._workloads.discard(key), None))
         elif key.kind in _STRUCTURE:
-            batch.structure[key] = self._structure.pop(key, None)
+            batch.structure.add(key)
+            self._structure.pop(key, None)
 
     def _pass_time(self, now: datetime | None, batch: "_Batch") -> None:
         if now is None or now == self.now:
@@ -173,7 +176,7 @@ class LoadedSite:
     # Carrying out.
 
     def _carry_out(self, batch: "_Batch") -> None:
-        default = self._default_action
+        default = self.default_action
         if self._key in batch.structure:
             batch.judged_anew = True
             for name in self._definitions.names("SecurityPolicy"):
@@ -235,7 +238,7 @@ class LoadedSite:
         moving = {}
         for name, chain in wanted.items():
             if name not in self.nodes:
-                self.nodes[name] = LoadedNode(name, self._default_action)
+                self.nodes[name] = LoadedNode(name, self.default_action)
             elif self._chains[name] == chain:
                 continue
             else:
@@ -260,11 +263,6 @@ class LoadedSite:
                 code="unknown_site",
             )
         return source
-
-    @property
-    def _default_action(self) -> Literal["allow", "deny"]:
-        action = self._site.data.get("defaultAction", "deny")
-        return cast("Literal['allow', 'deny']", action)
 
     def _make_inheritance(self, *, staged: bool = False) -> Inheritance:
         return Inheritance(self._definitions, labels=self._site.labels, now=self.now, staged=staged)
@@ -326,8 +324,9 @@ class _Batch:
         self.scopes: Final = scopes
         self.names: dict[Name, None] = {}
         self.workloads: list[tuple[Source | None, Source | None]] = []
-        self.structure: dict[Key, Source | None] = {}
+        self.structure: set[Key] = set()
         self.judged_anew = False
+        """Whether time has passed, or the Site's labels may have changed."""
 
     def touch(self, name: Name | None) -> None:
         if name is not None:

@@ -11,7 +11,6 @@ from typing import Any, Final
 from shared.ids import Key
 from shared.model.kinds import KINDS
 from shared.policy.definitions import (
-    Definitions,
     Exemption,
     Name,
     name_of,
@@ -75,8 +74,8 @@ _NO_SOURCE: Final[Mapping[str, Source]] = {}
 _NOTHING: Final[Mapping[str, Mapping[str, Source]]] = {}
 
 
-class LoadedDefinitions(Definitions):
-    """Definitions that are added and removed one by one."""
+class LoadedDefinitions:
+    """Definitions that are added and removed one by one; a shared.policy.definitions.ByScope."""
 
     def __init__(self, sources: Iterable[Source] = ()) -> None:
         self._sources: Final[dict[str, dict[str, dict[str, dict[str, Source]]]]] = {
@@ -167,9 +166,6 @@ class LoadedDefinitions(Definitions):
 
     def exemptions(self, name: Name) -> Mapping[str, list[Exemption]]:
         return self._overrides.get(name, {})
-
-    def exemptions_of_kind(self, kind: str) -> Iterable[Exemption]:
-        return (exemption for name, exemption in self.exempted if name.kind == kind)
 
     def _put_override(self, source: Source) -> Name | None:
         self._discard_override(source.key)
