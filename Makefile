@@ -57,7 +57,7 @@ lint: install ## Check style, types and import directions
 	$(BIN)/lint-imports
 
 test: install servers ## Run every test, installing what they need
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-unit: install ## Run the tests that need no server, in seconds
 	$(BIN)/pytest tests/unit tests/architecture $(ARGS)

@@ -118,7 +118,6 @@ def test_the_section_says_what_to_type_on_every_host() -> None:
         assert wanted in typed
 
 
-@pytest.mark.timeout(120)
 def test_by_hand_works_as_written_with_real_processes(tmp_path: Path) -> None:
     fsm, sfo = free_port(), free_port()
     shutil.copytree(ROOT / "examples/two-sites", tmp_path / "example")
@@ -140,7 +139,6 @@ def test_by_hand_works_as_written_with_real_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.kernel
-@pytest.mark.timeout(120)
 def test_by_hand_works_as_written_on_separate_hosts(tmp_path: Path) -> None:
     require("ip", "nft", "sysctl", root=True)
     networks = Namespaces(f"hanse-{random.SystemRandom().randrange(16**4):04x}")

@@ -80,7 +80,6 @@ def namespaces_of(first_line: str) -> str:
 
 
 @simulated
-@pytest.mark.timeout(120)
 def test_the_simulated_demo_tells_its_whole_story(demo: Demo) -> None:
     assert "the simulated data plane" in demo.running.until("Hanse demo:")
     demo.running.until(GOOD)
@@ -89,7 +88,6 @@ def test_the_simulated_demo_tells_its_whole_story(demo: Demo) -> None:
 
 
 @staying
-@pytest.mark.timeout(120)
 def test_the_demo_stays_up_and_what_it_says_to_try_works(demo: Demo, tmp_path: Path) -> None:
     demo.running.until(GOOD)
     demo.running.until("It stays up; Ctrl-C ends it.")
@@ -107,7 +105,6 @@ def test_the_demo_stays_up_and_what_it_says_to_try_works(demo: Demo, tmp_path: P
 
 @in_kernel
 @pytest.mark.kernel
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("_kernel")
 def test_the_demo_with_nftables_tells_its_whole_story(demo: Demo) -> None:
     namespaces = namespaces_of(demo.running.until("nftables in network namespaces"))
@@ -124,7 +121,6 @@ def interrupt(demo: Demo) -> None:
 
 
 @simulated
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("moment", ["Hanse demo:", "Start the FSM", "FSM at https"])
 def test_ctrl_c_leaves_nothing_behind(demo: Demo, moment: str) -> None:
     demo.running.until(moment)
@@ -134,7 +130,6 @@ def test_ctrl_c_leaves_nothing_behind(demo: Demo, moment: str) -> None:
 
 @in_kernel
 @pytest.mark.kernel
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("_kernel")
 @pytest.mark.parametrize("moment", ["Start the FSM", "FSM at https"])
 def test_ctrl_c_leaves_no_namespace_behind(demo: Demo, moment: str) -> None:

@@ -107,7 +107,6 @@ def host(tmp_path: Path) -> Any:
     host.end()
 
 
-@pytest.mark.timeout(120)
 async def test_a_killed_fsm_has_all_that_it_acknowledged(stopped: FSM, host: Host) -> None:
     port = free_port()
     store_settings(stopped.data / FILE, {"listen": {"host": "127.0.0.1", "port": port}})
@@ -117,7 +116,6 @@ async def test_a_killed_fsm_has_all_that_it_acknowledged(stopped: FSM, host: Hos
     )
 
 
-@pytest.mark.timeout(120)
 async def test_a_killed_sdsp_has_all_that_it_acknowledged_and_each_of_the_fsms_changes_once(
     stopped: FSM, host: Host, tmp_path: Path
 ) -> None:

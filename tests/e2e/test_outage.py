@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.by_hand import ROOT
 from tests.e2e.terminal import Terminal
 from tests.servers import free_port
@@ -21,7 +19,6 @@ PAGE = ROOT / "examples/clinics/OUTAGE.md"
 PORTS = {"FSM_PORT": "8443", "WIRE_PORT": "9443", "KIEL_PORT": "8444", "ULM_PORT": "8445"}
 
 
-@pytest.mark.timeout(900)
 def test_a_clinic_that_is_cut_off_goes_on_and_comes_back_as_the_page_shows(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples/clinics", tmp_path / "examples/clinics")
     given = {name: str(free_port()) for name in PORTS}

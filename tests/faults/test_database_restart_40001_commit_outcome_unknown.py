@@ -93,7 +93,6 @@ async def until_written(client: PeerClient, name: str) -> None:
         return
 
 
-@pytest.mark.timeout(120)
 async def test_over_a_restart_people_get_503_and_watches_and_sites_go_on(stopped: FSM) -> None:
     with postgres_server() as server:
         url = server.create_database()

@@ -257,7 +257,6 @@ def test_a_log_is_shortened_whole_or_not_at_all(tmp_path: Path, name: str) -> No
     assert asyncio.run(oldest()) == 5
 
 
-@pytest.mark.timeout(120)
 async def test_a_site_whose_join_was_never_answered_joins_with_another_token(
     stopped: FSM, tmp_path: Path
 ) -> None:
@@ -294,7 +293,6 @@ async def test_a_site_whose_join_was_never_answered_joins_with_another_token(
         living.end()
 
 
-@pytest.mark.timeout(120)
 async def test_a_node_whose_join_was_never_answered_joins_with_another_token(
     fsm: FSM, tmp_path: Path
 ) -> None:
@@ -324,7 +322,6 @@ async def test_a_node_whose_join_was_never_answered_joins_with_another_token(
 
 
 @pytest.mark.kernel
-@pytest.mark.timeout(300)
 def test_a_federation_under_load_loses_nothing_when_it_is_killed_cut_and_stalled() -> None:
     require("ip", "nft", "sysctl", root=True)
     words = "--seed 1 --kills 4 --failpoints 2 --cuts 1 --stalls 1 --silences 0 --sites 1"

@@ -27,7 +27,6 @@ from tests.servers import free_port
 WEB = Key("Network", "common", "federation", "web")
 
 
-@pytest.mark.timeout(120)
 async def test_what_was_asked_of_a_stopped_manager_is_done_once_when_it_goes_on(
     stopped: FSM, tmp_path: Path
 ) -> None:

@@ -129,7 +129,6 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.timeout(300)  # a score of processes, each with Python's start
 @pytest.mark.parametrize("service", ["github", "gitlab"])
 def test_a_workflow_checks_a_pull_request_applies_main_and_finds_drift(
     service: str, own_fsm: Place, repository: Path, tmp_path: Path
