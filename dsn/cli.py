@@ -74,7 +74,8 @@ def run(
     from dsn.app import Agent
     from dsn.settings import Files, load_identity, load_settings_of
     from shared.clock import SystemClock
-    from shared.tasks.program import configure_logging, run_program
+    from shared.tasks.log import configure_logging
+    from shared.tasks.program import run_program
 
     configure_logging()
     settings = load_settings_of(data, os.environ)

@@ -10,7 +10,8 @@ from fsm.app import running
 from fsm.settings import load
 from shared.backup.restore import complete_restore
 from shared.clock import SystemClock
-from shared.tasks.program import configure_logging, notify_ready, run_program
+from shared.tasks.log import configure_logging
+from shared.tasks.program import notify_ready, run_program
 
 
 def serve_federation(data: Path, *, announce: Callable[[str], None]) -> None:

@@ -15,7 +15,6 @@ from shared.access.authorize import authorize
 from shared.access.permissions import Permission
 from shared.auth.identity import Caller, CallerKind
 from shared.errors import Forbidden, HanseError, Malformed, Unauthenticated
-from shared.http.access_log import log_request
 from shared.http.authentication import address_of
 from shared.http.connections import connection_of
 from shared.http.keys import (
@@ -44,6 +43,7 @@ from shared.http.trace import (
     parse_request_id,
     parse_traceparent,
 )
+from shared.tasks.log import log_request
 
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from fsm.app import running
 from fsm.settings import FSMSettings, Listen
 from shared.clock import SystemClock
-from shared.tasks.program import configure_logging, run_program
+from shared.tasks.log import configure_logging
+from shared.tasks.program import run_program
 
 LISTEN = Listen(port=0, per_address=5000)
 

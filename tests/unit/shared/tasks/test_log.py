@@ -4,12 +4,14 @@ import asyncio
 import json
 import logging
 import os
+import random
 import sys
 from pathlib import Path
 
 import pytest
 
-from shared.tasks.program import JSONLines, Lines
+from shared.tasks.log import JSONLines, Lines, access, log_request
+from tests.simulation.loop import SimulatedLoop
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_lines_go_out_at_once_and_a_closed_end_is_no_error(tmp_path: Path) -> No
     handler.handle(record("three"))
 
 
-async def test_lines_of_one_round_of_the_loop_are_one_write_and_a_warning_takes_them_along(
+def test_lines_go_out_together_within_ten_milliseconds_and_a_warning_takes_them_along(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "log"
@@ -79,21 +81,47 @@ async def test_lines_of_one_round_of_the_loop_are_one_write_and_a_warning_takes_
     def written() -> list[str]:
         return [json.loads(line)["event"] for line in path.read_text().splitlines()]
 
-    handler.handle(record("one"))
-    handler.handle(record("two"))
-    assert written() == []
-    await asyncio.sleep(0)
-    assert written() == ["one", "two"]
-    handler.handle(record("three"))
-    warning = record("four")
-    warning.levelno = logging.WARNING
-    handler.handle(warning)
-    assert written() == ["one", "two", "three", "four"]
-    handler.handle(record("five"))
+    async def in_a_loop() -> None:
+        handler.handle(record("one"))
+        await asyncio.sleep(0.009)
+        handler.handle(record("two"))
+        assert written() == []
+        await asyncio.sleep(0.002)
+        assert written() == ["one", "two"]
+        handler.handle(record("three"))
+        warning = record("four")
+        warning.levelno = logging.WARNING
+        handler.handle(warning)
+        assert written() == ["one", "two", "three", "four"]
+        handler.handle(record("five"))
+
+    loop = SimulatedLoop(random.Random(0))
+    loop.run(in_a_loop())
+    loop.close()
+    assert written()[-1] == "four"
     # As logging.shutdown() does when the program ends.
     handler.flush()
     assert written()[-1] == "five"
     os.close(descriptor)
+
+
+@pytest.mark.parametrize("path", ["/x", "/\ud800"])
+def test_a_request_has_a_line_of_its_fields(
+    path: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records: list[logging.LogRecord] = []
+    monkeypatch.setattr(access, "handle", records.append)
+    caplog.set_level(logging.INFO, access.name)
+    log_request({"path": path, "status": 200})
+    said = json.loads(JSONLines().format(records[0]))
+    del said["timestamp"]
+    assert said == {
+        "event": "request",
+        "level": "info",
+        "logger": "hanse.access",
+        "path": path,
+        "status": 200,
+    }
 
 
 def test_a_traceback_shows_no_variables() -> None:
