@@ -1,5 +1,6 @@
 """Writes are judged by what a process knows, and refused only by what is so."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,11 +15,11 @@ from shared.ids import Key
 from shared.metrics.names import Metrics
 from shared.model.base import Envelope
 from shared.model.documents import parse_value
-from shared.objects.admission import Batch, Fault, Review
+from shared.objects.admission import Admission, Batch, Fault, Review
 from shared.objects.call import Call
 from shared.objects.service import Objects, Write
 from shared.objects.trail import Trail
-from shared.store.contract import Selection, Snapshot, Store
+from shared.store.contract import Position, Selection, Snapshot, Store
 from shared.store.sql import open_store
 
 ADMINISTRATOR = Caller(
@@ -62,16 +63,23 @@ class OnlyAfterFirst:
 
 class Process:
     def __init__(self, store: Store) -> None:
+        self._store = store
         self.admission = OnlyAfterFirst()
+        self.judge_by(self.admission)
+
+    def judge_by(self, admission: Admission) -> None:
         clock = SystemClock()
         self._objects = Objects(
-            store=store,
+            store=self._store,
             home="fsm",
-            admission=self.admission,
-            trail=Trail(store=store, clock=clock),
+            admission=admission,
+            trail=Trail(store=self._store, clock=clock),
             clock=clock,
             metrics=Metrics(),
         )
+
+    async def position(self) -> Position:
+        return await self._store.position()
 
     async def put(self, name: str) -> int:
         write = Write(key(name), service(name))
@@ -114,3 +122,43 @@ async def test_a_refusal_is_judged_twice_and_an_acceptance_once(
     assert here.admission.reviews == 3
     assert await here.put("second") == 2
     assert here.admission.reviews == 4
+
+
+class Slow:
+    """Takes its time with the Service `slow`: `goes_on` is awaited within its first two reviews."""
+
+    def __init__(self) -> None:
+        self.reviewed: list[str] = []
+        self.begun = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    async def review(self, batch: Batch, snapshot: Snapshot) -> Review:
+        name = batch.proposals[0].key.name
+        self.reviewed.append(name)
+        if name == "slow" and self.reviewed.count(name) <= 2:
+            self.begun.set()
+            await self.goes_on.wait()
+            self.goes_on.clear()
+        return Review(depends_on=Selection(kinds=frozenset({"Service"})))
+
+
+async def test_a_write_that_was_overtaken_is_not_overtaken_by_who_comes_after(
+    processes: tuple[Process, Process],
+) -> None:
+    here, _ = processes
+    admission = Slow()
+    here.judge_by(admission)
+    async with asyncio.TaskGroup() as group:
+        slow = group.create_task(here.put("slow"))
+        await admission.begun.wait()
+        assert await here.put("first") == 1
+        admission.begun.clear()
+        admission.goes_on.set()
+        await admission.begun.wait()
+        later = group.create_task(here.put("later"))
+        # It would be reviewed within a few of the store's answers, if it weren't behind.
+        for _ in range(5):
+            await here.position()
+        admission.goes_on.set()
+    assert (slow.result(), later.result()) == (2, 3)
+    assert admission.reviewed == ["slow", "first", "slow", "later"]
