@@ -71,7 +71,9 @@ class InlineConnection(onehop.OneHopConnection):
 
     def __init__(self, database: str, **options: Any) -> None:
         super().__init__(
-            lambda: sqlite3.connect(database, factory=Fragile, **options), iter_chunk_size=64
+            # The garbage collector may find it in any thread.
+            lambda: sqlite3.connect(database, factory=Fragile, check_same_thread=False, **options),
+            iter_chunk_size=64,
         )
         self._process = current()
         self._process.on_kill.append(self.lose)
