@@ -72,7 +72,9 @@ class InlineConnection(onehop.OneHopConnection):
     def __init__(self, database: str, **options: Any) -> None:
         super().__init__(
             # The garbage collector may find it in any thread.
-            lambda: sqlite3.connect(database, factory=Fragile, check_same_thread=False, **options),
+            lambda: sqlite3.connect(
+                database, factory=Fragile, **(options | {"check_same_thread": False})
+            ),
             iter_chunk_size=64,
         )
         self._process = current()
