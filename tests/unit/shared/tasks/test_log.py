@@ -62,7 +62,6 @@ def test_lines_go_out_at_once_and_a_closed_end_is_no_error(tmp_path: Path) -> No
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     handler = Lines(descriptor)
-    handler.setFormatter(JSONLines())
     handler.handle(record("one"))
     handler.handle(record("two"))
     assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["one", "two"]
@@ -76,7 +75,6 @@ def test_lines_go_out_together_within_ten_milliseconds_and_a_warning_takes_them_
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     handler = Lines(descriptor)
-    handler.setFormatter(JSONLines())
 
     def written() -> list[str]:
         return [json.loads(line)["event"] for line in path.read_text().splitlines()]
@@ -107,13 +105,15 @@ def test_lines_go_out_together_within_ten_milliseconds_and_a_warning_takes_them_
 
 @pytest.mark.parametrize("path", ["/x", "/\ud800"])
 def test_a_request_has_a_line_of_its_fields(
-    path: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    path: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records: list[logging.LogRecord] = []
-    monkeypatch.setattr(access, "handle", records.append)
     caplog.set_level(logging.INFO, access.name)
+    log = tmp_path / "log"
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
+    monkeypatch.setattr(access, "handlers", [Lines(descriptor)])
     log_request({"path": path, "status": 200})
-    said = json.loads(JSONLines().format(records[0]))
+    os.close(descriptor)
+    said = json.loads(log.read_text())
     del said["timestamp"]
     assert said == {
         "event": "request",
@@ -122,6 +122,12 @@ def test_a_request_has_a_line_of_its_fields(
         "path": path,
         "status": 200,
     }
+
+
+def test_without_lines_of_ours_a_request_is_a_record(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        log_request({"path": "/x", "status": 200})
+    assert [(each.msg, each.__dict__["path"]) for each in caplog.records] == [("request", "/x")]
 
 
 def test_a_traceback_shows_no_variables() -> None:
