@@ -92,51 +92,77 @@ def enter_namespace(name: str) -> None:
         os.close(handle)
 
 
-def list_entries() -> list[Entry]:
-    """Return all tracked connections of the calling thread's namespace.  NoDataPlane."""
-    with _socket() as channel:
-        while True:
-            channel.send(_message(_GET, _REQUEST | _DUMP, 0, b""))
-            entries, whole = _read_dump(channel)
-            # A table that changed shape meanwhile may have hidden entries: ask again.
-            if whole:
-                return entries
+class Conntrack:
+    """Speaks with connection tracking, in the network namespace of the thread that uses it first.
+
+    Blocks.  Its socket stays open, for to close one takes the kernel longer than a small change.
+    """
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def list_entries(self) -> list[Entry]:
+        """Return all tracked connections.  NoDataPlane."""
+        with self._channel() as channel:
+            while True:
+                channel.send(_message(_GET, _REQUEST | _DUMP, 0, b""))
+                entries, whole = _read_dump(channel)
+                # A table that changed shape meanwhile may have hidden entries: ask again.
+                if whole:
+                    return entries
+
+    def delete_entries(self, entries: Iterable[Entry]) -> int:
+        """Delete connections; return how many were still there.  NoDataPlane."""
+        waiting = list(entries)
+        deleted = 0
+        with self._channel() as channel:
+            for start in range(0, len(waiting), _LOT):
+                lot = waiting[start : start + _LOT]
+                messages = [
+                    _message(_DELETE, _REQUEST | _ACK, number, each.handle, family=each.family)
+                    for number, each in enumerate(lot)
+                ]
+                channel.send(b"".join(messages))
+                answers = 0
+                while answers < len(lot):
+                    for kind, _, payload in _messages(channel.recv(_READ)):
+                        if kind != _NLMSG_ERROR:
+                            continue
+                        answers += 1
+                        (code,) = _ERROR.unpack_from(payload)
+                        if code not in (0, -_ENOENT):
+                            raise NoDataPlane(f"can't end a connection: {os.strerror(-code)}")
+                        deleted += code == 0
+        return deleted
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    @contextmanager
+    def _channel(self) -> Iterator[socket.socket]:
+        if self._socket is None:
+            self._socket = _open()
+        try:
+            yield self._socket
+        except OSError as exc:
+            # What it might still answer must not be taken for the answer to the next question.
+            self.close()
+            raise NoDataPlane(f"can't speak with connection tracking: {exc}") from exc
+        except NoDataPlane:
+            self.close()
+            raise
 
 
-def delete_entries(entries: Iterable[Entry]) -> int:
-    """Delete connections; return how many were still there.  NoDataPlane."""
-    waiting = list(entries)
-    deleted = 0
-    with _socket() as channel:
-        for start in range(0, len(waiting), _LOT):
-            lot = waiting[start : start + _LOT]
-            messages = [
-                _message(_DELETE, _REQUEST | _ACK, number, each.handle, family=each.family)
-                for number, each in enumerate(lot)
-            ]
-            channel.send(b"".join(messages))
-            answers = 0
-            while answers < len(lot):
-                for kind, _, payload in _messages(channel.recv(_READ)):
-                    if kind != _NLMSG_ERROR:
-                        continue
-                    answers += 1
-                    (code,) = _ERROR.unpack_from(payload)
-                    if code not in (0, -_ENOENT):
-                        raise NoDataPlane(f"can't end a connection: {os.strerror(-code)}")
-                    deleted += code == 0
-    return deleted
-
-
-@contextmanager
-def _socket() -> Iterator[socket.socket]:
+def _open() -> socket.socket:
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as channel:
-            # A kernel without connection tracking answers with an error; silence would be a bug.
-            channel.settimeout(10)
-            yield channel
+        channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
     except OSError as exc:
         raise NoDataPlane(f"can't speak with connection tracking: {exc}") from exc
+    # A kernel without connection tracking answers with an error; silence would be a bug.
+    channel.settimeout(10)
+    return channel
 
 
 def _read_dump(channel: socket.socket) -> tuple[list[Entry], bool]:

@@ -16,11 +16,12 @@ from dsn.dataplane import batch, netlink, reading, writing
 from dsn.dataplane.admissible import check
 from dsn.dataplane.contract import DEFAULT, ENDED, INVALID, Count, NoDataPlane, ReadBack, Refused
 from dsn.dataplane.ending import Affected, EndedKey, denied_entries, seen_by_rules
+from dsn.dataplane.expected import Expected, expect
 from dsn.dataplane.listing import parse_listing
 from dsn.dataplane.netlink import Direction, Entry
 from dsn.dataplane.nfnetlink import Message, Netfilter, Outdated
 from dsn.dataplane.nft import Nft
-from dsn.dataplane.ruleset import FAMILIES, RULE_COUNTER, TCP, Layout, Table, ended_set, render
+from dsn.dataplane.ruleset import FAMILIES, RULE_COUNTER, TCP, Layout, ended_set, render
 from dsn.dataplane.standing import Reader, Standing, Surprise
 from dsn.dataplane.writing import Touched
 from shared.algebra.cidrs import BITS, Family
@@ -106,6 +107,7 @@ class _Kernel:
         self._layout = layout
         self._timeout = timeout
         self._nft = Nft(timeout=timeout)
+        self._conntrack = netlink.Conntrack()
         self._opened: tuple[Netfilter, Reader] | None = None
         # What was applied last, with what was read back of it; None where that has to be looked
         # up.  Touched is what has been written since it was read, and the generation that the
@@ -114,6 +116,8 @@ class _Kernel:
         self._standing: Standing | None = None
         self._touched = Touched()
         self._generation: int | None = None
+        # What a whole table that was written has to be read back as.
+        self._expected: Expected | None = None
         # Whether connections may be remembered as ended; an earlier agent may have left some.
         self._remembers = True
         # By which configuration all open connections have been judged.
@@ -124,14 +128,15 @@ class _Kernel:
         check(configuration, known=before)
         if before is None or not self._change(before, configuration):
             self._applied = self._standing = None
-            self._replace(render(configuration, self._layout))
+            self._replace(configuration)
         self._applied = configuration
 
     def read_back(self, whole: bool) -> ReadBack:
         standing = None if whole else self._read_again()
+        expected, self._expected = self._expected, None
         if standing is None:
             _, reader = self._open()
-            standing = reader.whole()
+            standing = reader.whole(expected)
             self._touched = Touched()
             self._generation = standing.generation if standing else None
         answer = standing.answer if standing else ReadBack(None)
@@ -159,14 +164,14 @@ class _Kernel:
         if self._remembers:
             found = [self._forget_allowed(family, judge, affected) for family in FAMILIES]
             self._remembers = any(found)
-        denied = denied_entries(netlink.list_entries(), judge, affected)
+        denied = denied_entries(self._conntrack.list_entries(), judge, affected)
         ended = 0
         if denied:
             # Remembered first: a packet between deletion and remembering would begin it anew.
             self._remembers = True
             for family in FAMILIES:
                 self._remember(family, [each for each in denied if each.family == family])
-            ended = netlink.delete_entries(denied)
+            ended = self._conntrack.delete_entries(denied)
         self._judged = configuration, judge
         return ended
 
@@ -175,6 +180,7 @@ class _Kernel:
         self._commit(writing.remove(self._table))
 
     def close(self) -> None:
+        self._conntrack.close()
         if self._opened is not None:
             self._opened[0].close()
 
@@ -231,11 +237,14 @@ class _Kernel:
             return None
         return standing
 
-    def _replace(self, want: Table) -> None:
+    def _replace(self, configuration: NodeConfiguration) -> None:
         _, reader = self._open()
         self._generation = None
+        want = render(configuration, self._layout)
+        written = writing.replace(self._table, reader.listing(), want)
+        self._expected = expect(configuration, want, written)
         try:
-            self._commit(writing.replace(self._table, reader.listing(), want))
+            self._commit(written.messages)
         except Refused as exc:
             log.warning("the kernel refuses a table, trying nft", extra={"detail": exc.detail})
             objects = self._nft.list_table(self._table)

@@ -4,7 +4,8 @@ What it answers becomes a Listing, the same as what nft would list.
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from dsn.dataplane import bytecode
@@ -57,6 +58,31 @@ class RawRule(NamedTuple):
 
     handle: int
     expressions: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RawSet:
+    """`runs` is None if it holds anything but intervals; a key has so many bits."""
+
+    attributes: Mapping[str, Any]
+    bits: int
+    runs: Runs | None
+
+
+@dataclass(frozen=True, slots=True)
+class RawChain:
+    attributes: Mapping[str, Any]
+    rules: Sequence[RawRule]
+
+
+@dataclass(frozen=True, slots=True)
+class RawTable:
+    """A table as the kernel lists it; `foreign` names what we never make."""
+
+    counters: Mapping[str, Count]
+    sets: Mapping[str, RawSet]
+    chains: Mapping[str, RawChain]
+    foreign: tuple[str, ...]
 
 
 class Translation:
@@ -121,10 +147,8 @@ def read_runs(netfilter: nl.Netfilter, table: str, name: str) -> Runs | None:
     return _runs(starts, ends)
 
 
-def read_table(
-    netfilter: nl.Netfilter, table: str, translation: Translation
-) -> tuple[Listing, Mapping[str, list[RawRule]], Mapping[str, Runs]] | None:
-    """Return the whole table with its chains' rules and sets' runs as they are; None without one.
+def read_table(netfilter: nl.Netfilter, table: str) -> RawTable | None:
+    """Return the whole table; None without one.
 
     Somebody may write meanwhile: compare generations before and after.
     """
@@ -134,8 +158,6 @@ def read_table(
         return None
     flags = nl.number_of(nl.attributes_of(found).get(2, b""))
     foreign = [f"table flags {flags}"] if flags else []
-    translation.forget()
-    runs: dict[str, Runs] = {}
     sets = {}
     for each in netfilter.dump(nl.GET_SET, named):
         parts = nl.attributes_of(each)
@@ -144,25 +166,20 @@ def read_table(
             foreign.append(f"map {name}")
             continue
         attributes = set_attributes(parts)
-        held: Intervals | None = None
-        if attributes.get("flags") == ["interval"]:
-            read = read_runs(netfilter, table, name)
-            if read is not None:
-                runs[name] = read
-                held = to_intervals(read, nl.number_of(parts[5]) * 8)
-        sets[name] = ListedSet(attributes, held)
-    raw: dict[str, list[RawRule]] = {}
+        has_runs = attributes.get("flags") == ["interval"]
+        runs = read_runs(netfilter, table, name) if has_runs else None
+        sets[name] = RawSet(attributes, nl.number_of(parts[5]) * 8, runs)
+    rules: dict[str, list[RawRule]] = {}
     chains = {}
     for each in netfilter.dump(nl.GET_CHAIN):
         parts = nl.attributes_of(each)
         if nl.text_of(parts[1]) == table:
             name = nl.text_of(parts[3])
-            raw[name] = []
-            chains[name] = ListedChain(_chain_attributes(parts), [])
+            rules[name] = []
+            chains[name] = RawChain(_chain_attributes(parts), rules[name])
     for chain, rule in _rules(netfilter.dump(nl.GET_RULE, named)):
-        if chain in raw:
-            raw[chain].append(rule)
-            chains[chain].rules.append(translation.expressions(rule.expressions))
+        if chain in rules:
+            rules[chain].append(rule)
     counters = {}
     for name, kind, count in _objects(netfilter, named):
         if kind == _COUNTER:
@@ -173,7 +190,24 @@ def read_table(
         parts = nl.attributes_of(each)
         if nl.text_of(parts[1]) == table:
             foreign.append(f"flowtable {nl.text_of(parts[2])}")
-    return Listing(counters, sets, chains, tuple(foreign)), raw, runs
+    return RawTable(counters, sets, chains, tuple(foreign))
+
+
+def listing_of(raw: RawTable, translation: Translation) -> Listing:
+    """Return the table as nft would list it."""
+    sets = {
+        name: ListedSet(
+            each.attributes, None if each.runs is None else to_intervals(each.runs, each.bits)
+        )
+        for name, each in raw.sets.items()
+    }
+    chains = {
+        name: ListedChain(
+            each.attributes, [translation.expressions(rule.expressions) for rule in each.rules]
+        )
+        for name, each in raw.chains.items()
+    }
+    return Listing(raw.counters, sets, chains, raw.foreign)
 
 
 def read_counters(netfilter: nl.Netfilter, table: str) -> dict[str, Count]:

@@ -9,14 +9,16 @@ taken from what was written.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from dsn.dataplane import nfnetlink as nl
 from dsn.dataplane import reading
 from dsn.dataplane.contract import NoDataPlane, ReadBack
 from dsn.dataplane.difference import common_ends, members_difference
+from dsn.dataplane.expected import Expected, counted_for
 from dsn.dataplane.listing import Listing, Strange, interpret, parse_rule, ports_of
-from dsn.dataplane.reading import RawRule, Runs, Translation
+from dsn.dataplane.reading import RawRule, RawTable, Runs, Translation
 from dsn.dataplane.ruleset import (
     FAMILIES,
     PORT_SET,
@@ -73,21 +75,30 @@ class Reader:
         self._translation = Translation(layout)
         self._parsed: dict[tuple[Tier, Family, tuple[bytes, ...]], NodeRule] = {}
 
-    def whole(self) -> Standing | None:
-        """Return all that stands, None without a table.  NoDataPlane."""
+    def whole(self, expected: Expected | None = None) -> Standing | None:
+        """Return all that stands, None without a table.  NoDataPlane.
+
+        It is the same with and without `expected`; with it, and if it is there, sooner.
+        """
         for _ in range(_ATTEMPTS):
             generation = self._netfilter.generation()
-            found = reading.read_table(self._netfilter, self._table, self._translation)
+            found = reading.read_table(self._netfilter, self._table)
             # What was read while somebody wrote is no state that ever was.
-            if self._netfilter.generation() == generation:
-                self._parsed.clear()
-                return None if found is None else self._interpret(generation, *found)
+            if self._netfilter.generation() != generation:
+                continue
+            self._parsed.clear()
+            self._translation.forget()
+            if found is None:
+                return None
+            if expected is not None and expected.is_all_of(found):
+                return self._recognise(generation, expected, found)
+            return self._interpret(generation, found)
         raise NoDataPlane("the kernel's rules change faster than they can be read back")
 
     def listing(self) -> Listing | None:
         """Return the whole table as a listing, None without one.  NoDataPlane."""
-        found = reading.read_table(self._netfilter, self._table, self._translation)
-        return None if found is None else found[0]
+        found = reading.read_table(self._netfilter, self._table)
+        return None if found is None else reading.listing_of(found, self._translation)
 
     def again(self, standing: Standing, touched: Touched, generation: int) -> None:
         """Bring `standing` up to the kernel's `generation`; Surprise if it has to be read whole.
@@ -111,13 +122,37 @@ class Reader:
             content_hash(standing.default_action, standing.addresses, standing.total)
         )
 
-    def _interpret(
-        self,
-        generation: int,
-        listing: Listing,
-        raw: Mapping[str, Sequence[RawRule]],
-        runs: Mapping[str, Runs],
-    ) -> Standing:
+    def _recognise(self, generation: int, expected: Expected, found: RawTable) -> Standing:
+        configuration = expected.configuration
+        of_tier: dict[Tier, tuple[NodeRule, ...]] = {
+            tier: tuple(rule for rule in configuration.rules if rule.tier == tier) for tier in TIERS
+        }
+        groups = {}
+        for tier in TIERS:
+            for family in FAMILIES:
+                name = tier_chain(tier, family)
+                numbers = [counted_for(steps) for steps in expected.chains[name]]
+                listed = _grouped(numbers, found.chains[name].rules)
+                groups[name] = [tuple(each.handle for each in group) for _, group in listed]
+                self._keep(tier, family, of_tier[tier], listed)
+        return Standing(
+            generation=generation,
+            answer=ReadBack(configuration.hash()),
+            default_action=configuration.default_action,
+            addresses=configuration.addresses,
+            rules=of_tier,
+            total=configuration.total(),
+            runs=_all_runs(found),
+            ports={
+                name: tuple(intervals.to_ranges(reading.to_intervals(runs, 16)))
+                for name, runs in expected.runs.items()
+                if name.startswith(PORT_SET)
+            },
+            groups=groups,
+        )
+
+    def _interpret(self, generation: int, raw: RawTable) -> Standing:
+        listing = reading.listing_of(raw, self._translation)
         answer, found = interpret(listing, self._layout)
         rules: dict[Tier, tuple[NodeRule, ...]] = {}
         groups = {}
@@ -125,12 +160,12 @@ class Reader:
             rules[tier] = tuple(rule for rule in found.rules if rule.tier == tier)
             for family in FAMILIES:
                 name = tier_chain(tier, family)
-                listed = self._grouped(raw.get(name, ()))
+                chain = raw.chains.get(name)
+                listed = self._by_rule(chain.rules if chain else ())
                 groups[name] = [tuple(each.handle for each in group) for _, group in listed]
                 if not answer.faults:
                     # Then both families' chains hold exactly these.
-                    for rule, (_, group) in zip(rules[tier], listed, strict=True):
-                        self._parsed[tier, family, _data(group)] = rule
+                    self._keep(tier, family, rules[tier], listed)
         return Standing(
             generation=generation,
             answer=answer,
@@ -138,19 +173,20 @@ class Reader:
             addresses=found.addresses,
             rules=rules,
             total=found.total(),
-            runs=dict(runs),
+            runs=_all_runs(raw),
             ports=dict(ports_of(listing.sets)),
             groups=groups,
         )
 
-    def _grouped(self, rules: Sequence[RawRule]) -> list[_Group]:
+    def _keep(
+        self, tier: Tier, family: Family, rules: Sequence[NodeRule], listed: Sequence[_Group]
+    ) -> None:
+        for rule, (_, group) in zip(rules, listed, strict=True):
+            self._parsed[tier, family, _data(group)] = rule
+
+    def _by_rule(self, rules: Sequence[RawRule]) -> list[_Group]:
         """Return what stands for one rule together, with its id."""
-        return [
-            (number, tuple(group))
-            for number, group in groupby(
-                rules, lambda rule: self._translation.rule_of(rule.expressions)
-            )
-        ]
+        return _grouped([self._translation.rule_of(each.expressions) for each in rules], rules)
 
     def _forget_set(self, standing: Standing, name: str) -> None:
         if self._netfilter.get(nl.GET_SET, self._named(name)) is not None:
@@ -213,7 +249,7 @@ class Reader:
         found: dict[Family, tuple[NodeRule, ...]] = {}
         for family in FAMILIES:
             name = tier_chain(tier, family)
-            listed = self._grouped(reading.read_rules(self._netfilter, self._table, name))
+            listed = self._by_rule(reading.read_rules(self._netfilter, self._table, name))
             found[family] = self._parse(standing, tier, family, listed)
             standing.groups[name] = [tuple(each.handle for each in group) for _, group in listed]
         if found[4] != found[6]:
@@ -249,6 +285,16 @@ class Reader:
 
     def _named(self, name: str) -> bytes:
         return nl.text(1, self._table) + nl.text(2, name)
+
+
+def _grouped(numbers: Sequence[str], rules: Sequence[RawRule]) -> list[_Group]:
+    """Return rules with the same number in a row together."""
+    paired = groupby(zip(numbers, rules, strict=True), key=itemgetter(0))
+    return [(number, tuple(rule for _, rule in group)) for number, group in paired]
+
+
+def _all_runs(found: RawTable) -> dict[str, Runs]:
+    return {name: each.runs for name, each in found.sets.items() if each.runs is not None}
 
 
 def _data(group: Sequence[RawRule]) -> tuple[bytes, ...]:

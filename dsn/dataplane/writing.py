@@ -20,7 +20,6 @@ from dsn.dataplane.ruleset import (
     FAMILIES,
     KEY_TYPES,
     RULE_COUNTER,
-    Expressions,
     Layout,
     NumberSet,
     SetContent,
@@ -68,7 +67,16 @@ class Change:
     touched: Touched = field(default_factory=Touched)
 
 
-def replace(table: str, have: Listing | None, want: Table) -> list[nl.Message]:
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The commands, and what they leave: sets' intervals and chains' rules, as they were given."""
+
+    messages: list[nl.Message]
+    intervals: Mapping[str, Sequence[Interval]]
+    chains: Mapping[str, Sequence[tuple[bytecode.Step, ...]]]
+
+
+def replace(table: str, have: Listing | None, want: Table) -> Replacement:
     """Return what makes `table` hold `want` exactly, whatever stands there now.
 
     What is wanted and stands there in the right form keeps its content's identity: counters their
@@ -91,14 +99,20 @@ def replace(table: str, have: Listing | None, want: Table) -> list[nl.Message]:
             batch.set(name, attributes)
     for name in want.chains:
         batch.chain(name)
-    for name, content in want.sets.items():
-        batch.elements(nl.NEW_ELEMENTS, name, _intervals(content.family, content.cidrs))
-    for name, numbers in want.numbers.items():
-        batch.elements(nl.NEW_ELEMENTS, name, number_intervals(numbers))
-    for name, rules in want.chains.items():
-        for expressions in rules:
-            batch.rule(name, expressions)
-    return batch.messages
+    intervals = {
+        name: [*_intervals(content.family, content.cidrs)] for name, content in want.sets.items()
+    }
+    intervals |= {name: [*number_intervals(numbers)] for name, numbers in want.numbers.items()}
+    for name, runs in intervals.items():
+        batch.elements(nl.NEW_ELEMENTS, name, runs)
+    chains = {
+        name: [bytecode.assemble(expressions) for expressions in rules]
+        for name, rules in want.chains.items()
+    }
+    for name, each in chains.items():
+        for steps in each:
+            batch.rule(name, steps)
+    return Replacement(batch.messages, intervals, chains)
 
 
 def change(
@@ -156,7 +170,8 @@ def change(
                 rest = groups[name][at + count : at + count + 1]
                 for rule in inserted:
                     for expressions in rule_expressions(rule, family, layout.log_group):
-                        batch.rule(name, expressions, before=rest[0][0] if rest else None)
+                        steps = bytecode.assemble(expressions)
+                        batch.rule(name, steps, before=rest[0][0] if rest else None)
     return Change(
         batch.messages,
         Touched(frozenset(made), frozenset(removed), frozenset(touched), chains),
@@ -324,8 +339,8 @@ class _Batch:
     def delete(self, kind: int, name: str, more: bytes = b"") -> None:
         self._add(kind, 0, nl.text(2, name) + more)
 
-    def rule(self, chain: str, expressions: Expressions, before: int | None = None) -> None:
-        content = nl.text(2, chain) + nl.nested(4, bytecode.pack(bytecode.assemble(expressions)))
+    def rule(self, chain: str, steps: Sequence[bytecode.Step], before: int | None = None) -> None:
+        content = nl.text(2, chain) + nl.nested(4, bytecode.pack(steps))
         if before is None:
             self._add(nl.NEW_RULE, nl.CREATE | nl.APPEND, content)
         else:
