@@ -16,8 +16,9 @@ from typing import Final
 from shared.clock import Clock
 from shared.errors import Gone, Unavailable
 from shared.store import looking, reading
-from shared.store.contract import Commit, Position
+from shared.store.contract import Commit, Position, Stored
 from shared.store.engine import Database
+from shared.store.mapping import dump
 from shared.store.notify import Listener
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,11 @@ log = logging.getLogger(__name__)
 PERIOD: Final = 0.05
 """Seconds between two reads of the counter."""
 RING_CHANGES: Final = 8192
-"""Changes kept, in whole commits; the last commit is kept whatever its size.  A guess: some
-megabytes of policy."""
+"""Changes kept, in whole commits; the last commit is kept whatever its size."""
+RING_BYTES: Final = 8 << 20
+"""Of JSON text kept likewise; a guess: what a few thousand changes of policy have."""
+OVERHEAD: Final = 1000
+"""Bytes that a change counts besides its text."""
 
 
 class Tail:
@@ -35,7 +39,8 @@ class Tail:
         self._clock = clock
         self._listener = Listener(database, heard=self.hint, clock=clock)
         self._ring: deque[Commit] = deque()
-        self._changes = 0
+        self._sizes: deque[int] = deque()
+        self._changes = self._bytes = 0
         self._floor = 0
         self._head: Position | None = None
         self._status = 0
@@ -196,18 +201,26 @@ class Tail:
     def _append(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
             assert self._head is not None
+            size = _size_of(commit)
             self._ring.append(commit)
+            self._sizes.append(size)
             self._changes += len(commit.changes)
+            self._bytes += size
             self._head = Position(self._head.incarnation, commit.revision, commit.digest)
-        while self._changes > RING_CHANGES and len(self._ring) > 1:
+        while self._is_full() and len(self._ring) > 1:
             dropped = self._ring.popleft()
             self._changes -= len(dropped.changes)
+            self._bytes -= self._sizes.popleft()
             self._floor = dropped.revision
+
+    def _is_full(self) -> bool:
+        return self._changes > RING_CHANGES or self._bytes > RING_BYTES
 
     def _skip_to(self, position: Position) -> None:
         """Begin the ring anew: too much has happened to keep it all."""
         self._ring.clear()
-        self._changes = 0
+        self._sizes.clear()
+        self._changes = self._bytes = 0
         self._head = position
         self._floor = position.revision
 
@@ -215,3 +228,15 @@ class Tail:
         for event, ready in self._waiters.items():
             if self._end is not None or ready():
                 event.set()
+
+
+def _size_of(commit: Commit) -> int:
+    return sum(
+        OVERHEAD + _text_of(change.before) + _text_of(change.after) for change in commit.changes
+    )
+
+
+def _text_of(stored: Stored | None) -> int:
+    if stored is None:
+        return 0
+    return sum(len(dump(part)) for part in (stored.spec, stored.annotations, stored.labels))

@@ -160,10 +160,11 @@ async def test_a_busy_watcher_does_not_keep_the_others_waiting(
     assert numbers_in(await next_commits(busy, 3)) == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("limit", "most"), [("RING_CHANGES", 4), ("RING_BYTES", 4500)])
 async def test_a_slow_watcher_reads_from_the_log(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
-    monkeypatch.setattr(tail, "RING_CHANGES", 4)
+    monkeypatch.setattr(tail, limit, most)
     slow = store.watch(Revision(0))
     await anext(slow)
     await put_numbers(store, range(30))
@@ -172,10 +173,11 @@ async def test_a_slow_watcher_reads_from_the_log(
     assert numbers_in(await next_commits(slow, 3)) == [30, 31, 32]
 
 
+@pytest.mark.parametrize(("limit", "most"), [("RING_CHANGES", 4), ("RING_BYTES", 4500)])
 async def test_a_watcher_slower_than_compaction_is_cut_off(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
-    monkeypatch.setattr(tail, "RING_CHANGES", 4)
+    monkeypatch.setattr(tail, limit, most)
     slow = store.watch(Revision(0))
     await anext(slow)
     await put_numbers(store, range(30))
