@@ -273,3 +273,21 @@ async def test_a_judgement_is_made_anew_when_an_override_has_expired(
     )
     found = await review(BOSS, delete(key("Override", "o")), deleted)
     assert codes(found) == [("would_unresolve", "")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param({"rules": policy(rule("other"))["rules"]}, id="without priority"),
+        pytest.param({}, id="empty"),
+        pytest.param({"priority": "high"}, id="no number"),
+        pytest.param({"priority": None, "rules": None}, id="null"),
+        pytest.param({"rules": [{}]}, id="empty rule"),
+        pytest.param({"rules": [None]}, id="null rule"),
+        pytest.param({"rules": 7}, id="rules no list"),
+    ],
+)
+async def test_whatever_an_exception_says_it_is_judged(review: Any, content: Any) -> None:
+    """A document that a policy couldn't be is a fault of the writer, never of the server."""
+    found = await review(BOSS, put(key("Override", "o"), override(spec=content)))
+    assert found.faults or found.drafts
