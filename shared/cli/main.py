@@ -13,8 +13,8 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import entry_points
-from typing import Any, Final
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -70,11 +70,29 @@ def build() -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_global_options)
     offline.add_to(app)
     explain.add_to(app)
     live.add_to(app)
     live_sites.add_to(app)
     return app
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hanse {version('hanse')}")
+        raise typer.Exit
+
+
+def _global_options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Stand before every command."""
 
 
 def run(arguments: Sequence[str]) -> int:

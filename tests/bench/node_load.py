@@ -21,6 +21,7 @@ from shared.algebra.cidrs import parse_cidrs
 from shared.cli.demo.namespaces import are_possible
 from shared.policy.nodeconfig import NodeConfiguration, NodeRule, NodeService, Tier, rule_id
 from shared.policy.nodedelta import apply_delta, compute_delta
+from shared.tasks.program import calm_collector
 from tests.bench.harness import Goal, Measurement, Program, Results, Run, Series, benchmark
 
 SCRATCH: Final = Goal(500.0, "at most", of="figure")
@@ -36,6 +37,8 @@ _TIERS: Final[tuple[Tier, ...]] = ("mandatory", "local", "default")
 def node_load(run: Run) -> Results:
     if not are_possible():
         return Results((), notes=("not measured: it takes root and network namespaces",))
+    # As the agent's own program does.
+    calm_collector()
     rules, members = run.pick((1000, 10_000), (100, 1000))
     rounds = run.pick(5, 2)
     wanted = make_configuration(rules, members, sets=members // 100)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -306,6 +307,9 @@ class TestExplain:
 
 class TestProcess:
     """The console script itself, in a process of its own."""
+
+    def test_it_tells_its_version(self, hanse):
+        assert hanse("--version").out == f"hanse {version('hanse')}\n"
 
     @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["trace", "--help"], []])
     def test_help_needs_no_models_planner_or_servers(self, arguments):
