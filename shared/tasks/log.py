@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,6 +12,8 @@ import orjson
 import structlog
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
+
+from shared.clock import SystemClock
 
 ACCESS: Final = "hanse.access"
 
@@ -26,6 +27,8 @@ _PAUSE: Final = 0.01
 """Seconds that a line waits at most for others to go with."""
 
 access: Final = logging.getLogger(ACCESS)
+
+_clock: Final = SystemClock()
 
 # What a record has of itself; all else are a message's own fields.
 _OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -88,7 +91,7 @@ class Lines(logging.Handler):
     def request(self, fields: dict[str, Any]) -> None:
         """Write the line of an answered request."""
         try:
-            line = self._json.line("request", "info", ACCESS, fields, time.time())
+            line = self._json.line("request", "info", ACCESS, fields, _clock.now().timestamp())
         except TypeError:
             access.info("request", extra=fields)
         else:
