@@ -42,6 +42,11 @@ class Group:
         try:
             await self._group.__aexit__(kind, exc, traceback)
         except BaseExceptionGroup:
+            # TaskGroup forgets that its own task was cancelled from outside if another task fails
+            # at that moment (mended in Python 3.13); whoever catches the failure would go on.
+            own = asyncio.current_task()
+            if own is not None and own.cancelling():
+                raise asyncio.CancelledError from None
             if self._cause is None:
                 raise
             raise self._cause from None

@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -101,3 +102,45 @@ async def test_waiting_ends_when_every_task_has() -> None:
         task = group.start(asyncio.sleep(0, "result"), name="a")
         await group.wait()
     assert task.result() == "result"
+
+
+@pytest.mark.parametrize("inside", [False, True])
+async def test_who_is_cancelled_while_another_task_fails_is_cancelled(inside: bool) -> None:
+    """An agent that was told to stop just when its connection broke went on for ever."""
+    broken, gate = asyncio.Event(), asyncio.Event()
+
+    async def breaks() -> None:
+        await broken.wait()
+        raise ValueError("the connection")
+
+    async def lingers() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await gate.wait()
+
+    async def session() -> None:
+        async with Group() as group:
+            group.start(breaks(), name="breaks")
+            group.start(lingers(), name="lingers")
+            await asyncio.Event().wait()
+
+    async def connects() -> None:
+        while True:
+            with suppress(ValueError):
+                await session()
+
+    async def limited() -> None:
+        async with asyncio.timeout(None), Group():
+            await connects()
+
+    task = asyncio.create_task(limited() if inside else connects())
+    await asyncio.sleep(0)
+    broken.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    gate.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert task.cancelled()
