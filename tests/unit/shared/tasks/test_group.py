@@ -144,3 +144,31 @@ async def test_who_is_cancelled_while_another_task_fails_is_cancelled(inside: bo
     for _ in range(10):
         await asyncio.sleep(0)
     assert task.cancelled()
+
+
+async def test_who_is_cancelled_while_his_own_work_fails_is_cancelled() -> None:
+    """A site that was told to stop just as its FSM refused it once more went on for ever."""
+    failed, gate = asyncio.Event(), asyncio.Event()
+
+    async def lingers() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            failed.set()
+            await gate.wait()
+
+    async def connects() -> None:
+        while True:
+            with suppress(ValueError):
+                async with Group() as group:
+                    group.start(lingers(), name="watchdog")
+                    await asyncio.sleep(0)
+                    raise ValueError("refused")
+
+    task = asyncio.create_task(connects())
+    await failed.wait()
+    task.cancel()
+    gate.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert task.cancelled()
