@@ -3,7 +3,8 @@
 The kernel numbers the states of its rules.  As long as its number is the one at which we read, or
 the one that our own batches have led to, nobody else has written anything anywhere, so what a batch
 of ours has not touched stands as it was read.  What it has touched is read again.  Nothing here is
-taken from what was written.
+taken from what was written, except that a table which is listed exactly as it was written needn't
+be worked out to be known (see expected).
 """
 
 from collections.abc import Mapping, Sequence

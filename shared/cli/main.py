@@ -92,7 +92,7 @@ def _global_options(
         ),
     ] = False,
 ) -> None:
-    """Stand before every command."""
+    """Hold the options that stand before a command."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -86,7 +86,7 @@ def nft_reads(bench: KernelBench) -> tuple[str | None, tuple[str, ...]]:
     return found.hash, found.faults
 
 
-@pytest.mark.parametrize(
+TABLES = pytest.mark.parametrize(
     "wanted",
     [
         pytest.param(everything(), id="everything"),
@@ -95,6 +95,9 @@ def nft_reads(bench: KernelBench) -> tuple[str | None, tuple[str, ...]]:
         pytest.param(configuration(default="allow"), id="allow"),
     ],
 )
+
+
+@TABLES
 async def test_nft_lists_what_was_written_without_it(
     bench: KernelBench, wanted: NodeConfiguration
 ) -> None:

@@ -9,9 +9,8 @@ import pytest
 from dsn.dataplane.nftables import NftablesDataPlane
 from dsn.dataplane.standing import Standing
 from shared.policy.nodeconfig import NodeConfiguration, NodeRule
-from tests.contract.dataplanes import KernelBench, configuration, kernel_bench
-from tests.contract.everything import everything
-from tests.contract.test_dataplane_incremental import LAYOUT, standing
+from tests.contract.dataplanes import KernelBench, kernel_bench
+from tests.contract.test_dataplane_incremental import LAYOUT, TABLES, standing
 
 pytestmark = pytest.mark.kernel
 
@@ -41,11 +40,9 @@ async def read(bench: KernelBench, *, expecting: bool) -> tuple[Standing, bool]:
             recognised.append(True)
             return was(*arguments)
 
-        reader._recognise = noted  # type: ignore[method-assign]
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reader, "_recognise", noted)
             return reader.whole(kernel._expected if expecting else None)
-        finally:
-            del reader._recognise
 
     found = await plane._do(work)
     assert found is not None
@@ -61,15 +58,7 @@ def bare(found: Standing) -> Standing:
     return replace(found, rules={tier: enforced(rules) for tier, rules in found.rules.items()})
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        pytest.param(everything(), id="everything"),
-        pytest.param(standing(), id="some"),
-        pytest.param(configuration(), id="nothing"),
-        pytest.param(configuration(default="allow"), id="allow"),
-    ],
-)
+@TABLES
 async def test_what_is_recognised_is_what_is_worked_out(
     bench: KernelBench, wanted: NodeConfiguration
 ) -> None:
