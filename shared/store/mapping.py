@@ -20,6 +20,15 @@ def dump(value: object) -> str:
     return _dumps(value, _PLAIN).decode()
 
 
+def text_size(stored: Stored | None) -> int:
+    """Return how many characters of JSON an object's own content has; what is kept is bounded by
+    it.  Its status isn't counted; 0 for none.
+    """
+    if stored is None:
+        return 0
+    return sum(len(dump(part)) for part in (stored.spec, stored.annotations, stored.labels))
+
+
 def canonical(value: object) -> bytes:
     """Return the one JSON text that equal values share: keys sorted, no spaces."""
     return _dumps(value, _PLAIN | orjson.OPT_SORT_KEYS)

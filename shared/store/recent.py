@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from shared.errors import HanseError
 from shared.ids import Incarnation, Key, Revision
 from shared.store.contract import JSON, Position, Stored
-from shared.store.mapping import dump
+from shared.store.mapping import text_size
 
 BYTES: Final = 64 << 20
 """Of JSON text kept; a guess: some 100,000 small objects."""
@@ -170,7 +170,7 @@ class Recent:
 
     def _put(self, key: Key, stored: Stored | None) -> None:
         self._drop(key)
-        size = OVERHEAD + (len(dump(stored.spec)) if stored else 0)
+        size = OVERHEAD + text_size(stored)
         self._kept[key] = (stored, size)
         self._bytes += size
         while self._bytes > BYTES:

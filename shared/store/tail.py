@@ -16,9 +16,9 @@ from typing import Final
 from shared.clock import Clock
 from shared.errors import Gone, Unavailable
 from shared.store import looking, reading
-from shared.store.contract import Commit, Position, Stored
+from shared.store.contract import Commit, Position
 from shared.store.engine import Database
-from shared.store.mapping import dump
+from shared.store.mapping import text_size
 from shared.store.notify import Listener
 
 log = logging.getLogger(__name__)
@@ -232,11 +232,5 @@ class Tail:
 
 def _size_of(commit: Commit) -> int:
     return sum(
-        OVERHEAD + _text_of(change.before) + _text_of(change.after) for change in commit.changes
+        OVERHEAD + text_size(change.before) + text_size(change.after) for change in commit.changes
     )
-
-
-def _text_of(stored: Stored | None) -> int:
-    if stored is None:
-        return 0
-    return sum(len(dump(part)) for part in (stored.spec, stored.annotations, stored.labels))
