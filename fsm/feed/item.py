@@ -6,9 +6,9 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Final
 
-import orjson
 from pydantic import ValidationError
 
+from shared.encoding import encode_to_keep
 from shared.feed.accepts import is_accepted
 from shared.feed.wire import encode_put
 from shared.http.response import envelope_of
@@ -122,7 +122,7 @@ class Item:
         document = envelope_of(self.stored)
         del document["status"]
         document["metadata"]["origin"] = self.key.scope
-        return orjson.dumps(document)
+        return encode_to_keep(document)
 
     @cached_property
     def put(self) -> bytes:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import orjson
 
+from shared.encoding import encode_to_keep
 from shared.errors import Malformed
 from shared.ids import Key
 
@@ -181,7 +182,7 @@ def parts_of_changes(after: int, position: Position, changes: Sequence[bytes]) -
 
 def encode_put(document: bytes) -> bytes:
     """Return the change that puts an object; `document` is its JSON, serialised once for all."""
-    return orjson.dumps({"put": orjson.Fragment(document)})
+    return encode_to_keep({"put": orjson.Fragment(document)})
 
 
 def encode_remove(key: Key, reason: Removal) -> bytes:

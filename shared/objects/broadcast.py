@@ -21,6 +21,7 @@ import orjson
 
 from shared.auth.identity import Grant
 from shared.clock import Clock
+from shared.encoding import encode_to_keep
 from shared.errors import HanseError
 from shared.http.ndjson import line
 from shared.http.response import envelope_of
@@ -215,7 +216,8 @@ class Broadcast:
         ]
         if not changes:
             return None
-        return line({"type": "commit", "revision": commit.revision, "changes": changes})
+        document = {"type": "commit", "revision": commit.revision, "changes": changes}
+        return encode_to_keep(document, option=orjson.OPT_APPEND_NEWLINE)
 
     def _seen(
         self, change: Change, labels: Labels | None

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
+from shared.encoding import encode_to_keep
 from shared.http.ready import Ready, ReadyResponse
 from shared.http.response import JSON_HEADERS, envelope_of
 from shared.ids import Key
@@ -49,7 +50,7 @@ class EncodedObjects:
         if old is not None:
             self._bytes -= len(old[1].body) + OVERHEAD
         headers = CIMultiDict({**JSON_HEADERS, "ETag": f'"{stored.revision}"'})
-        made = Ready(headers, orjson.dumps(envelope_of(stored)))
+        made = Ready(headers, encode_to_keep(envelope_of(stored)))
         self._kept[stored.key] = (stored, made)
         self._bytes += len(made.body) + OVERHEAD
         while self._bytes > BYTES:

@@ -5,6 +5,7 @@ from typing import Final
 
 import orjson
 
+from shared.encoding import encode_to_keep
 from shared.http.response import change_document
 from shared.ids import Key, Revision
 from shared.store.contract import Change
@@ -26,7 +27,7 @@ class RenderedChanges:
         place = (change.revision, change.key)
         if kept := self._kept.get(place):
             return kept[0]
-        data = orjson.dumps(change_document(change))
+        data = encode_to_keep(change_document(change))
         fragment = orjson.Fragment(data)
         self._kept[place] = (fragment, len(data))
         self._size += len(data)

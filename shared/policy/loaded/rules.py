@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
+from shared.encoding import encode_to_keep
 from shared.policy.definitions import Name
 from shared.policy.inherit import Tier
 from shared.policy.loaded.sides import Side
@@ -87,7 +88,7 @@ class Rule:
     def _on_wire(self) -> "_RuleOnWire":
         if self._wire is None:
             rule = self.policy.node_rule(self)
-            self._wire = _RuleOnWire(rule, rule.enforced, orjson.dumps(rule_to_json(rule)))
+            self._wire = _RuleOnWire(rule, rule.enforced, encode_to_keep(rule_to_json(rule)))
         return self._wire
 
     @property

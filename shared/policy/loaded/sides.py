@@ -9,6 +9,7 @@ import orjson
 from shared.algebra import intervals
 from shared.algebra.cidrs import AddressSet, Family, canonical_addresses, prefix_text, prefixes
 from shared.algebra.intervals import Intervals
+from shared.encoding import encode_to_keep
 from shared.policy.loaded.peers import Peer, Window, pairs, with_family
 from shared.policy.nodehash import MODULUS, member_term, members_total, set_term
 from shared.policy.nodeplan import set_id
@@ -159,7 +160,7 @@ class Side:
         """The members, as nodes get them that don't know the set yet."""
         wire = self._on_wire
         if wire.members is None:
-            wire.members = orjson.dumps({"add": list(self.cidrs), "remove": []})
+            wire.members = encode_to_keep({"add": list(self.cidrs), "remove": []})
         return orjson.Fragment(wire.members)
 
     def change(self, windows: Iterable[Window], members: Members) -> list[tuple[Window, bool]]:

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 
 import orjson
 
+from shared.encoding import encode_to_keep
 from shared.policy.loaded.nodes import Step
 from shared.policy.nodeconfig import NodeConfiguration, to_json
 
 
 def delta_line(generation: int, step: Step) -> bytes:
     """Return the line for a step."""
-    return line_of({"generation": generation, "hash": step.hash, "delta": step.delta})
+    frame = {"generation": generation, "hash": step.hash, "delta": step.delta}
+    return encode_to_keep(frame, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def snapshot_line(generation: int, hash_: str, configuration: NodeConfiguration) -> bytes:
