@@ -46,6 +46,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def free_udp_port() -> int:
+    """Return a loopback UDP port that was free just now in both families."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        probe.bind(("::", 0))
+        return int(probe.getsockname()[1])
+
+
 def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
     """Return when something listens; RuntimeError if `process` ends before, or after 30 s."""
     deadline = time.monotonic() + START_SECONDS
