@@ -189,12 +189,11 @@ def _at(batch: Batch, found: Iterable[PolicyFault]) -> Iterator[Fault]:
     gone = {(each.key.kind, each.key.name) for each in batch.proposals if each.envelope is None}
     for each in found:
         if each.key in indices:
-            yield Fault(indices[each.key], FieldError(each.path, each.code, each.message))
+            yield batch.fault(indices[each.key], each)
         elif each.refers is None or (each.refers.kind, each.refers.name) not in gone:
             # Another document becomes wrong by this one.  What refers to something deleted is
             # told at that, as in_use.
-            where = f"{each.key}: " if each.key else ""
-            yield Fault(0, FieldError("", each.code, f"{where}{each.message}"))
+            yield batch.fault(0, each, path="")
 
 
 def _unsupported(batch: Batch, world: IndexedWorld) -> Iterator[Fault]:

@@ -73,13 +73,15 @@ class SiteAdmission:
         self._before: tuple[Position, _Judged] | None = None
 
     async def review(self, batch: Batch, snapshot: Snapshot) -> Review:
-        faults = tuple(_permissions(batch))
+        # Alone: what else is wrong would tell of objects that he may have no right to know of.
+        if faults := tuple(_permissions(batch)):
+            return Review(faults)
         judged = [each for each in batch.proposals if _is_judged(each)]
         if not judged:
-            return Review(faults) if faults else ACCEPTED
+            return ACCEPTED
         before = await self._judged(snapshot)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, _review, before, batch, judged, faults)
+        return await loop.run_in_executor(self._executor, _review, before, batch, judged)
 
     async def _judged(self, snapshot: Snapshot) -> _Judged:
         now, position = self._now(), snapshot.position
@@ -99,12 +101,10 @@ def _judge(site: str, stored: Sequence[Stored], now: datetime) -> _Judged:
     return _Judged.of(SiteInputs(site, federation, local, now))
 
 
-def _review(
-    before: _Judged, batch: Batch, judged: Sequence[Proposal], known: tuple[Fault, ...]
-) -> Review:
+def _review(before: _Judged, batch: Batch, judged: Sequence[Proposal]) -> Review:
     after = _Judged.of(_changed(before.inputs, judged))
     place = _Places(batch)
-    faults = [*known, *place.all(new_faults(before.faults, after.faults))]
+    faults = [*place.all(new_faults(before.faults, after.faults))]
     deleted = [
         document
         for each in judged
@@ -143,16 +143,16 @@ class _Places:
     """Where in the batch a fault is told: at the document that has it, if that is written."""
 
     def __init__(self, batch: Batch) -> None:
+        self._batch = batch
         self._indices = {each.key: index for index, each in enumerate(batch.proposals)}
 
     def all(self, found: Iterable[PolicyFault]) -> Iterator[Fault]:
         for each in found:
             if each.key in self._indices:
-                yield self._fault(self._indices[each.key], each.path, each)
+                yield self._batch.fault(self._indices[each.key], each)
             elif each.refers is None:
                 # Something written here makes another document wrong: say which.
-                where = f"{each.key}: " if each.key else ""
-                yield Fault(0, FieldError("", each.code, f"{where}{each.message}"))
+                yield self._batch.fault(0, each, path="")
 
     def index(self, key: Key) -> int:
         return self._indices.get(key, 0)
@@ -168,9 +168,6 @@ class _Places:
             ),
             0,
         )
-
-    def _fault(self, index: int, path: str, each: PolicyFault) -> Fault:
-        return Fault(index, FieldError(path, each.code, each.message))
 
 
 def _changed(inputs: SiteInputs, proposals: Sequence[Proposal]) -> SiteInputs:
@@ -255,17 +252,17 @@ def _unresolving(
     if batch.force and batch.may(Permission.OVERRIDE, tenant=COMMON):
         return
     for each in would_unresolve(before, after):
-        yield Fault(place.of_name(each.missing.reference), _unresolved(each))
+        index = place.of_name(each.missing.reference)
+        yield batch.fault(index, _unresolved(each), path="")
 
 
-def _unresolved(each: Unresolved) -> FieldError:
-    return FieldError(
-        "",
-        "would_unresolve",
+def _unresolved(each: Unresolved) -> PolicyFault:
+    message = (
         f"{each.missing.reference} would mean nothing any more, and rule {each.rule.rule} of "
         f"{each.rule.policy} uses it; define it elsewhere first, or write with --force (which "
-        "needs the permission override)",
+        "needs the permission override)"
     )
+    return PolicyFault(None, "", "would_unresolve", message, others=(each.rule.document,))
 
 
 def _hiding(
@@ -280,8 +277,10 @@ def _hiding(
             Permission.OVERRIDE, tenant=key.tenant, scope=key.scope
         ):
             continue
-        policies = ", ".join(policy.name for policy in each.policies)
-        what = f"hiding what {each.inherited.key} means to mandatory policy {policies}"
+        found = (after.inputs.federation.get(policy) for policy in each.policies)
+        seen = [policy.key.name for policy in found if policy and batch.may_see(policy)]
+        policies = f"policy {', '.join(seen)}" if seen else "policies"
+        what = f"hiding what {each.inherited.key} means to mandatory {policies}"
         yield Fault(place.index(key), _missing(Permission.OVERRIDE, "spec", what))
 
 

@@ -33,7 +33,11 @@ class FieldError:
 
 
 class HanseError(Exception):
-    """Base of all: a message for people, a stable code, a detail for the log only."""
+    """Base of all: a message for people, a stable code, a detail for the log only.
+
+    `recorded` is what the audit trail keeps instead of the message, which may tell the caller of
+    things that those who read the record may not see.
+    """
 
     default_code: ClassVar[str] = "internal"
 
@@ -44,12 +48,14 @@ class HanseError(Exception):
         code: str | None = None,
         detail: str | None = None,
         fields: Sequence[FieldError] = (),
+        recorded: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         self.detail = detail
         self.fields = tuple(fields)
+        self.recorded = message if recorded is None else recorded
 
 
 class Malformed(HanseError):

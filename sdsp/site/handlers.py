@@ -5,7 +5,8 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import BeforeValidator, Field
 
-from sdsp.site.service import IsVisible, SiteView, parse_packet
+from sdsp.site.service import SiteView, parse_packet
+from sdsp.site.sight import Sight
 from sdsp.upstream.apply import Inbound, not_held
 from shared.access.authorize import visible_tenants
 from shared.access.permissions import Permission
@@ -138,10 +139,9 @@ async def drop(request: web.Request) -> web.Response:
     return json_response({"dropped": dropped})
 
 
-def _visible_to(request: web.Request, permission: Permission) -> IsVisible:
+def _visible_to(request: web.Request, permission: Permission) -> Sight:
     """Return which tenants the caller holds a permission in."""
-    tenants = visible_tenants(caller_of(request), [permission])
-    return lambda tenant: tenants is None or tenant in tenants
+    return Sight(visible_tenants(caller_of(request), [permission]))
 
 
 def _address(field: str, given: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ Who asks sees what belongs to his tenants only; nodes belong to none, and everyb
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields
@@ -14,6 +15,7 @@ from sdsp.compile.nodes import Published
 from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeState, NodeStates
 from sdsp.realisation import for_people
+from sdsp.site.sight import Sight
 from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from sdsp.steady import SteadyTime
 from sdsp.upstream.apply import INHERITED, held_in, position_in, refused_in
@@ -26,18 +28,20 @@ from shared.feed.connect import Link
 from shared.feed.wire import Position
 from shared.ids import COMMON, Key
 from shared.model.inventory import Workload
+from shared.policy.compile import SitePlanner
 from shared.policy.nodeconfig import Packet
 from shared.policy.nodeplan import unenforced
-from shared.policy.verdict import Story, judge
+from shared.policy.verdict import judge
 from shared.store.contract import Selection, Store, Stored
 from shared.telemetry.journal import recent_events
 
 JSON = Mapping[str, Any]
-IsVisible = Callable[[str], bool]
-"""Whether the asker may see what belongs to a tenant."""
 
 _NODES: Final = Selection(kinds=frozenset({"Node"}))
-_HIDDEN: Final = frozenset({"counters", "connected"})
+_HIDDEN: Final = frozenset({"counters", "connected", "message"})
+
+# Of the newest state of the site; tenants whose people ask at one time.
+_SIGHTS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class SiteView:
         self._clock = clock
         self._executor = executor
         self._backups = backups
+        self._sights: OrderedDict[Sight, tuple[Compilation, SitePlanner]] = OrderedDict()
 
     def newest(self) -> Compilation | None:
         return self._newest()
@@ -109,7 +114,7 @@ class SiteView:
                 nodes=await snapshot.list(_NODES),
             )
 
-    async def status(self, is_visible: IsVisible) -> dict[str, Any]:
+    async def status(self, is_visible: Sight) -> dict[str, Any]:
         """Return how the site stands: upstream, policies, nodes, what is held or was refused."""
         standing = await self.standing()
         newest = self._newest()
@@ -121,7 +126,7 @@ class SiteView:
             "revision": newest.revision if newest else None,
             "clockLeapt": self._time.has_leapt,
             "policies": for_people(each for each in policies if is_visible(each.key.tenant)),
-            "nodes": [self._node(each) for each in standing.nodes],
+            "nodes": [self._node(each, is_visible) for each in standing.nodes],
             "unenforced": [each.key.name for each in waiting if is_visible(each.key.tenant)],
             "held": [each for each in standing.held if is_visible(each["tenant"])],
             "refused": [each for each in standing.refused if is_visible(each["tenant"])],
@@ -167,25 +172,30 @@ class SiteView:
             found.append((word, state.is_connected(now)))
         return found
 
-    async def resolve(
-        self, node: str | None, *, staged: bool, is_visible: IsVisible
-    ) -> dict[str, Any]:
+    async def resolve(self, node: str | None, *, staged: bool, is_visible: Sight) -> dict[str, Any]:
         """Return the resolved rules as `hanse resolve` prints them; NotFound (`unknown_node`)."""
-        planner = (await self.compilation()).planner
+        compilation = await self.compilation()
 
         def work() -> dict[str, Any]:
-            plan = planner.plan(node, staged=staged)
-            found = plan.to_json()
-            for part in ("rules", "unresolved"):
-                found[part] = [each for each in found[part] if is_visible(each["tenant"])]
-            keys = [document.key for document in plan.suspended]
-            found["suspended"] = [str(key) for key in keys if is_visible(key.tenant)]
-            return found
+            planner = self._planner(compilation, is_visible)
+            return is_visible.resolved(planner, node, staged=staged)
 
         return await self._run(work)
 
+    def _planner(self, compilation: Compilation, sight: Sight) -> SitePlanner:
+        """Return what plans the site as somebody sees it; called in the executor's one thread."""
+        known = self._sights.get(sight)
+        if known is not None and known[0] is compilation:
+            self._sights.move_to_end(sight)
+            return known[1]
+        planner = sight.planner(compilation.planner)
+        self._sights[sight] = compilation, planner
+        while len(self._sights) > _SIGHTS:
+            self._sights.popitem(last=False)
+        return planner
+
     async def trace(
-        self, packet: Packet, node: str | None, *, staged: bool, is_visible: IsVisible
+        self, packet: Packet, node: str | None, *, staged: bool, is_visible: Sight
     ) -> dict[str, Any]:
         """Judge one flow: by one node's view, or by every node that has an end of it.
 
@@ -213,7 +223,7 @@ class SiteView:
             "position": position.to_json() if position else None,
         }
 
-    def _node(self, stored: Stored) -> dict[str, Any]:
+    def _node(self, stored: Stored, is_visible: Sight) -> dict[str, Any]:
         state = self._states.get(stored.key.name)
         newest = self._publications.newest(stored.key.name)
         return {
@@ -226,6 +236,8 @@ class SiteView:
                 for each in fields(state)
                 if each.name not in _HIDDEN
             },
+            # Free text of a node may speak of anybody's rules.
+            **({"message": state.message} if is_visible.is_whole else {}),
             "connected": state.is_connected(self._clock.now()),
         }
 
@@ -237,10 +249,11 @@ def _traced(
     node: str | None,
     *,
     staged: bool,
-    is_visible: IsVisible,
+    is_visible: Sight,
 ) -> dict[str, Any]:
     planner = compilation.planner
-    names = [node] if node is not None else _nodes_of(compilation, packet)
+    ends = {} if node is not None else _nodes_of(compilation, packet)
+    names = [node] if node is not None else list(ends)
     views = {name: judge(planner.plan(name, staged=staged), packet) for name in names}
     view = views[node] if node is not None else judge(planner.plan(staged=staged), packet)
     verdicts = [story.decision.verdict for story in views.values()] or [view.decision.verdict]
@@ -248,40 +261,13 @@ def _traced(
     return {
         "site": site,
         "outcome": outcome,
-        "view": story_json(view, is_visible),
-        "views": {name: story_json(story, is_visible) for name, story in views.items()},
-    }
-
-
-def story_json(story: Story, is_visible: IsVisible) -> dict[str, Any]:
-    """Return a judgement with every rule that was looked at and may be seen, in order."""
-    decision = story.decision
-    rule = decision.rule if decision.rule and is_visible(decision.rule.tenant) else None
-    return {
-        "verdict": decision.verdict,
-        "tier": decision.tier,
-        "policy": rule.policy if rule else None,
-        "tenant": rule.tenant if rule else None,
-        "rule": rule.rule if rule else None,
-        "origin": rule.origin if rule else None,
-        "steps": [
-            {
-                "tier": step.rule.tier,
-                "policy": step.rule.policy,
-                "tenant": step.rule.tenant,
-                "rule": step.rule.rule,
-                "origin": step.rule.origin,
-                "action": step.rule.action,
-                "matched": step.matched,
-                "reason": step.reason,
-                "names": [
-                    {"reference": name.reference, "tenant": name.tenant, "scope": name.scope}
-                    for name in step.rule.names
-                ],
-            }
-            for step in story.steps
-            if is_visible(step.rule.tenant)
-        ],
+        "view": is_visible.story(view),
+        # Which node an address is at, those know who may know of the workload.
+        "views": {
+            name: is_visible.story(story)
+            for name, story in views.items()
+            if name == node or any(tenant == COMMON or is_visible(tenant) for tenant in ends[name])
+        },
     }
 
 
@@ -299,18 +285,26 @@ def parse_packet(
     return Packet(family, source[1], destination[1], protocol, source_port, port)
 
 
-def _nodes_of(compilation: Compilation, packet: Packet) -> list[str]:
-    """Return the admitted nodes that enforce for an end of the flow, in name order."""
+def _nodes_of(compilation: Compilation, packet: Packet) -> dict[str, set[str]]:
+    """Return the admitted nodes that enforce for an end of the flow, in name order, each with
+    the tenants of its workloads there.
+    """
     planner = compilation.planner
     ends = {packet.source, packet.destination}
-    found = set()
+    found: dict[str, set[str]] = {}
     for document in planner.workloads.documents:
         workload = cast("Workload", document.spec)
         for address in workload.addresses:
-            if address.version == packet.family and int(address) in ends:
-                found.add(workload.node)
+            if (
+                workload.node is not None
+                and address.version == packet.family
+                and int(address) in ends
+            ):
+                found.setdefault(workload.node, set()).add(document.key.tenant)
     nodes = planner.places.nodes.items()
-    return [name for name, node in nodes if name in found and node.admission == "admitted"]
+    return {
+        name: found[name] for name, node in nodes if name in found and node.admission == "admitted"
+    }
 
 
 def _node_state(stored: Stored, state: NodeState, newest: Published | None) -> str:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from shared.access.authorize import authorize
-from shared.access.permissions import Permission
+from shared.access.permissions import Permission, reading
 from shared.auth.identity import Caller
 from shared.errors import FieldError
 from shared.ids import Key
 from shared.model.base import Envelope
+from shared.policy.faults.fault import Fault as PolicyFault
+from shared.policy.inputs import Document
 from shared.store.contract import Draft, Operation, Selection, Snapshot, Stored
 
 
@@ -48,16 +50,39 @@ class Batch:
             self.trusted or authorize(self.caller, permission, tenant=tenant, scope=scope).allowed
         )
 
+    def may_see(self, document: Document) -> bool:
+        """Return whether the caller may be told of an object: he writes it, or may read it."""
+        key = document.key
+        return any(each.key == key for each in self.proposals) or self.may(
+            reading(key.kind), tenant=key.tenant, scope=key.scope
+        )
+
+    def fault(self, index: int, found: PolicyFault, *, path: str | None = None) -> "Fault":
+        """Return what the planner found as a refusal of one proposal.
+
+        It is told so that nothing is said of an object that the caller may not see, and in the
+        audit trail nothing of one that isn't of the proposal's own tenant.
+        """
+        tenant = self.proposals[index].key.tenant
+        where = "" if path is None else f"{found.key}: " if found.key else ""
+        told, kept = found.told_to(self.may_see), found.told_to(lambda d: d.key.tenant == tenant)
+        if told == found.message:
+            told = f"{where}{told}"
+        error = FieldError(found.path if path is None else path, found.code, told)
+        return Fault(index, error, recorded=kept)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A refusal of one proposal, by its position in the batch.
 
-    The error's path is within the document: `spec.rules[0].from[0].network`.
+    The error's path is within the document: `spec.rules[0].from[0].network`.  `recorded` is what
+    the audit trail keeps instead of its message.
     """
 
     index: int
     error: FieldError
+    recorded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -408,7 +408,8 @@ def _refuse(faults: Sequence[Fault], *, alone: bool) -> None:
     message = (
         fields[0].message if len(fields) == 1 else f"{len(fields)} faults; nothing was written"
     )
-    raise Invalid(message, code=code, fields=fields)
+    recorded = faults[0].recorded if len(faults) == 1 else None
+    raise Invalid(message, code=code, fields=fields, recorded=recorded)
 
 
 def _in_transaction(fault: Fault) -> FieldError:

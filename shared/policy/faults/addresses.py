@@ -42,6 +42,7 @@ def address_taken(inputs: SiteInputs, planner: SitePlanner | None = None) -> Ite
                 "address_taken",
                 f"{format_address(4 if family == 4 else 6, value)} belongs to tenant "
                 f"{taken.tenant} ({taken.document.key}); two tenants can't share addresses",
+                others=(taken.document,),
             )
 
 

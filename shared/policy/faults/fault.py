@@ -4,7 +4,7 @@ Each check is a pure function from documents to faults.  The same ones serve `va
 the FSM's admission and an SDSP's.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +26,30 @@ UNKNOWN: Final = {
 """The code of a reference to an object of this kind that isn't there."""
 
 
+_DISCREET: Final = {
+    "address_taken": (
+        "an address of these can't be this tenant's here; ask whoever gives out this site's "
+        "addresses for others"
+    ),
+    "would_unresolve": (
+        "a rule that you may not see uses a name that would mean nothing any more; define it "
+        "elsewhere first, or write with --force (which needs the permission override)"
+    ),
+    "in_use": (
+        "it is still named by something that you may not see; ask somebody who sees all tenants "
+        "to change that first"
+    ),
+}
+_DISCREETLY: Final = (
+    "this clashes with something that you may not see; ask somebody who sees all tenants"
+)
+
+
+def discreet(code: str) -> str:
+    """Return what is said of a fault to somebody who may not see what it is about."""
+    return _DISCREET.get(code, _DISCREETLY)
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What a document names and isn't there."""
@@ -39,7 +63,7 @@ class Fault:
     """One thing wrong.  `path` is the field (`spec.rules[0].from[1].network`).
 
     `document` is where it stands; None where a document is missing.  `refers` is what an
-    unknown reference names.
+    unknown reference names; `others` are the documents beside it that the message tells of.
     """
 
     document: Document | None = field(compare=False)
@@ -47,11 +71,17 @@ class Fault:
     code: str
     message: str
     refers: Reference | None = None
+    others: tuple[Document, ...] = field(default=(), compare=False)
     key: Key | None = field(init=False)
 
     def __post_init__(self) -> None:
         key = self.document.key if self.document is not None else None
         object.__setattr__(self, "key", key)
+
+    def told_to(self, may_see: Callable[[Document], bool]) -> str:
+        """Return the message, or one that names nothing if it tells of what may not be seen."""
+        about = self.others if self.document is None else (self.document, *self.others)
+        return self.message if all(map(may_see, about)) else discreet(self.code)
 
 
 def unknown(document: Document, path: str, kind: str, name: str, hint: str = "") -> Fault:

@@ -113,7 +113,9 @@ def mandatory_exists(document: Document, mandatory: Document) -> Fault:
         f"{mandatory.key} is mandatory, and a nearer policy can't bear its name; "
         "rename this one, or make an Override at a site"
     )
-    return Fault(document, "metadata.name", "mandatory_policy_exists", message)
+    return Fault(
+        document, "metadata.name", "mandatory_policy_exists", message, others=(mandatory,)
+    )
 
 
 def _under_sealed(document: Document, federation: Documents, chains: _Outwards) -> Iterator[Fault]:
@@ -129,7 +131,7 @@ def sealed_off(document: Document, sealed: Document) -> Fault:
         f"{sealed.key} is sealed, and a nearer definition of its name is refused; "
         "use another name, or make an Override at a site"
     )
-    return Fault(document, "metadata.name", "sealed", message)
+    return Fault(document, "metadata.name", "sealed", message, others=(sealed,))
 
 
 def _outer(document: Document, federation: Documents, chains: _Outwards) -> Iterator[Document]:

@@ -39,13 +39,13 @@ def override_faults(
                 f"{other.key} already overrides {target.kind} {target.name} in this scope; "
                 "change or delete that one, expired or not"
             )
-            yield Fault(document, "spec.target", "override_exists", message)
+            yield Fault(document, "spec.target", "override_exists", message, others=(other,))
         if (local := replaced.get(target)) is not None:
             message = (
                 f"{local.key} replaces the inherited {target.kind} {target.name} already; "
                 "change that one, or delete it first"
             )
-            yield Fault(document, "spec.target", "override_exists", message)
+            yield Fault(document, "spec.target", "override_exists", message, others=(local,))
 
 
 def inner_faults(document: Document, declared: Callable[[str, str, str], bool]) -> Iterator[Fault]:

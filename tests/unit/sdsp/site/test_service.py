@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sdsp.site.service import parse_packet
+from sdsp.site.sight import Sight
 from shared.algebra.cidrs import parse_address
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.policy.nodeconfig import Packet
@@ -13,12 +14,8 @@ from tests.unit.sdsp.compiled import World, compiled
 from tests.unit.sdsp.world import global_, key, policy, rule, to_network, write
 
 
-def everybody(_: str) -> bool:
-    return True
-
-
-def common_only(tenant: str) -> bool:
-    return tenant == "common"
+everybody = Sight()
+common_only = Sight(frozenset({"common"}))
 
 
 def packet(source: str, destination: str) -> Packet:
