@@ -11,7 +11,8 @@ from typing import Any
 
 from dsn.dataplane import bytecode
 from dsn.dataplane.bytecode import Step
-from dsn.dataplane.reading import RawTable, Run, Runs
+from dsn.dataplane.elements import Run, Runs
+from dsn.dataplane.reading import RawTable
 from dsn.dataplane.ruleset import RULE_COUNTER, Table, all_set_attributes, chain_attributes
 from dsn.dataplane.writing import Replacement
 from shared.policy.nodeconfig import NodeConfiguration
@@ -35,7 +36,10 @@ class Expected:
             not found.foreign
             and found.counters.keys() == self.counters
             and {name: each.attributes for name, each in found.sets.items()} == self.sets
-            and all(found.sets[name].runs == runs for name, runs in self.runs.items())
+            and all(
+                (elements := found.sets[name].elements) is not None and elements.runs == runs
+                for name, runs in self.runs.items()
+            )
             and found.chains.keys() == self.chains.keys()
             and all(
                 found.chains[name].attributes == chain_attributes(name)

@@ -3,7 +3,6 @@
 What it answers becomes a Listing, the same as what nft would list.
 """
 
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from dsn.dataplane import bytecode
 from dsn.dataplane import nfnetlink as nl
 from dsn.dataplane.contract import Count
+from dsn.dataplane.elements import Elements, Runs
 from dsn.dataplane.listing import ListedChain, ListedSet, Listing, rule_of
 from dsn.dataplane.ruleset import (
     ENDED_SIZE,
@@ -35,22 +35,6 @@ _SET_FLAGS: Final = {
 }
 _IGNORED_FLAGS: Final = 0x80  # a concatenation, which the type says
 _COUNTER: Final = 1
-# Lengths and types of an element, its key, and the key's value.
-_ELEMENT: Final = struct.Struct("=HHHHHH")
-_END: Final = nl.number(3, 1)
-# An IPv4 element that ends a run, and one that begins one, before their keys; the kernel marks
-# nothing as nested.
-_ENDING: Final = _ELEMENT.pack(24, 1, 12, 1, 8, 1)
-_STARTING: Final = _ELEMENT.pack(16, 1, 12, 1, 8, 1)
-_PAIR: Final = struct.Struct("=12s4s8s12s4s")
-_INTERVAL_END: Final = b"\0\0\0\1"
-
-Run = tuple[bytes, bytes | None]
-"""A run of keys in the network's order: the first, and the one behind the last (None: no more)."""
-
-
-Runs = tuple[Run, ...]
-"""What a set of intervals holds, in order; no two runs touch."""
 
 
 class RawRule(NamedTuple):
@@ -62,11 +46,11 @@ class RawRule(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RawSet:
-    """`runs` is None if it holds anything but intervals; a key has so many bits."""
+    """`elements` is None if it holds anything but intervals; a key has so many bits."""
 
     attributes: Mapping[str, Any]
     bits: int
-    runs: Runs | None
+    elements: Elements | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +120,10 @@ def read_rules(netfilter: nl.Netfilter, table: str, chain: str) -> list[RawRule]
     return [rule for _, rule in _rules(found)]
 
 
-def read_runs(netfilter: nl.Netfilter, table: str, name: str) -> Runs | None:
-    """Return the runs of a set of intervals; None if it holds anything else."""
-    starts: list[bytes] = []
-    ends: list[bytes] = []
-    for each in netfilter.dump(nl.GET_ELEMENTS, nl.text(1, table) + nl.text(2, name)):
-        for kind, elements in nl.pairs(each):
-            if kind == 3 and not _split(elements, starts, ends):
-                return None
-    return _runs(starts, ends)
+def read_elements(netfilter: nl.Netfilter, table: str, name: str) -> bytes:
+    """Return the elements of a set as the kernel lists them, one behind the other."""
+    found = netfilter.dump(nl.GET_ELEMENTS, nl.text(1, table) + nl.text(2, name))
+    return b"".join(part for each in found for kind, part in nl.pairs(each) if kind == 3)
 
 
 def read_table(netfilter: nl.Netfilter, table: str) -> RawTable | None:
@@ -167,8 +146,8 @@ def read_table(netfilter: nl.Netfilter, table: str) -> RawTable | None:
             continue
         attributes = set_attributes(parts)
         has_runs = attributes.get("flags") == ["interval"]
-        runs = read_runs(netfilter, table, name) if has_runs else None
-        sets[name] = RawSet(attributes, nl.number_of(parts[5]) * 8, runs)
+        elements = Elements.of(read_elements(netfilter, table, name)) if has_runs else None
+        sets[name] = RawSet(attributes, nl.number_of(parts[5]) * 8, elements)
     rules: dict[str, list[RawRule]] = {}
     chains = {}
     for each in netfilter.dump(nl.GET_CHAIN):
@@ -197,7 +176,8 @@ def listing_of(raw: RawTable, translation: Translation) -> Listing:
     """Return the table as nft would list it."""
     sets = {
         name: ListedSet(
-            each.attributes, None if each.runs is None else to_intervals(each.runs, each.bits)
+            each.attributes,
+            None if each.elements is None else to_intervals(each.elements.runs, each.bits),
         )
         for name, each in raw.sets.items()
     }
@@ -233,68 +213,6 @@ def to_intervals(runs: Runs, bits: int) -> Intervals:
     for start, end in runs:
         result += (int.from_bytes(start, "big"), 1 << bits if end is None else nl.number_of(end))
     return tuple(result)
-
-
-def _split(elements: bytes, starts: list[bytes], ends: list[bytes]) -> bool:
-    """Sort elements into where runs begin and where they end; return False if one is neither."""
-    at, stop = 0, len(elements)
-    while at < stop:
-        if at <= 24 and (paired := _split_pairs(elements, at, starts, ends)):
-            at += paired
-            continue
-        # An element's key is its first attribute, and all there is of where a run begins.
-        length, _, _, _, wide, _ = _ELEMENT.unpack_from(elements, at)
-        key = elements[at + 12 : at + 8 + wide]
-        rest = elements[at + 8 + ((wide + 3) & ~3) : at + length]
-        if not rest:
-            starts.append(key)
-        elif rest == _END:
-            ends.append(key)
-        else:
-            parts = nl.attributes_of(rest)
-            # nft leaves a note (6) at a run without an end.
-            if parts.keys() - {3, 6}:
-                return False
-            (ends if parts.get(3) == _INTERVAL_END else starts).append(key)
-        at += (length + 3) & ~3
-    return True
-
-
-def _split_pairs(elements: bytes, at: int, starts: list[bytes], ends: list[bytes]) -> int:
-    """Sort an end and a start, and all pairs behind them, at once; return their length.
-
-    So the kernel lists a long set of IPv4 addresses.  0, if it isn't all like that.
-    """
-    length = (len(elements) - at) // _PAIR.size * _PAIR.size
-    if length < 8 * _PAIR.size or elements[at : at + 12] != _ENDING:
-        return 0
-    heads, last, marks, others, first = zip(
-        *_PAIR.iter_unpack(elements[at : at + length]), strict=True
-    )
-    if {*heads} != {_ENDING} or {*marks} != {_END} or {*others} != {_STARTING}:
-        return 0
-    starts.extend(first)
-    ends.extend(last)
-    return length
-
-
-def _runs(starts: list[bytes], ends: list[bytes]) -> Runs | None:
-    if len(starts) > len(set(starts)):
-        return None
-    # Where one run ends and the next begins they are one; an end at 0 is a mark that nft leaves.
-    joints = set(starts).intersection(ends)
-    if joints:
-        starts = [key for key in starts if key not in joints]
-        ends = [key for key in ends if key not in joints]
-    first = sorted(starts)
-    last: list[bytes | None] = [*sorted(ends)]
-    if last and last[0] is not None and not any(last[0]):
-        del last[0]
-    if len(last) == len(first) - 1:
-        last.append(None)
-    if len(first) != len(last):
-        return None
-    return tuple(zip(first, last, strict=True))
 
 
 def _rules(found: list[bytes]) -> Iterator[tuple[str, RawRule]]:

@@ -17,9 +17,10 @@ from dsn.dataplane import nfnetlink as nl
 from dsn.dataplane import reading
 from dsn.dataplane.contract import NoDataPlane, ReadBack
 from dsn.dataplane.difference import common_ends, members_difference
+from dsn.dataplane.elements import NO_ELEMENTS, Elements, Runs
 from dsn.dataplane.expected import Expected, counted_for
 from dsn.dataplane.listing import Listing, Strange, interpret, parse_rule, ports_of
-from dsn.dataplane.reading import RawRule, RawTable, Runs, Translation
+from dsn.dataplane.reading import RawRule, RawTable, Translation
 from dsn.dataplane.ruleset import (
     FAMILIES,
     PORT_SET,
@@ -61,7 +62,7 @@ class Standing:
     addresses: tuple[str, ...]
     rules: dict[Tier, tuple[NodeRule, ...]]
     total: int
-    runs: dict[str, Runs]
+    elements: dict[str, Elements]
     ports: dict[str, tuple[tuple[int, int], ...]]
     groups: dict[str, list[tuple[int, ...]]]
 
@@ -143,7 +144,7 @@ class Reader:
             addresses=configuration.addresses,
             rules=of_tier,
             total=configuration.total(),
-            runs=_all_runs(found),
+            elements=_all_elements(found),
             ports={
                 name: tuple(intervals.to_ranges(reading.to_intervals(runs, 16)))
                 for name, runs in expected.runs.items()
@@ -174,7 +175,7 @@ class Reader:
             addresses=found.addresses,
             rules=rules,
             total=found.total(),
-            runs=_all_runs(raw),
+            elements=_all_elements(raw),
             ports=dict(ports_of(listing.sets)),
             groups=groups,
         )
@@ -192,11 +193,11 @@ class Reader:
     def _forget_set(self, standing: Standing, name: str) -> None:
         if self._netfilter.get(nl.GET_SET, self._named(name)) is not None:
             raise Surprise
-        before = standing.runs.pop(name, ())
+        before = standing.elements.pop(name, NO_ELEMENTS)
         if name in standing.ports:
             del standing.ports[name]
             return
-        self._account(standing, name, before, ())
+        self._account(standing, name, before.runs, ())
         # A set of ours is one for each family: its own term goes with the first.
         if name == address_set(_set_id(name), FAMILIES[0]):
             standing.total = (standing.total - set_term(_set_id(name))) % MODULUS
@@ -204,24 +205,24 @@ class Reader:
     def _read_set(self, standing: Standing, name: str, *, made: bool) -> None:
         if made:
             self._check_attributes(name)
-        before = standing.runs.get(name, ())
-        after = reading.read_runs(self._netfilter, self._table, name)
+        before = standing.elements.get(name, NO_ELEMENTS)
+        after = before.after(reading.read_elements(self._netfilter, self._table, name))
         if after is None:
             raise Surprise
-        standing.runs[name] = after
+        standing.elements[name] = after
         if name.startswith(PORT_SET):
-            ranges = tuple(intervals.to_ranges(reading.to_intervals(after, 16)))
+            ranges = tuple(intervals.to_ranges(reading.to_intervals(after.runs, 16)))
             if port_set(ranges) != name:
                 raise Surprise
             standing.ports[name] = ranges
         elif name in (own_set(4), own_set(6)):
             own = {
-                family: reading.to_intervals(standing.runs[own_set(family)], BITS[family])
+                family: reading.to_intervals(standing.elements[own_set(family)].runs, BITS[family])
                 for family in FAMILIES
             }
             standing.addresses = AddressSet(own[4], own[6]).cidrs()
         else:
-            self._account(standing, name, before, after)
+            self._account(standing, name, before.runs, after.runs)
             if made and name == address_set(_set_id(name), FAMILIES[0]):
                 standing.total = (standing.total + set_term(_set_id(name))) % MODULUS
 
@@ -294,8 +295,8 @@ def _grouped(numbers: Sequence[str], rules: Sequence[RawRule]) -> list[_Group]:
     return [(number, tuple(rule for _, rule in group)) for number, group in paired]
 
 
-def _all_runs(found: RawTable) -> dict[str, Runs]:
-    return {name: each.runs for name, each in found.sets.items() if each.runs is not None}
+def _all_elements(found: RawTable) -> dict[str, Elements]:
+    return {name: each.elements for name, each in found.sets.items() if each.elements is not None}
 
 
 def _data(group: Sequence[RawRule]) -> tuple[bytes, ...]:
