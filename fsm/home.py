@@ -4,12 +4,17 @@ from pathlib import Path
 from typing import Final
 
 from fsm.settings import FSMSettings
-from shared.backup.contents import SETTINGS, TOKEN_KEY, Home
+from shared.backup.contents import SEALING_KEY, SETTINGS, TOKEN_KEY, Home
 from shared.pki.authority import trust_domain_of
 from shared.pki.credentials import CredentialsDirectory
 
 _AUTHORITIES: Final = {"root": "pki/root", "issuing": "pki/issuing"}
-_FILES: Final = {SETTINGS: "settings.yaml", TOKEN_KEY: "token-key.pem", "root": "root.pem"}
+_FILES: Final = {
+    SETTINGS: "settings.yaml",
+    TOKEN_KEY: "token-key.pem",
+    SEALING_KEY: "credential-key",
+    "root": "root.pem",
+}
 
 
 def home_of(data: Path, settings: FSMSettings) -> Home:

@@ -4,10 +4,14 @@ from pathlib import Path
 from typing import Final
 
 from sdsp.settings import SDSPSettings
-from shared.backup.contents import SETTINGS, TOKEN_KEY, Home
+from shared.backup.contents import SEALING_KEY, SETTINGS, TOKEN_KEY, Home
 
 _AUTHORITIES: Final = {"authority": "pki/authority"}
-_FILES: Final = {SETTINGS: "settings.yaml", TOKEN_KEY: "token-key.pem"}
+_FILES: Final = {
+    SETTINGS: "settings.yaml",
+    TOKEN_KEY: "token-key.pem",
+    SEALING_KEY: "credential-key",
+}
 
 RESTORED: Final = "restored"
 """A file in the folder of a site that was restored and has not heard its FSM since."""

@@ -29,6 +29,10 @@ from shared.pki.keys import key_from_pem, key_to_pem
 
 SETTINGS: Final = "settings"
 TOKEN_KEY: Final = "token-key"  # noqa: S105 - an id
+SEALING_KEY: Final = "credential-key"
+"""Opens the store's Credentials."""
+
+_PRIVATE: Final = frozenset({TOKEN_KEY, SEALING_KEY})
 _FIRST: Final = "000001"
 _LARGEST: Final = 1 << 20
 
@@ -47,7 +51,11 @@ class Home:
     url: str
     authorities: Mapping[str, str]
     files: Mapping[str, str] = field(
-        default_factory=lambda: {SETTINGS: "settings.yaml", TOKEN_KEY: "token-key.pem"}
+        default_factory=lambda: {
+            SETTINGS: "settings.yaml",
+            TOKEN_KEY: "token-key.pem",
+            SEALING_KEY: "credential-key",
+        }
     )
     mark: str | None = None
 
@@ -61,7 +69,7 @@ def collect(home: Home, *, keys: bool) -> Iterator[tuple[str, bytes]]:
     """Yield what there is, as (id, content); raises as CredentialsDirectory.load()."""
     for name, place in home.files.items():
         path = home.data / place
-        if path.exists() and (keys or name != TOKEN_KEY):
+        if path.exists() and (keys or name not in _PRIVATE):
             yield f"file.{name}", path.read_bytes()
     for name, place in home.authorities.items():
         directory = CredentialsDirectory(home.data / place)

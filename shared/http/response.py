@@ -41,7 +41,8 @@ def object_response(
 def envelope_of(stored: Stored) -> dict[str, Any]:
     """Return an object as a document, with what the server knows of it in its metadata.
 
-    The spec of a secret kind is left out: no answer of any kind has it.
+    The spec of a secret kind is left out: no answer of any kind has it.  Its status says that
+    there is a secret, and since when.
     """
     key = stored.key
     metadata = {
@@ -61,7 +62,7 @@ def envelope_of(stored: Stored) -> dict[str, Any]:
         "kind": key.kind,
         "metadata": metadata,
         "spec": {} if is_secret(key.kind) else dict(stored.spec),
-        "status": dict(stored.status),
+        "status": _secret_status(stored) if is_secret(key.kind) else dict(stored.status),
     }
 
 
@@ -82,6 +83,17 @@ def change_document(change: Change) -> dict[str, Any]:
 
 def is_secret(kind: str) -> bool:
     return kind in KINDS and KINDS[kind].secret
+
+
+def _secret_status(stored: Stored) -> dict[str, Any]:
+    since = stored.spec.get("setAt")
+    if not isinstance(since, str):
+        return {"isSet": False}
+    return {
+        "isSet": True,
+        "setAt": timestamp(datetime.fromisoformat(since)),
+        "use": stored.spec.get("use", "any"),
+    }
 
 
 def timestamp(moment: datetime) -> str:

@@ -61,7 +61,16 @@ class ServiceAccount(Spec):
 class Credential(Spec):
     """A secret, named by others.  Write-only: no answer, feed, history or audit holds it."""
 
-    secret: str = Field(min_length=1, max_length=65536, description="Never shown again.")
+    secret: Optional[Annotated[str, Field(min_length=1, max_length=65536)]] = Field(
+        None,
+        repr=False,
+        description="Never shown again. Left out: the secret that is there stays.",
+    )
+    use: Literal["any", "password"] = Field(
+        "any",
+        description="password: only a hash is kept, for a User; nobody can read it, not even "
+        "the server.",
+    )
 
 
 class JoinToken(Spec):

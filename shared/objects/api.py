@@ -21,6 +21,7 @@ from shared.http.health import Check
 from shared.http.keys import REPEATABLE
 from shared.http.request import request_id, trace_id
 from shared.http.routes import Routes
+from shared.login.secrets import Secrets
 from shared.metrics.names import Metrics
 from shared.model.kinds import Home
 from shared.objects import handlers, session
@@ -35,8 +36,12 @@ from shared.objects.service import Alongside, Objects
 from shared.objects.trail import Trail
 from shared.pki.identity import Expectation, TrustDomain
 from shared.pki.peer import Revoked
+from shared.pki.sealing import load_sealing_key
 from shared.store.contract import Store
 from shared.tasks.group import Group
+
+SEALING_KEY: Final = "credential-key"
+"""The file that seals Credentials, beside that of tokens."""
 
 # A person logs in about once in a working day.
 TOKEN_LIFETIME: Final = timedelta(hours=8)
@@ -76,6 +81,8 @@ class Services:
     reader: ObjectReader
     trail: Trail
     authenticator: Authenticator
+    passwords: Passwords
+    secrets: Secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +107,12 @@ class Parts:
 def create_services(parts: Parts) -> Services:
     """Make the services alone, for collaborators that must exist before the application."""
     trail = Trail(store=parts.store, clock=parts.clock)
+    passwords = Passwords()
+    secrets = Secrets(
+        key=load_sealing_key(parts.tokens.key_file.with_name(SEALING_KEY)),
+        passwords=passwords,
+        clock=parts.clock,
+    )
     key = load_signing_key(parts.tokens.key_file)
     verifier = TokenVerifier(
         {key.id: key.public_pem},
@@ -126,17 +139,25 @@ def create_services(parts: Parts) -> Services:
         trail=trail,
         clock=parts.clock,
         metrics=parts.metrics,
+        secrets=secrets,
         alongside=parts.alongside,
     )
     reader = ObjectReader(store=parts.store, home=parts.home, trail=trail, clock=parts.clock)
-    return Services(objects=objects, reader=reader, trail=trail, authenticator=authenticator)
+    return Services(
+        objects=objects,
+        reader=reader,
+        trail=trail,
+        authenticator=authenticator,
+        passwords=passwords,
+        secrets=secrets,
+    )
 
 
 def create_api(parts: Parts, services: Services) -> web.Application:
     """Return the application: objects of every kind, transactions, watch, audit, login, health,
     metrics, /openapi.json, /docs, and the component's own routes.
     """
-    passwords = Passwords()
+    passwords = services.passwords
     key = load_signing_key(parts.tokens.key_file)
     issuer = TokenIssuer(
         key,

@@ -17,7 +17,7 @@ from shared.http.request import (
     only_parameters,
     text,
 )
-from shared.http.response import change_document, json_response, object_response
+from shared.http.response import change_document, is_secret, json_response, object_response
 from shared.http.routes import Handler, Routes
 from shared.ids import Key, Revision
 from shared.model.base import API_VERSION, Envelope
@@ -242,6 +242,7 @@ async def patch_object(request: web.Request, *, kind: Kind) -> web.Response:
     patch = await read_json(request)
     if not isinstance(patch, dict):
         raise Malformed("a merge patch of a document is a mapping")
+    _check_patch(kind, patch)
     given = expected_revision(request)
     for attempt in range(_PATCH_TRIES):
         current = await objects.find(key)
@@ -282,6 +283,17 @@ def _patched(current: Stored, patch: dict[str, Any]) -> Envelope[Any]:
     return _parse(merge_patch(_plain(current), patch))
 
 
+def _check_patch(kind: Kind, patch: dict[str, Any]) -> None:
+    """Raise Invalid (`null`) if a patch would take a secret away, which would leave it as it is."""
+    spec = patch.get("spec", {})
+    if kind.secret and (
+        spec is None or (isinstance(spec, dict) and spec.get("secret", "") is None)
+    ):
+        message = "a secret can be replaced, not taken away; delete the object"
+        fault = FieldError("spec.secret", "null", message)
+        raise Invalid(f"spec.secret: {message}", code="null", fields=[fault])
+
+
 def _check_place(found: Key, wanted: dict[str, str]) -> None:
     """Raise Invalid (`path_mismatch`) unless a document is the one that the address names."""
     for part, value in wanted.items():
@@ -294,7 +306,9 @@ def _check_place(found: Key, wanted: dict[str, str]) -> None:
 
 
 def _plain(stored: Stored) -> dict[str, Any]:
-    """Return a document as its writer would have written it, a secret's content included."""
+    """Return a document as its writer would have written it; a secret's content stays out of it,
+    and is kept by being left out.
+    """
     key = stored.key
     return {
         "apiVersion": API_VERSION,
@@ -306,8 +320,14 @@ def _plain(stored: Stored) -> dict[str, Any]:
             "labels": dict(stored.labels),
             "annotations": dict(stored.annotations),
         },
-        "spec": dict(stored.spec),
+        "spec": _plain_spec(stored),
     }
+
+
+def _plain_spec(stored: Stored) -> dict[str, Any]:
+    if is_secret(stored.key.kind):
+        return {"use": stored.spec["use"]} if "use" in stored.spec else {}
+    return dict(stored.spec)
 
 
 def _answer(applied: Applied) -> web.Response:

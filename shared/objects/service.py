@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -25,7 +25,9 @@ from shared.errors import (
     RevisionConflict,
 )
 from shared.failpoints import pause
+from shared.http.response import is_secret
 from shared.ids import Key, Revision
+from shared.login.secrets import MOST, Sealed, Secrets
 from shared.metrics.names import WRITE_RETRIES, WRITES, Metrics
 from shared.model.base import Envelope
 from shared.model.kinds import DEFAULT_SCOPE, Home
@@ -114,6 +116,8 @@ class _Task:
     writes: Sequence[Write]
     options: Options
     request_id: str | None
+    sealed: dict[Key, Sealed] = field(default_factory=dict)
+    """The Credentials of the batch, as the last try is to write them."""
 
 
 class _Doubtful(Exception):
@@ -137,9 +141,11 @@ class Objects:
         trail: Trail,
         clock: Clock,
         metrics: Metrics,
+        secrets: Secrets,
         alongside: Alongside | None = None,
     ) -> None:
         """`alongside` is what the component itself writes with every batch."""
+        self._secrets = secrets
         self._store = store
         self._alongside = alongside
         self._home = home
@@ -185,6 +191,10 @@ class Objects:
     def _check(self, call: Call, writes: Sequence[Write], options: Options) -> None:
         faults: list[Fault] = []
         seen: set[Key] = set()
+        secrets = [write for write in writes if write.envelope and is_secret(write.key.kind)]
+        if len(secrets) > MOST:
+            message = f"a transaction sets at most {MOST} secrets; send them in several"
+            faults.append(Fault(0, FieldError("", "too_many_secrets", message)))
         for index, write in enumerate(writes):
             if not options.trusted:
                 check_write(call.caller, write.key)
@@ -199,7 +209,9 @@ class Objects:
         _refuse(faults, alone=len(writes) == 1)
 
     async def _apply(self, call: Call, writes: Sequence[Write], options: Options) -> Applied:
-        request_id = _identifier(call, writes) if call.repeatable and not options.dry_run else None
+        request_id = (
+            self._identifier(call, writes) if call.repeatable and not options.dry_run else None
+        )
         if request_id and (revision := await self._store.committed(request_id)) is not None:
             return await self._replay(writes, revision)
         task = _Task(call, writes, options, request_id)
@@ -248,16 +260,24 @@ class Objects:
         return await self._commit(task, proposals, review, validated_at)
 
     async def _proposals(self, task: _Task, snapshot: Snapshot) -> list[Proposal]:
-        return [
-            Proposal(
-                write.operation,
-                write.key,
-                write.envelope,
-                self._draft(write, task.options),
-                await snapshot.get(write.key),
-            )
-            for write in task.writes
-        ]
+        proposals, faults = [], []
+        task.sealed.clear()
+        for index, write in enumerate(task.writes):
+            before = await snapshot.get(write.key)
+            draft = self._draft(write, task.options)
+            if draft is not None and write.envelope is not None and is_secret(write.key.kind):
+                try:
+                    sealed = await self._secrets.seal(
+                        draft, write.envelope.spec, before=before, snapshot=snapshot
+                    )
+                except Invalid as exc:
+                    faults += [Fault(index, each) for each in exc.fields]
+                else:
+                    task.sealed[write.key] = sealed
+                    draft = sealed.draft
+            proposals.append(Proposal(write.operation, write.key, write.envelope, draft, before))
+        _refuse(faults, alone=len(task.writes) == 1)
+        return proposals
 
     async def _commit(
         self,
@@ -313,7 +333,12 @@ class Objects:
         if proposal.draft is None:
             after = None
             stored = await transaction.delete(proposal.key, expected=expected)
+            if is_secret(proposal.key.kind):
+                await self._secrets.forget(transaction, proposal.key)
         else:
+            if is_secret(proposal.key.kind):
+                # What isn't sealed is not to be written, whoever asks for it.
+                await self._secrets.keep(transaction, task.sealed[proposal.key], before)
             after = stored = await transaction.put(proposal.draft, expected=expected)
         created = before is None
         changed = after is None or created or (before is not None and before != after)
@@ -353,13 +378,31 @@ class Objects:
                 return last
         raise NotFound(f"there is no {key} any more")
 
+    def _identifier(self, call: Call, writes: Sequence[Write]) -> str:
+        """Return what tells this request from all others, whoever chose the same request id.
+
+        A request counts as the same only with the same caller and the same content, so that a
+        correlation id that someone sends with all his requests swallows none of them.
+        """
+        content = [[*write.key, write.expected, self._content(write)] for write in writes]
+        data = orjson.dumps([call.caller.identity, call.request_id, content])
+        return hashlib.sha256(data).hexdigest()
+
+    def _content(self, write: Write) -> dict[str, Any] | None:
+        if write.envelope is None:
+            return None
+        content = write.envelope.model_dump(mode="json", by_alias=True)
+        # What is kept of a request would let whoever reads the database try out secrets.
+        return self._secrets.blinded(content) if is_secret(write.key.kind) else content
+
     def _draft(self, write: Write, options: Options) -> Draft | None:
         if write.envelope is None:
             return None
         metadata = write.envelope.metadata
         return Draft(
             key=write.key,
-            spec=write.envelope.spec.to_json(),
+            # A secret is never in a draft: what is written of it is sealed beside it.
+            spec={} if is_secret(write.key.kind) else write.envelope.spec.to_json(),
             labels=dict(metadata.labels),
             annotations=dict(metadata.annotations),
             origin=options.origin or (LOCAL if self._home == "sdsp" else None),
@@ -377,24 +420,6 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             result[key] = merge_patch(result.get(key), value)
     return result
-
-
-def _identifier(call: Call, writes: Sequence[Write]) -> str:
-    """Return what tells this request from all others, whoever chose the same request id.
-
-    A request counts as the same only with the same caller and the same content, so that a
-    correlation id that someone sends with all his requests swallows none of them.
-    """
-    content = [
-        [
-            *write.key,
-            write.expected,
-            write.envelope.model_dump(mode="json", by_alias=True) if write.envelope else None,
-        ]
-        for write in writes
-    ]
-    data = orjson.dumps([call.caller.identity, call.request_id, content])
-    return hashlib.sha256(data).hexdigest()
 
 
 def _refuse(faults: Sequence[Fault], *, alone: bool) -> None:

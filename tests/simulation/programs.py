@@ -61,6 +61,7 @@ from shared.objects.trail import Trail
 from shared.store.contract import AuditRecord, Store
 from shared.tasks.group import Group
 from shared.tasks.loop import Loop, Reconciler
+from tests.fakes.secrets import secrets_of
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.machine import Machine
 from tests.simulation.recorders import RecordedCopy, RecordedPlane, record_watch
@@ -115,6 +116,7 @@ class _Writable(Program):
             trail=trail,
             clock=self.clock,
             metrics=Metrics(),
+            secrets=secrets_of(self.clock),
         )
 
     async def _write(self, body: Any) -> bytes:

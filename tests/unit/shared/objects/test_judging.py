@@ -21,6 +21,7 @@ from shared.objects.service import Objects, Write
 from shared.objects.trail import Trail
 from shared.store.contract import Position, Selection, Snapshot, Store
 from shared.store.sql import open_store
+from tests.fakes.secrets import secrets_of
 
 ADMINISTRATOR = Caller(
     CallerKind.PERSON, "user:kim", "Kim", grants=(Grant(ADMIN, frozenset(ROLES[ADMIN])),)
@@ -76,6 +77,7 @@ class Process:
             trail=Trail(store=self._store, clock=clock),
             clock=clock,
             metrics=Metrics(),
+            secrets=secrets_of(clock),
         )
 
     async def position(self) -> Position:
