@@ -16,7 +16,7 @@ from fsm.feed.acks import Heard
 from fsm.feed.item import Item
 from fsm.feed.select import Membership, View, World, is_meant_for, membership, select
 from shared.http.response import timestamp
-from shared.ids import Key
+from shared.ids import COMMON, Key
 
 JSON = Mapping[str, Any]
 IsVisible = Callable[[str], bool]
@@ -55,7 +55,17 @@ class SiteFacts:
     def listed(self, what: str, is_visible: IsVisible) -> list[JSON]:
         """Return a list of the report, as far as its tenants may be seen."""
         found = self.report[what] if self.report else ()
-        return [dict(each) for each in found if is_visible(each["tenant"])]
+        return [
+            dict(each)
+            for each in found
+            # What an exception is of may be another tenant's than its own.
+            if is_visible(each["tenant"])
+            and ("target" not in each or is_visible(each["target"]["tenant"]))
+        ]
+
+    def server(self, what: str, is_visible: IsVisible) -> Any:
+        """Return a part of the report that is the server's own affair."""
+        return self.report.get(what) if self.report and is_visible(COMMON) else None
 
     @cached_property
     def _reported(self) -> dict[Key, JSON]:
@@ -137,8 +147,8 @@ def site_document(
             for each in shown
             for missing in each.said.get("unresolved", ())
         ],
-        "counts": dict(facts.report["counts"]) if facts.report else {},
-        "backups": list(facts.report.get("backups", ())) if facts.report else [],
+        "counts": dict(facts.server("counts", is_visible) or {}),
+        "backups": list(facts.server("backups", is_visible) or ()),
         "reportedAt": facts.report["at"] if facts.report else None,
     }
 

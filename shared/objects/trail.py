@@ -47,7 +47,7 @@ class Trail:
         self, call: Call, action: str, error: HanseError, *, key: Key | None = None
     ) -> None:
         """Record that a known caller was refused."""
-        reason = f"{error.message}"[:500]
+        reason = error.recorded[:500]
         record = self.record(call, action, key=key, outcome=error.code, reason=reason)
         await self._store.audit([record])
 
