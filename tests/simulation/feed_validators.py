@@ -20,7 +20,7 @@ class Lives:
 
     def __init__(self, ledgers: Sequence[Ledger]) -> None:
         self._ledgers = ledgers
-        self._items: dict[tuple[str, int, Key], Item] = {}
+        self._items: dict[tuple[int, str, int, Key], Item] = {}
         self._worlds: dict[tuple[int, int], dict[Key, Item]] = {}
         self._selected: dict[tuple[int, int, str], tuple[View, Selected] | None] = {}
 
@@ -44,7 +44,8 @@ class Lives:
             for key, version in ledger.objects_at(revision).items():
                 if key.kind not in FOLLOWED:
                     continue
-                name = version.uid, version.revision, key
+                # A store put back from a backup writes the same revisions again, otherwise.
+                name = life, version.uid, version.revision, key
                 if name not in self._items:
                     self._items[name] = Item(version.stored())
                 found[key] = self._items[name]
