@@ -1,72 +1,132 @@
-"""May this caller do that, there?  Pure: values in, a decision out.
+"""May this caller do that, there, to an object with these labels?  Pure: values in, a decision out.
 
-The caller is seen through a protocol, since this package stands beside shared.auth, not above it.
+The caller is seen through a protocol, so that whoever holds grants can be asked about.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 
-from shared.access.permissions import Permission
-
-
-class Granted(Protocol):
-    """A set of permissions within some tenants and scopes; None means all of them."""
-
-    @property
-    def permissions(self) -> frozenset[str]: ...
-
-    @property
-    def tenants(self) -> frozenset[str] | None: ...
-
-    @property
-    def scopes(self) -> frozenset[str] | None: ...
+from shared.access.permissions import NEVER_OF_OBJECTS, Permission
+from shared.auth.identity import Grant, union_of
 
 
 class Holder(Protocol):
     @property
-    def grants(self) -> Sequence[Granted]: ...
+    def grants(self) -> Sequence[Grant]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether it is allowed; `reason` says what is missing, in words for a person."""
+    """Whether it is allowed, and by which grant; `reason` says what is missing, for a person."""
 
     allowed: bool
     reason: str = ""
+    grant: Grant | None = None
 
 
-ALLOWED: Final = Decision(allowed=True)
+Allows = Callable[[str, str, Mapping[str, str] | None], bool]
+"""Whether somebody may, in a tenant and a scope, on an object with labels (None: on none)."""
+
+# One entry for each set of grants and permission in use: a few for each role that people hold.
+_REMEMBERED: Final = 4096
 
 
 def authorize(
-    caller: Holder, permission: Permission, *, tenant: str | None = None, scope: str | None = None
+    caller: Holder,
+    permission: Permission,
+    *,
+    tenant: str | None = None,
+    scope: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Decision:
-    """Decide about one tenant and scope; None asks whether it is allowed anywhere at all."""
+    """Decide about an object by its tenant, scope and labels; without labels about no object.
+
+    Without any of the three: whether it is allowed anywhere at all.  A scope is that very scope: a
+    grant in `region/west` says nothing of regions within it.  A grant with a selector counts for
+    objects that it matches, never where no object is concerned.
+    """
+    anywhere = tenant is None and scope is None and labels is None
     for grant in caller.grants:
         if (
             permission in grant.permissions
-            and _covers(grant.tenants, tenant)
-            and _covers(grant.scopes, scope)
+            and (grant.tenants is None or tenant is None or tenant in grant.tenants)
+            and (grant.scopes is None or scope is None or scope in grant.scopes)
+            and (
+                grant.labels is None
+                or (labels is not None and grant.labels(labels))
+                or (anywhere and permission not in NEVER_OF_OBJECTS)
+            )
         ):
-            return ALLOWED
-    where = "".join(
-        f" in {word} {name}" for word, name in (("tenant", tenant), ("scope", scope)) if name
+            return Decision(True, grant=grant)
+    return Decision(False, _missing(caller, permission, tenant, scope, labels))
+
+
+def may_somewhere(caller: Holder, permission: Permission, *, tenant: str, scope: str) -> bool:
+    """Return whether there may be objects in a tenant and scope on which it is allowed."""
+    return any(
+        (grant.tenants is None or tenant in grant.tenants)
+        and (grant.scopes is None or scope in grant.scopes)
+        for grant in holding(tuple(caller.grants), permission)
     )
-    return Decision(allowed=False, reason=f"this needs the permission {permission.value}{where}")
+
+
+def allows_of(caller: Holder, permission: Permission) -> Allows:
+    """Return a quick answer to what authorize() decides, for many objects."""
+    grants = holding(tuple(caller.grants), permission)
+    if any(each.tenants is None and each.scopes is None and each.labels is None for each in grants):
+        return lambda _tenant, _scope, _labels: True
+
+    def sees(tenant: str, scope: str, labels: Mapping[str, str] | None) -> bool:
+        for grant in grants:
+            if (
+                (grant.tenants is None or tenant in grant.tenants)
+                and (grant.scopes is None or scope in grant.scopes)
+                and (grant.labels is None or (labels is not None and grant.labels(labels)))
+            ):
+                return True
+        return False
+
+    return sees
 
 
 def visible_tenants(caller: Holder, permissions: Iterable[Permission]) -> frozenset[str] | None:
-    """Return the tenants in which the caller holds any of `permissions`; None means all."""
-    wanted = frozenset(permissions)
-    tenants: frozenset[str] = frozenset()
-    for grant in caller.grants:
-        if wanted & grant.permissions:
-            if grant.tenants is None:
-                return None
-            tenants |= grant.tenants
-    return tenants
+    """Return the tenants in which the caller holds any of `permissions`; None means all.
+
+    Of an object there, authorize() has the last word.
+    """
+    grants = tuple(caller.grants)
+    return union_of(grant.tenants for each in permissions for grant in holding(grants, each))
 
 
-def _covers(granted: frozenset[str] | None, asked: str | None) -> bool:
-    return granted is None or asked is None or asked in granted
+@lru_cache(maxsize=_REMEMBERED)
+def holding(grants: tuple[Grant, ...], permission: Permission) -> tuple[Grant, ...]:
+    """Return the grants that can give a permission anywhere."""
+    return tuple(
+        grant
+        for grant in grants
+        if permission in grant.permissions
+        and not (grant.labels is not None and permission in NEVER_OF_OBJECTS)
+    )
+
+
+def _missing(
+    caller: Holder,
+    permission: Permission,
+    tenant: str | None,
+    scope: str | None,
+    labels: Mapping[str, str] | None,
+) -> str:
+    where = "".join(
+        f" in {word} {name}" for word, name in (("tenant", tenant), ("scope", scope)) if name
+    )
+    reason = f"this needs the permission {permission.value}{where}"
+    selected = [
+        each.selector
+        for each in caller.grants
+        if permission in each.permissions and each.selector is not None
+    ]
+    if labels is not None and selected:
+        reason += f"; you hold it for objects with certain labels only: {', '.join(selected)}"[:500]
+    return reason

@@ -1,12 +1,17 @@
-"""What may be done, and the built-in roles, as data.
+"""What may be done, as data, and what the words of Roles come to.
 
 A permission is a verb on a kind (`read:Network`), or one of the special ones that a rule of the
-product asks for by name.  Roles that people write (kind Role) list the same texts.
+product asks for by name.
 """
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cache
+from types import MappingProxyType
 from typing import Final
+
+from shared.model.builtin_roles import BUILT_IN_ROLES, GLOBAL_ADMIN
+from shared.model.verbs import EVERY, SPECIAL_VERBS
 
 
 class Permission(StrEnum):
@@ -109,23 +114,46 @@ def writing(kind: str) -> Permission:
     return Permission(f"write:{kind}")
 
 
-ADMIN: Final = "admin"
+ADMIN: Final = GLOBAL_ADMIN
 
-_READS: Final = frozenset(each for each in Permission if each.startswith("read:"))
-_ACCESS_KINDS: Final = ("Role", "RoleBinding", "User", "ServiceAccount", "Credential", "JoinToken")
-_ACCESS_WRITES: Final = frozenset(
-    writing(kind) for kind in (*_ACCESS_KINDS, "AdmissionRule", "AuthenticationPolicy")
-)
-_SENSITIVE_READS: Final = frozenset(
-    {Permission.READ_AUDIT, *(reading(kind) for kind in _ACCESS_KINDS)}
-)
+RENAMED: Final[Mapping[str, str]] = MappingProxyType({"admin": ADMIN})
+"""What built-in roles were called before: accounts made then still name them so."""
 
-ROLES: Final[dict[str, frozenset[Permission]]] = {
-    ADMIN: frozenset(Permission),
-    "editor": frozenset(each for each in Permission if each.startswith("write:")) - _ACCESS_WRITES
-    | (_READS - _SENSITIVE_READS)
-    | {Permission.TRACE},
-    "viewer": (_READS - _SENSITIVE_READS) | {Permission.TRACE},
-    "auditor": _READS,
-}
-"""The built-in roles.  `editor` writes policy but neither access nor exceptions."""
+_ALL: Final = frozenset(each.value for each in Permission)
+_SPECIAL: Final = _ALL & frozenset(SPECIAL_VERBS)
+
+
+def permissions_of(verbs: Iterable[str], kinds: Iterable[str]) -> frozenset[str]:
+    """Return the permissions that verbs on kinds are, as a Role's grant has them.
+
+    `*` stands for all that this release knows; a special verb concerns no one kind and counts
+    with kinds `*` only.  What isn't known here gives nothing.
+    """
+    does, on = frozenset(verbs), frozenset(kinds)
+    found = set()
+    for permission in _ALL - _SPECIAL:
+        verb, _, kind = permission.partition(":")
+        if (verb in does or EVERY in does) and (kind in on or EVERY in on):
+            found.add(permission)
+    if EVERY in on:
+        found |= _SPECIAL if EVERY in does else _SPECIAL & does
+    return frozenset(found)
+
+
+ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        name: frozenset[str]().union(
+            *(permissions_of(each.verbs, each.kinds) for each in role.spec.grants)
+        )
+        for name, role in BUILT_IN_ROLES.items()
+    }
+)
+"""The permissions of the built-in roles."""
+
+NEVER_OF_OBJECTS: Final = frozenset({Permission.READ_AUDIT, Permission.READ_METRICS})
+"""What concerns no object, so that a grant on objects with some labels can't mean it."""
+
+
+def current_role(name: str) -> str:
+    """Return what a built-in role is called now."""
+    return RENAMED.get(name, name)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from shared.access.permissions import ADMIN, ROLES
+from shared.access.permissions import ADMIN, ROLES, current_role
+from shared.access.roles import ACCOUNTS
 from shared.auth.login import Account
 from shared.auth.passwords import Passwords
 from shared.clock import Clock
@@ -11,7 +12,7 @@ from shared.errors import Conflict
 from shared.ids import parse_name
 from shared.store.contract import AuditRecord, Store, Transaction
 
-SPACE: Final = "accounts"
+SPACE: Final = ACCOUNTS
 
 
 class StoredAccounts:
@@ -29,7 +30,7 @@ class StoredAccounts:
             username=username,
             password_hash=str(record["passwordHash"]),
             display_name=str(record["displayName"]),
-            roles=tuple(role for role in record["roles"] if role in ROLES),
+            roles=tuple(role for role in map(current_role, record["roles"]) if role in ROLES),
             disabled=bool(record.get("disabled", False)),
         )
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from shared.access.roles import StoredRoles
 from shared.auth.identity import Caller
 from shared.auth.limiter import Limiter
 from shared.auth.login import Login
@@ -81,6 +82,7 @@ class Services:
     reader: ObjectReader
     trail: Trail
     authenticator: Authenticator
+    roles: StoredRoles
     passwords: Passwords
     secrets: Secrets
 
@@ -120,7 +122,8 @@ def create_services(parts: Parts) -> Services:
         audience=parts.tokens.audience,
         clock=parts.clock,
     )
-    bearer = session.token_bearer(verifier)
+    roles = StoredRoles(parts.store, home=parts.home, clock=parts.clock)
+    bearer = session.token_bearer(verifier, roles)
     authenticator = (
         Authenticator(
             clock=parts.clock,
@@ -148,6 +151,7 @@ def create_services(parts: Parts) -> Services:
         reader=reader,
         trail=trail,
         authenticator=authenticator,
+        roles=roles,
         passwords=passwords,
         secrets=secrets,
     )
@@ -200,14 +204,16 @@ def create_api(parts: Parts, services: Services) -> web.Application:
         issuer=issuer,
     )
 
-    async def broadcasting(_: web.Application) -> AsyncIterator[None]:
+    async def following(_: web.Application) -> AsyncIterator[None]:
+        await services.roles.load()
         async with Group() as group:
             group.start(services.reader.broadcast.run(), name="broadcast")
+            group.start(services.roles.run(), name="follow the roles")
             yield
 
     async def close(_: web.Application) -> None:
         passwords.close()
 
-    app.cleanup_ctx.append(broadcasting)
+    app.cleanup_ctx.append(following)
     app.on_cleanup.append(close)
     return app

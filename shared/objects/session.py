@@ -6,8 +6,8 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from shared.access.permissions import ROLES
-from shared.auth.identity import Caller, CallerKind, Grant
+from shared.access.permissions import ROLES, current_role
+from shared.auth.identity import Caller, CallerKind, Grant, GrantSource, Subject
 from shared.auth.login import Login
 from shared.auth.tokens import REMEMBERED, Claims, TokenVerifier
 from shared.errors import HanseError
@@ -102,33 +102,36 @@ async def whoami(request: web.Request) -> web.Response:
     return json_response(document)
 
 
-def token_bearer(verifier: TokenVerifier) -> BearerVerifier:
-    """Return what makes a caller of a token; the same one while the token is the same."""
-    callers: dict[str, tuple[Claims, Caller]] = {}
+def token_bearer(verifier: TokenVerifier, source: GrantSource) -> BearerVerifier:
+    """Return what makes a caller of a token; the same one while token and roles are the same."""
+    callers: dict[str, tuple[Claims, int, Caller]] = {}
 
     async def caller(token: str) -> Caller:
         claims = verifier.verify(token)
         known = callers.get(claims.id)
-        if known is not None and known[0] is claims:
-            return known[1]
+        if known is not None and known[0] is claims and known[1] == source.generation:
+            return known[2]
         if len(callers) >= REMEMBERED:
             callers.clear()
-        made = caller_of_claims(claims)
-        callers[claims.id] = (claims, made)
+        made = caller_of_claims(claims, source)
+        callers[claims.id] = (claims, source.generation, made)
         return made
 
     return caller
 
 
-def caller_of_claims(claims: Claims) -> Caller:
-    """Return the person that a token stands for; roles become the grants of the built-in ones."""
-    grants = tuple(
-        Grant(role, ROLES[role], tenants=claims.tenants) for role in claims.roles if role in ROLES
+def caller_of_claims(claims: Claims, source: GrantSource) -> Caller:
+    """Return the person that a token stands for, with what he holds now."""
+    subject = Subject(CallerKind.PERSON, claims.subject.removeprefix("user:"))
+    said = (
+        Grant(role, ROLES[role], tenants=claims.tenants)
+        for role in map(current_role, claims.roles)
+        if role in ROLES
     )
     return Caller(
         kind=CallerKind.PERSON,
         identity=claims.subject,
         display_name=claims.display_name,
-        grants=grants,
+        grants=tuple(dict.fromkeys((*said, *source.grants_of(subject)))),
         expires_at=claims.expires_at,
     )

@@ -22,13 +22,14 @@ from shared.http.keys import ROUTE_TABLE
 from shared.http.routes import Access, Route, Routes
 from shared.http.server import serving
 from shared.metrics.names import Metrics
+from shared.model.builtin_roles import BUILT_IN_ROLES
 from shared.objects.kind_handlers import kind_routes
 from shared.pki.identity import Expectation, Role
 from shared.pki.tls import ServerCheck, client_context, server_context, visitor_context
 from tests.fakes.federation import TRUST_DOMAIN, Federation
 from tests.integration.api.harness import running_api
 
-PEOPLE = ("admin", "editor", "viewer", "auditor")
+PEOPLE = tuple(BUILT_IN_ROLES)
 COMPONENTS = ("fsm", "sdsp", "node")
 OPEN = {
     "GET /livez",
@@ -161,7 +162,7 @@ async def test_every_door_lets_in_whom_it_should(door, update_golden: bool) -> N
         if not name.startswith("GET ") and name not in ASKS_LATER | QUESTIONS:
             assert not people & {"viewer", "auditor"}, f"{name}: readers may not write"
         if people:
-            assert "admin" in people, name
+            assert "global-admin" in people, name
 
 
 @pytest.mark.parametrize("home", ["fsm", "sdsp"])
@@ -192,7 +193,7 @@ async def test_a_route_that_declares_nothing_is_closed_to_all(tmp_path: Path) ->
         async with (
             serving(hidden, host="127.0.0.1", port=0, tls=None) as server,
             aiohttp.ClientSession(
-                server.url, headers={"Authorization": f"Bearer {api.token('admin')}"}
+                server.url, headers={"Authorization": f"Bearer {api.token('global-admin')}"}
             ) as session,
             session.get("/hidden") as response,
         ):

@@ -57,7 +57,7 @@ async def test_a_password_is_traded_for_a_token_that_says_who_one_is(api: Api) -
     identity = (await client.get("/api/v1/whoami")).json()
     assert identity["identity"] == "user:admin"
     assert identity["kind"] == "person"
-    assert identity["roles"] == ["admin"]
+    assert identity["roles"] == ["global-admin"]
     assert identity["tenants"] is None
     assert identity["expiresAt"] >= answer["expiresAt"]
     assert "override" in identity["permissions"]

@@ -609,7 +609,7 @@ async def test_a_warning_reaches_whoever_writes(tmp_path: Path) -> None:
 
 
 async def test_other_tenants_objects_are_not_there(api: Api) -> None:
-    admin, tenant = api.client("admin"), api.client("editor", tenants=["acme"])
+    admin, tenant = api.client("admin"), api.client("policy-author", tenants=["acme"])
     for name in ("acme", "rival"):
         document = network("secret-net", "10.0.0.0/24", tenant=name)
         await admin.put("/api/v1/networks/secret-net", document, params={"tenant": name})
