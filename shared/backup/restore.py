@@ -36,7 +36,7 @@ from shared.errors import Conflict
 from shared.failpoints import failpoint
 from shared.ids import Incarnation, Revision
 from shared.store.contract import AuditRecord, Position
-from shared.store.dump import DUMPED, known_schemas, newest_schema
+from shared.store.dump import columns_of, known_schemas, newest_schema
 from shared.store.load import incarnation_at, load_store
 from shared.tasks.lock import LOCK_FILE, only_process
 
@@ -110,19 +110,13 @@ class Restorer:
                 code="other_server",
             )
         schema = manifest.store.schema_
-        if schema in known_schemas() - {newest_schema()}:
-            raise Conflict(
-                f"the backup's store has schema {schema}, older than this program's "
-                f"{newest_schema()}: restore it with release {manifest.release}, then upgrade",
-                code="schema_too_old",
-            )
-        if schema != newest_schema():
+        if schema not in known_schemas():
             raise Conflict(
                 f"the backup's store has schema {schema}, which is newer than this program's "
                 f"{newest_schema()}: restore it with release {manifest.release} or a newer one",
                 code="schema_too_new",
             )
-        if manifest.store.tables.keys() != DUMPED.keys():
+        if manifest.store.tables.keys() != columns_of(schema).keys():
             raise damaged("its manifest lists other tables than its schema has")
 
     async def _restore(self, reader: ArchiveReader, order: Order, progress: Progress) -> Restored:
@@ -175,6 +169,7 @@ class Restorer:
             incarnation=incarnation,
             check=partial(compare, manifest, self._run),
             record=self._record(manifest, incarnation),
+            schema=manifest.store.schema_,
         )
 
     def _record(self, manifest: Manifest, incarnation: uuid.UUID) -> AuditRecord:

@@ -27,6 +27,7 @@ from shared.errors import HanseError, Unavailable
 from shared.failpoints import pause
 from shared.ids import Key, Revision
 from shared.store import reading
+from shared.store.chain import Chain
 from shared.store.contract import EVERYTHING, Committed, Position, Selection, Stored
 from shared.store.engine import Database
 from shared.store.faults import SerializationFailure, translated
@@ -98,6 +99,7 @@ class GroupCommit:
         self._clock = clock
         self._source = source
         self._flush = Flush(database.dialect)
+        self._chain = Chain(lambda: f"{source.getrandbits(64):016x}")
         self._waiting: deque[Unit[Any]] = deque()
         self._lead = asyncio.Lock()
         self._forget_at = 0.0
@@ -159,6 +161,16 @@ class GroupCommit:
 
     async def _commit(self, units: list[Unit[Any]]) -> list[Committed[Any] | BaseException]:
         """Run units in one database transaction; return their outcomes once it is committed."""
+        try:
+            return await self._commit_once(units)
+        except SerializationFailure:
+            raise
+        except BaseException:
+            # Perhaps it was committed: what comes next must follow from something sure.
+            self._chain.begin_anew()
+            raise
+
+    async def _commit_once(self, units: list[Unit[Any]]) -> list[Committed[Any] | BaseException]:
         trusted, self._trusted = self._trusted, None
         if trusted is not None and not self._is_time_to_forget(units):
             try:
@@ -177,6 +189,8 @@ class GroupCommit:
         if self._database.write_lane is not None and self._last in (None, batch.counted):
             self._trusted = batch.counter
         self._last = batch.counter
+        if batch.tip is not None:
+            self._chain.tip = batch.tip
         self._published(batch)
         return outcomes
 
@@ -267,7 +281,7 @@ class GroupCommit:
 
     async def _steps(self, batch: Batch) -> list[Step]:
         await pause("store.flush.before")
-        return self._flush.steps(batch, self._database.sql)
+        return self._flush.steps(batch, self._database.sql, self._chain.tip_at(batch.now))
 
     def _request(self, request_id: str) -> Step:
         since = microseconds(self._clock.now() - REQUEST_LIFE)

@@ -109,9 +109,15 @@ class Position:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AuditRecord:
-    """Who did what; append-only.  `diff` holds the fields before and after, secrets left out."""
+    """Who did what; append-only.  `diff` holds the fields before and after, secrets left out.
+
+    `authority` says why it was permitted (a role and its binding), `credential` with what the
+    caller proved himself (a token's id, a certificate's serial), `seconds` how long the request
+    had taken when this was recorded, kept to the microsecond.  It isn't frozen since thousands a
+    second are made, and freezing doubles what each costs; nobody changes one.
+    """
 
     at: datetime
     request_id: str
@@ -125,6 +131,59 @@ class AuditRecord:
     reason: str | None = None
     revision: Revision | None = None
     trace_id: str | None = None
+    authority: str | None = None
+    credential: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An audit record as a link of its process's chain; see shared.store.chain.
+
+    `line` is what the hash is over.  `hash` may be its first digits only.  A record from before
+    there were chains has none; of one that can't be read, `line` is None.
+    """
+
+    number: int
+    chain: str | None
+    position: int | None
+    hash: str | None
+    line: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A chain's last link, and the position up to which it is sealed."""
+
+    chain: str
+    position: int
+    hash: str
+    number: int
+    sealed: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealText:
+    """A seal as it is kept; what it says is shared.audit's business."""
+
+    sequence: int
+    body: str
+    hash: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """What a new seal is made of: all heads, the number of the last record, the last seal.
+
+    `unchained` is the number of the last record that is in no chain.
+    """
+
+    incarnation: Incarnation
+    number: int
+    unchained: int
+    heads: Sequence[Head]
+    last: SealText | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +287,34 @@ class Committed(Generic[Result]):
     """The request id had been committed before; nothing ran now and `result` is None."""
 
 
+class Ledger(Protocol):
+    """The audit trail as what it proves: chains of records, and seals over their heads."""
+
+    async def counted(self) -> int:
+        """Return the number of the last record."""
+
+    async def links(self, after: int, limit: int) -> Sequence[Link]:
+        """Return about `limit` links in the order of numbers, from the one behind `after`."""
+
+    async def heads(self) -> Sequence[Head]: ...
+
+    async def seals(self, after: int, limit: int) -> Sequence[SealText]:
+        """Return seals in order, from the one behind `after`."""
+
+    async def seal(self, make: Callable[[Unsealed], SealText | None]) -> SealText | None:
+        """Append the seal that `make` returns, one writer at a time; it may be asked again."""
+
+    async def retire(self, number: int, limit: int) -> int:
+        """Remove about `limit` of the records up to a number, the oldest; return how many."""
+
+    async def retire_seals(self, before: int, *, ended: Sequence[str]) -> None:
+        """Remove the seals before a sequence number, and forget chains that have ended."""
+
+
 class Store(Protocol):
+    @property
+    def ledger(self) -> Ledger: ...
+
     async def position(self) -> Position: ...
 
     def snapshot(self, at: Revision | None = None) -> AbstractAsyncContextManager[Snapshot]:
@@ -314,7 +400,10 @@ class Store(Protocol):
         """Return audit records with their numbers, latest first."""
 
     async def audit(self, records: Sequence[AuditRecord]) -> None:
-        """Append records of reads and refusals, which take no transaction of their own."""
+        """Append records of reads and refusals, which take no transaction of their own.
+
+        They are kept in pages: a thousand at once cost a tenth of what a thousand rows do.
+        """
 
     async def compact(self, before: Revision) -> None:
         """Make `before` the oldest revision to watch from and to read at; history stays.

@@ -27,10 +27,13 @@ from shared.store.migrate import scripts
 from shared.store.tables import (
     KEY,
     audit,
+    chains,
     commits,
     objects,
+    pages,
     records,
     requests,
+    seals,
     status,
     versions,
 )
@@ -41,9 +44,36 @@ PAGE_BYTES: Final = 1 << 20
 _FIRST_PAGE: Final = 20
 
 DUMPED: Final[Mapping[str, Table]] = {
-    table.name: table for table in (objects, versions, commits, status, records, requests, audit)
+    table.name: table
+    for table in (
+        *(objects, versions, commits, status, records, requests, audit),
+        *(pages, chains, seals),
+    )
 }
 """The tables that hold content, by name; the counter's one row stands in Counters."""
+
+_ADDED: Final[Mapping[str, frozenset[str]]] = {
+    "audit": frozenset({"authority", "credential", "duration", "chain", "position", "hash"}),
+    **{
+        each.name: frozenset(str(column.name) for column in each.c)
+        for each in (pages, chains, seals)
+    },
+}
+"""Columns by table that the first schema hadn't."""
+
+
+def columns_of(schema: str) -> Mapping[str, Sequence[str]]:
+    """Return the columns by table that a dump has, of a schema that this program knows."""
+    new = _ADDED if schema == "0001" else {}
+    columns = {
+        name: [
+            str(column.name)
+            for column in table.c
+            if str(column.name) not in new.get(name, frozenset())
+        ]
+        for name, table in DUMPED.items()
+    }
+    return {name: names for name, names in columns.items() if names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +102,8 @@ class Dump:
         """Yield a table's rows as lines of JSON, each with its newline, a page at a time."""
         source = DUMPED[table]
         order = list(source.primary_key.columns)
-        names = [str(column.name) for column in source.c]
-        query = select(source).order_by(*order)
+        names = columns_of(self.schema)[table]
+        query = select(*(source.c[name] for name in names)).order_by(*order)
         after: Sequence[object] | None = None
         size = _FIRST_PAGE
         while True:

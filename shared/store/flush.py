@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Dialect as SQLDialect
@@ -11,26 +12,30 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement
 
 from shared.ids import Incarnation, Key, Revision
+from shared.store.chain import Tip, chained_row
 from shared.store.contract import Position
 from shared.store.engine import Dialect
 from shared.store.mapping import (
-    audit_row,
     dump,
     key_row,
     microseconds,
     object_row,
     version_row,
 )
+from shared.store.pages import make_pages
 from shared.store.prepared import Prepared, Step, Values
-from shared.store.search import insert_words, words_of
+from shared.store.search import insert_words, words_of, words_of_page
 from shared.store.tables import (
     KEY,
     audit,
+    chains,
     commits,
     counter,
     objects,
+    pages,
     records,
     requests,
+    seals,
     status,
     versions,
 )
@@ -80,6 +85,18 @@ class Flush:
         self._put_version = Prepared(versions.insert())
         self._put_commit = Prepared(commits.insert())
         self._put_audit = Prepared(audit.insert())
+        self._put_page = Prepared(pages.insert())
+        self._put_seal = Prepared(seals.insert())
+        put_chain = insert(chains)
+        moved = {name: put_chain.excluded[name] for name in ("position", "hash", "number")}
+        self._put_chain = Prepared(
+            put_chain.on_conflict_do_update(index_elements=["chain"], set_=moved)
+        )
+        self._mark_sealed = Prepared(
+            update(chains)
+            .where(chains.c.chain == bindparam("which"))
+            .values(sealed=bindparam("upto"))
+        )
         self._count = Prepared(_COUNT)
         self._find_request = Prepared(_FIND_REQUEST)
 
@@ -89,14 +106,15 @@ class Flush:
         own = (each for each in vars(self).values() if isinstance(each, Prepared))
         return [*(each.statement for each in own), _FORGET]
 
-    def steps(self, batch: Batch, sql: SQLDialect) -> list[Step]:
-        """Return what writes everything and counts it."""
+    def steps(self, batch: Batch, sql: SQLDialect, tip: Tip) -> list[Step]:
+        """Return what writes everything and counts it; audit records follow a chain's `tip`."""
         work = [
             *self._objects(batch),
             *self._log(batch),
             *self._statuses(batch),
             *self._records(batch),
-            *self._audit(batch),
+            *self._audit(batch, tip),
+            *self._seals(batch),
             (self._count, [_counted(batch)]),
         ]
         if self._notify is not None:
@@ -153,10 +171,47 @@ class Flush:
         ]
         yield self._put_record, rows
 
-    def _audit(self, batch: Batch) -> Iterator[Work]:
-        yield self._put_audit, [audit_row(*each) for each in batch.audits]
-        words = [{"number": number, "words": words_of(record)} for number, record in batch.audits]
+    def _audit(self, batch: Batch, tip: Tip) -> Iterator[Work]:
+        """Yield what appends the batch's audit records to a chain, in the order of numbers."""
+        rows: list[dict[str, Any]] = []
+        page_rows: list[dict[str, Any]] = []
+        words: list[dict[str, Any]] = []
+        start, now = tip, batch.now
+        records = [(number, [each], False) for number, each in batch.audits]
+        for number, group, is_page in sorted(
+            [*records, *((number, [*page], True) for number, page in batch.pages)],
+            key=itemgetter(0),
+        ):
+            if not is_page:
+                row, tip = chained_row(tip, number, group[0], now)
+                rows.append(row)
+                words.append({"number": number, "words": words_of(group[0])})
+                continue
+            made, tip = make_pages(tip, number, group, now)
+            for row, part in made:
+                page_rows.append(row)
+                words.append({"number": row["first"], "words": words_of_page(part)})
+        yield self._put_audit, rows
+        yield self._put_page, page_rows
         yield self._put_words, words
+        if tip is not start:
+            batch.tip = tip
+            last = {"hash": tip.digest.hex(), "number": batch.audit_number, "sealed": 0}
+            yield self._put_chain, [{"chain": tip.chain, "position": tip.position, **last}]
+
+    def _seals(self, batch: Batch) -> Iterator[Work]:
+        rows = [
+            {
+                "sequence": each.sequence,
+                "body": each.body,
+                "hash": each.hash,
+                "signature": each.signature,
+            }
+            for each in batch.seals
+        ]
+        yield self._put_seal, rows
+        sealed = [{"which": chain, "upto": position} for chain, position in batch.sealed.items()]
+        yield self._mark_sealed, sealed
 
 
 def _counted(batch: Batch) -> dict[str, Any]:

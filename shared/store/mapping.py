@@ -131,6 +131,9 @@ def audit_row(number: int, record: AuditRecord) -> dict[str, Any]:
         "reason": record.reason,
         "revision": record.revision,
         "trace_id": record.trace_id,
+        "authority": record.authority,
+        "credential": record.credential,
+        "duration": None if record.seconds is None else round(record.seconds * 1e6),
     }
 
 
@@ -151,6 +154,9 @@ def audit_record_of(row: Mapping[str, Any]) -> tuple[int, AuditRecord]:
         reason=row["reason"],
         revision=None if row["revision"] is None else Revision(row["revision"]),
         trace_id=row["trace_id"],
+        authority=row["authority"],
+        credential=row["credential"],
+        seconds=None if row["duration"] is None else row["duration"] / 1e6,
     )
 
 

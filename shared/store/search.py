@@ -5,8 +5,13 @@ same records on all of them: words are runs of letters and digits in lower case.
 query (what stands between spaces) must occur, its words side by side.
 """
 
+import hashlib
+import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Select, TextClause, select, text
@@ -16,13 +21,22 @@ from shared.ids import Key
 from shared.store.contract import AuditRecord
 from shared.store.engine import Dialect
 from shared.store.mapping import audit_record_of
-from shared.store.tables import audit
+from shared.store.pages import records_in
+from shared.store.tables import audit, pages
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 4
+"""Pages read together."""
+_NO_END: Final = 2**63 - 1
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _WORD_LENGTH: Final = 200
 """PostgreSQL takes words of at most 2 KiB."""
 _WORDS_OF_RECORD: Final = 20_000
 """Of one record; a tsvector ends at 1 MiB."""
+_TEXT: Final = 800_000
+"""Bytes of all words together; the same end."""
 _TERMS: Final = 20
 """Of one query."""
 
@@ -33,12 +47,66 @@ def words_of(record: AuditRecord) -> str:
         [
             *(record.identity, record.action, record.outcome, record.tenant, record.key),
             *(record.source_address, record.reason, record.request_id, record.trace_id),
+            *(record.authority, record.credential),
             record.diff,
         ]
     )
     # A line's end belongs to no word, so that all parts can be cut at once.
     words = _words("\n".join(parts))
-    return " ".join(words[:_WORDS_OF_RECORD])
+    return _bounded(words[:_WORDS_OF_RECORD])
+
+
+def words_of_page(records: Sequence[AuditRecord]) -> str:
+    """Return the words by which a page is found, each once; what it is of has words of its own."""
+    texts: set[str | None] = set()
+    texts.update([each.identity for each in records])
+    texts.update([each.action for each in records])
+    texts.update([each.outcome for each in records])
+    texts.update([each.tenant for each in records])
+    texts.update([each.source_address for each in records])
+    texts.update([each.reason for each in records])
+    texts.update([each.authority for each in records])
+    texts.update([each.credential for each in records])
+    texts.update([each.request_id for each in records])
+    texts.update([each.trace_id for each in records])
+    keys = {each.key for each in records}
+    tenants = {each.tenant for each in records}
+    keys.discard(None)
+    texts.discard(None)
+    tenants.discard(None)
+    for each in zip(*filter(None, keys), strict=True):
+        texts.update(each)
+    parts = [*filter(None, texts)]
+    for record in records:
+        if record.diff:
+            parts += _texts(record.diff)
+    words = {*_words("\n".join(parts))}
+    places = [*map(_tenant_word, filter(None, tenants)), *map(_key_word, filter(None, keys))]
+    return _bounded([*places, *words])
+
+
+def page_words(body: str) -> str:
+    """Return the words of a page that is there; of one that can't be read, none."""
+    try:
+        return words_of_page([record for _, record in records_in(body)])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _tenant_word(tenant: str) -> str:
+    return "t" + hashlib.sha256(tenant.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _key_word(key: Key) -> str:
+    return "k" + hashlib.sha256("\n".join(key).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _bounded(words: Sequence[str]) -> str:
+    text = " ".join(words)
+    if len(text) <= _TEXT // 4 or len(text.encode()) <= _TEXT:
+        return text
+    kept = text.encode()[:_TEXT].decode("utf-8", "ignore")
+    return kept[: kept.rfind(" ")]
 
 
 def insert_words(dialect: Dialect) -> TextClause:
@@ -47,6 +115,15 @@ def insert_words(dialect: Dialect) -> TextClause:
     return text(
         "INSERT INTO audit_words (number, words) VALUES (:number, to_tsvector('simple', :words))"
     )
+
+
+def delete_words(dialect: Dialect) -> TextClause:
+    """Return what forgets a record's words; SQLite must be told them again."""
+    if dialect is Dialect.SQLITE:
+        return text(
+            "INSERT INTO audit_words (audit_words, rowid, words) VALUES ('delete', :number, :words)"
+        )
+    return text("DELETE FROM audit_words WHERE number = :number")
 
 
 def audit_query(
@@ -67,18 +144,116 @@ def audit_query(
         query = query.where(*(audit.c[name] == part for name, part in zip(names, key, strict=True)))
     if before is not None:
         query = query.where(audit.c.number < before)
-    terms = [_words(term) for term in (words or "").split()[:_TERMS]]
-    terms = [term for term in terms if term]
-    if terms:
+    if terms := terms_of(words):
         query = query.where(_found(dialect, terms))
     return query
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which records are asked for; see contract.Store.audit_records."""
+
+    tenants: frozenset[str] | None
+    key: Key | None
+    words: str | None
+    before: int | None
+    limit: int
+
+
 async def find_records(
-    connection: AsyncConnection, query: Select[Any]
+    connection: AsyncConnection, dialect: Dialect, wanted: Wanted
 ) -> list[tuple[int, AuditRecord]]:
+    """Return the records that satisfy every term given, latest first, rows and pages merged."""
+    query = audit_query(
+        dialect,
+        tenants=wanted.tenants,
+        key=wanted.key,
+        words=wanted.words,
+        before=wanted.before,
+        limit=wanted.limit,
+    )
     rows = await connection.execute(query)
-    return [audit_record_of(dict(row)) for row in rows.mappings()]
+    found = [audit_record_of(dict(row)) for row in rows.mappings()]
+    floor = found[-1][0] if len(found) == wanted.limit else 0
+    found += await _in_pages(connection, dialect, wanted, floor)
+    return sorted(found, key=itemgetter(0), reverse=True)[: wanted.limit]
+
+
+async def _in_pages(
+    connection: AsyncConnection, dialect: Dialect, wanted: Wanted, floor: int
+) -> list[tuple[int, AuditRecord]]:
+    """Return the latest records of pages, above a number."""
+    found: list[tuple[int, AuditRecord]] = []
+    if wanted.tenants is not None and not wanted.tenants:
+        return found
+    terms = terms_of(wanted.words)
+    phrases = [f" {' '.join(term)} " for term in terms]
+    before = wanted.before if wanted.before is not None else _NO_END
+    query = select(pages.c.first, pages.c.body).order_by(pages.c.first.desc()).limit(_AT_ONCE)
+    if (words := _candidates(dialect, wanted, terms)) is not None:
+        query = query.where(words)
+    below = before
+    while len(found) < wanted.limit:
+        rows = (
+            await connection.execute(query.where(pages.c.first < below, pages.c.last > floor))
+        ).all()
+        for row in rows:
+            for number, record in _read(row.body):
+                if floor < number < before and _satisfies(record, wanted, phrases):
+                    found.append((number, record))
+                    if len(found) == wanted.limit:
+                        return found
+        if len(rows) < _AT_ONCE:
+            break
+        below = rows[-1].first
+    return found
+
+
+def _read(body: str) -> Iterator[tuple[int, AuditRecord]]:
+    try:
+        yield from records_in(body)
+    except (ValueError, KeyError, TypeError):
+        # Somebody has been at it; `audit verify` says where, and the others are there to be seen.
+        log.warning("a page of the audit trail can't be read; run: hanse audit verify")
+
+
+def _satisfies(record: AuditRecord, wanted: Wanted, phrases: Sequence[str]) -> bool:
+    if wanted.tenants is not None and record.tenant not in wanted.tenants:
+        return False
+    if wanted.key is not None and record.key != wanted.key:
+        return False
+    if not phrases:
+        return True
+    words = f" {words_of(record)} "
+    return all(phrase in words for phrase in phrases)
+
+
+def _candidates(dialect: Dialect, wanted: Wanted, terms: list[list[str]]) -> TextClause | None:
+    """Return what selects the pages in which there may be such a record; None: any."""
+    every = [[word] for word in dict.fromkeys(chain.from_iterable(terms))]
+    if wanted.tenants is not None:
+        every.append([*map(_tenant_word, sorted(wanted.tenants))])
+    if wanted.key is not None:
+        every.append([_key_word(wanted.key)])
+    if not every:
+        return None
+    if dialect is Dialect.SQLITE:
+        phrases = " AND ".join(
+            "(" + " OR ".join(f'"{word}"' for word in each) + ")" for each in every
+        )
+        matching = "SELECT rowid FROM audit_words WHERE audit_words MATCH :page_phrases"
+    else:
+        phrases = " & ".join("(" + " | ".join(each) + ")" for each in every)
+        matching = (
+            "SELECT number FROM audit_words WHERE words @@ to_tsquery('simple', :page_phrases)"
+        )
+    return text(f"pages.first IN ({matching})").bindparams(page_phrases=phrases)
+
+
+def terms_of(words: str | None) -> list[list[str]]:
+    """Return what a query's text asks for: of each term its words, which stand side by side."""
+    terms = [_words(term) for term in (words or "").split()[:_TERMS]]
+    return [term for term in terms if term]
 
 
 def _found(dialect: Dialect, terms: list[list[str]]) -> TextClause:

@@ -27,6 +27,7 @@ from shared.store.contract import (
     Change,
     Commit,
     Committed,
+    Ledger,
     Position,
     Selection,
     Snapshot,
@@ -37,6 +38,7 @@ from shared.store.contract import (
 )
 from shared.store.engine import Database, parse_url
 from shared.store.flush import REQUEST_LIFE, committed_requests
+from shared.store.ledger import SqlLedger
 from shared.store.mapping import microseconds
 from shared.store.migrate import migrate
 from shared.store.recent import UNKNOWN, Recent
@@ -82,6 +84,7 @@ class SqlStore:
         self._writer = GroupCommit(
             database, recent=self._recent, published=self._publish, clock=clock, source=source
         )
+        self.ledger: Ledger = SqlLedger(database, self._writer)
 
     def _publish(self, batch: Batch) -> None:
         counted = batch.counted
@@ -170,21 +173,22 @@ class SqlStore:
         before: int | None = None,
         limit: int = 100,
     ) -> Sequence[tuple[int, AuditRecord]]:
-        query = search.audit_query(
-            self._database.dialect,
-            tenants=tenants,
+        wanted = search.Wanted(
+            tenants=None if tenants is None else frozenset(tenants),
             key=key,
             words=text,
             before=before,
             limit=limit,
         )
         async with self._database.read() as connection:
-            return await search.find_records(connection, query)
+            return await search.find_records(connection, self._database.dialect, wanted)
 
     async def audit(self, records: Sequence[AuditRecord]) -> None:
+        if not records:
+            return
+
         async def work(transaction: SqlTransaction) -> None:
-            for record in records:
-                await transaction.audit(record)
+            await transaction.audit_page(records)
 
         await self._writer.run(Unit(work))
 

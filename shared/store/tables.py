@@ -137,8 +137,51 @@ audit = Table(
     Column("reason", Text),
     Column("revision", BigInteger),
     Column("trace_id", Text),
+    Column("authority", Text),
+    Column("credential", Text),
+    # Microseconds.
+    Column("duration", BigInteger),
+    # The record's place in its process's chain; none of one from before there were chains.
+    Column("chain", Text),
+    Column("position", BigInteger),
+    Column("hash", Text),
     Index("audit_by_tenant", "tenant", "number"),
     Index("audit_by_object", "kind", "object_tenant", "scope", "name", "number"),
+)
+
+# Many audit records in a row, of reads: `body` is their lines (shared.store.pages), `marks` the
+# first digits of each one's hash, `previous` and `hash` those before the first and of the last.
+pages = Table(
+    "pages",
+    metadata,
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("chain", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("marks", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+# The last link of each process's chain, and how much of it is sealed.
+chains = Table(
+    "chains",
+    metadata,
+    Column("chain", _ORDERED, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("sealed", BigInteger, nullable=False),
+)
+
+seals = Table(
+    "seals",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("signature", Text, nullable=False),
 )
 
 KEY: Final = ("kind", "tenant", "scope", "name")

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.errors import HanseError, Invalid, NotFound, RevisionConflict
 from shared.ids import Generation, Incarnation, Key, Revision
-from shared.store import reading
+from shared.store import links, reading
+from shared.store.chain import Tip
 from shared.store.contract import (
     ABSENT,
     EVERYTHING,
@@ -26,10 +27,13 @@ from shared.store.contract import (
     Change,
     Commit,
     Draft,
+    Head,
     Operation,
     Position,
+    SealText,
     Selection,
     Stored,
+    Unsealed,
 )
 from shared.store.digest import chain
 from shared.store.faults import translated
@@ -75,6 +79,13 @@ class Batch:
     records: dict[tuple[str, str], JSON | None] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
     audits: list[tuple[int, AuditRecord]] = field(default_factory=list)
+    pages: list[tuple[int, Sequence[AuditRecord]]] = field(default_factory=list)
+    """Records that are kept together, with the number of the first."""
+    seals: list[SealText] = field(default_factory=list)
+    sealed: dict[str, int] = field(default_factory=dict)
+    """Up to which position each chain is sealed by these."""
+    tip: Tip | None = None
+    """Where this process's chain ends once the batch is committed; None: where it did."""
     statuses: dict[Key, tuple[int, JSON] | None] = field(default_factory=dict)
     """None: the object is gone, and its status with it."""
     requests: dict[str, Position] = field(default_factory=dict)
@@ -99,7 +110,15 @@ class Batch:
 
     @property
     def has_writes(self) -> bool:
-        return bool(self.commits or self.audits or self.records or self.statuses or self.requests)
+        return bool(
+            self.commits
+            or self.audits
+            or self.pages
+            or self.seals
+            or self.records
+            or self.statuses
+            or self.requests
+        )
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -129,6 +148,8 @@ class SqlTransaction:
         self._records: dict[tuple[str, str], JSON | None] = {}
         self._audits: list[tuple[AuditRecord, JSON]] = []
         self._statuses: dict[Key, tuple[int, JSON]] = {}
+        self._page: Sequence[AuditRecord] = ()
+        self._seal: tuple[SealText, Sequence[Head]] | None = None
 
     @property
     def base(self) -> Position:
@@ -225,6 +246,33 @@ class SqlTransaction:
     async def audit(self, record: AuditRecord) -> None:
         self._audits.append((record, plain(record.diff)))
 
+    async def audit_page(self, records: Sequence[AuditRecord]) -> None:
+        """Append records that are kept together; they take no revision."""
+        self._page = [*self._page, *records]
+
+    async def unsealed(self) -> Unsealed:
+        """Return what a seal is made of: what is committed beneath this batch."""
+        batch = self._batch
+        with batch.guarded():
+            connection = await batch.connect()
+            heads = await links.heads_of(connection)
+            last = await links.last_seal(connection)
+            unchained = 0 if last else await links.last_unchained(connection)
+        return Unsealed(
+            incarnation=batch.counted.incarnation,
+            number=batch.counted.audit_number,
+            unchained=unchained,
+            heads=[
+                replace(head, sealed=max(head.sealed, batch.sealed.get(head.chain, 0)))
+                for head in heads
+            ],
+            last=batch.seals[-1] if batch.seals else last,
+        )
+
+    async def put_seal(self, seal: SealText, heads: Sequence[Head]) -> None:
+        """Append a seal over heads of chains."""
+        self._seal = seal, heads
+
     async def put_statuses(self, statuses: Mapping[Key, JSON | None]) -> None:
         """Replace observed state; see Store.put_status.  What already stands is left alone."""
         with self._batch.guarded():
@@ -279,6 +327,13 @@ class SqlTransaction:
             batch.audit_number += 1
             last = replace(record, diff=diff, revision=revision or record.revision)
             batch.audits.append((batch.audit_number, last))
+        if self._page:
+            batch.pages.append((batch.audit_number + 1, self._page))
+            batch.audit_number += len(self._page)
+        if self._seal:
+            seal, heads = self._seal
+            batch.seals.append(seal)
+            batch.sealed |= {head.chain: head.position for head in heads}
         for change in changes:
             batch.objects[change.key] = self._as_it_stands(change)
             if change.before and (not change.after or change.after.uid != change.before.uid):
