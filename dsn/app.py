@@ -25,7 +25,9 @@ from dsn.tasks.enforce import EnforceWanted
 from dsn.tasks.read_back import RepairDrift
 from dsn.tasks.renew import RenewCertificate
 from dsn.upstream.follow import ConfigurationFollower
+from dsn.upstream.frames import Trust
 from dsn.upstream.report import Reporter
+from dsn.upstream.trust import KnownRevocations, NodeTrust
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import Conflict
@@ -90,7 +92,11 @@ class Agent:
             extra={"node": self._identity.node, "data_plane": plane.name, "restored": restored},
         )
         directory = CredentialsDirectory(self._files.credentials)
-        context = client_context(directory.load(), check=self._server_check())
+        revocations = KnownRevocations(self._files.revocations)
+        context = client_context(directory.load(), check=self._server_check(revocations))
+        trust = NodeTrust(
+            revocations=revocations, directory=directory, context=context, clock=self._clock
+        )
         client = PeerClient(self._identity.servers, tls=context)
         reporter = Reporter(
             transport=client,
@@ -98,6 +104,7 @@ class Agent:
             agent=version("hanse"),
             period=self._settings.report_period,
             clock=self._clock,
+            roots=lambda: trust.roots,
         )
         enforcer.watchers.append(reporter.note)
         reporter.note(enforcer.standing)
@@ -121,12 +128,25 @@ class Agent:
             identity=self._identity,
             clock=self._clock,
         )
+        renewing = self._loop(renew, _RENEW_PERIOD)
+
+        def expect(authority: str) -> None:
+            renew.expect(authority)
+            renewing.activate()
+
+        trust.on_revoked, trust.on_authority = client.cut_revoked, expect
+
+        def take(told: Trust) -> None:
+            trust.take(told)
+            reporter.report_soon()
+
+        follower.on_trust = take
         try:
             async with Group() as group:
                 for loop in (
                     enforce,
                     self._loop(RepairDrift(enforcer), self._settings.read_back_period),
-                    self._loop(renew, _RENEW_PERIOD),
+                    renewing,
                 ):
                     group.start(loop.run(), name=loop.name)
                 if isinstance(plane, MemoryDataPlane):
@@ -143,12 +163,11 @@ class Agent:
             simulation = Simulation(plane=plane, port=port, file=self._files.simulation)
             group.start(simulation.run(), name="simulation")
 
-    def _server_check(self) -> ServerCheck:
-        # A node is sent no revocations: its site's certificate lives a day.
+    def _server_check(self, revocations: KnownRevocations) -> ServerCheck:
         return ServerCheck(
             parse_trust_domain(self._identity.trust_domain),
             (Expectation(Role.SDSP, self._identity.site),),
-            revoked=lambda _serial: False,
+            revoked=revocations,
         )
 
     def _loop(self, reconciler: Reconciler, period: float) -> Loop:

@@ -32,6 +32,7 @@ class Files(NamedTuple):
     last_good: Path
     simulation: Path
     lock: Path
+    revocations: Path
 
     @classmethod
     def of(cls, data: Path) -> Self:
@@ -40,6 +41,7 @@ class Files(NamedTuple):
             data / "last-good.json",
             data / "simulation.json",
             data / "lock",
+            data / "revocations.json",
         )
 
 

@@ -19,6 +19,7 @@ from fsm.feed.service import Feed
 from fsm.home import home_of
 from fsm.settings import FSMSettings
 from fsm.sites import handlers as site_handlers
+from fsm.sites.departed import DepartedSites
 from fsm.sites.enroll import SiteEnrolment
 from fsm.sites.names import host_names
 from fsm.sites.service import Sites
@@ -33,7 +34,7 @@ from shared.backup.scheduled import PERIOD, ScheduledBackups
 from shared.backup.standing import Task
 from shared.clock import Clock
 from shared.enrolment import handlers as enrolment_handlers
-from shared.enrolment.register import Revocations
+from shared.enrolment.revocations import Revocations
 from shared.errors import NotFound
 from shared.http.server import Server, serving
 from shared.metrics.names import Metrics
@@ -51,7 +52,7 @@ from shared.tasks.loop import Loop, Reconciler
 _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 20.0
 
-# A revoked certificate is out within a minute on every process of the FSM.
+# Should the store's wake-ups fail, a revoked certificate is still out within a minute everywhere.
 _TIDY_PERIOD: Final = 15.0
 
 
@@ -184,6 +185,12 @@ class _Parts:
     def start(self, group: Group, copying: Executor) -> None:
         """Start everything that runs beside the server; `copying` is for backups."""
         group.start(self.hub.run(), name="feed hub")
+        following = self.revocations.follow(
+            self.store,
+            clock=self.clock,
+            backoff=Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=self.source),
+        )
+        group.start(following, name="follow the revocations")
         self._loop(group, FlushVoices(self.voices), period=1.0)
         self._loop(group, Tidy(self.store, self.revocations, clock=self.clock), period=_TIDY_PERIOD)
         renew = RenewCertificates(
@@ -232,4 +239,5 @@ class _Parts:
             metrics=self.metrics,
             routes=[enrolment_handlers.routes, site_handlers.routes, feed_handlers.routes],
             checks={"feed": self.hub.check},
+            alongside=DepartedSites(self.authority.trust_domain, clock=self.clock).after_writes,
         )

@@ -20,6 +20,7 @@ from sdsp.nodes import handlers as node_handlers
 from sdsp.nodes.enroll import NodeEnrolment
 from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeStates
+from sdsp.nodes.trust import trust_of
 from sdsp.restored import AfterRestore
 from sdsp.settings import SDSPSettings
 from sdsp.site import handlers as site_handlers
@@ -32,13 +33,14 @@ from sdsp.upstream.apply import Inbound, claim
 from sdsp.upstream.enroll import SiteCredentials, make_ready, names_of
 from sdsp.upstream.report import ReportUpstream
 from sdsp.upstream.subscription import subscription_of
+from sdsp.upstream.trust import SiteTrust
 from shared.auth.limiter import Limiter
 from shared.backoff import Backoff
 from shared.backup.scheduled import PERIOD, ScheduledBackups
 from shared.backup.standing import Task
 from shared.clock import Clock
 from shared.enrolment import handlers as enrolment_handlers
-from shared.enrolment.register import Revocations
+from shared.enrolment.revocations import Revocations
 from shared.errors import Invalid
 from shared.feed.connect import Connector
 from shared.feed.follow import Follower
@@ -160,7 +162,9 @@ class _Base:
 class _Core:
     """What the site knows and trusts, which the other parts share."""
 
+    site: str
     trust_domain: TrustDomain
+    trust: SiteTrust
     server_tls: HotContext
     upstream_tls: HotContext
     revocations: Revocations
@@ -183,14 +187,22 @@ class _Core:
         publications = Publications((await base.store.position()).incarnation)
         time = SteadyTime(base.clock)
         return cls(
+            site=base.site,
             trust_domain=trust_domain,
+            trust=SiteTrust(base.store, base.credentials, clock=base.clock),
             server_tls=server_context(own),
             upstream_tls=client_context(own, check=check),
             revocations=revocations,
             publications=publications,
             states=states,
             time=time,
-            inbound=Inbound(base.store, site=base.site, clock=base.clock, executor=base.judging),
+            inbound=Inbound(
+                base.store,
+                site=base.site,
+                clock=base.clock,
+                executor=base.judging,
+                on_revoked=revocations.add,
+            ),
             compiler=Compiler(
                 base.store,
                 publications,
@@ -200,6 +212,19 @@ class _Core:
                 clock=base.clock,
                 reviewing=reviewing,
             ),
+        )
+
+    def tell_nodes(self, credentials: SiteCredentials) -> None:
+        """Tell the site's nodes whom to believe from now on."""
+        own = credentials.server.load()
+        self.publications.tell(
+            trust_of(
+                own,
+                self.revocations.all,
+                self.trust.known.links,
+                site=self.site,
+                trust_domain=self.trust_domain,
+            )
         )
 
     def registered_names(self) -> HostNames | None:
@@ -218,6 +243,7 @@ def _upstream(base: _Base, core: _Core) -> _Upstream | None:
     if not base.settings.upstream:
         return None
     client = PeerClient(base.settings.upstream, tls=core.upstream_tls)
+    core.revocations.on_change.append(client.cut_revoked)
     follower = Follower(
         transport=client,
         copy=core.inbound,
@@ -314,6 +340,8 @@ class _Background:
         self.group.start(
             compiler.follow(clock=clock, backoff=base.backoff()), name="follow the store"
         )
+        following = core.revocations.follow(store, clock=clock, backoff=base.backoff())
+        self.group.start(following, name="follow the revocations")
         self._loop(core.states, period=5.0, settle=1.0)
         self._loop(ExpireOverrides(store, now=core.time.now), period=5.0)
         backups = ScheduledBackups(
@@ -334,8 +362,11 @@ class _Background:
             contexts=(core.server_tls, core.upstream_tls),
             registered=core.registered_names,
             clock=clock,
+            trust=core.trust,
+            on_change=lambda: core.tell_nodes(base.credentials),
         )
-        self._loop(renew, period=60.0)
+        core.revocations.on_change.append(lambda: core.tell_nodes(base.credentials))
+        core.inbound.on_trust = self._loop(renew, period=60.0).activate
         report = self._follow(upstream, view) if upstream else None
 
         def compiled() -> None:

@@ -8,7 +8,7 @@ from dsn.upstream.enroll import read_credentials
 from shared.clock import Clock
 from shared.errors import HanseError, Malformed, Unauthenticated
 from shared.pki.alarm import ExpiryAlarm
-from shared.pki.certificates import serial_of, validity_of
+from shared.pki.certificates import fingerprint_of, serial_of, validity_of
 from shared.pki.credentials import CredentialsDirectory
 from shared.pki.csr import create_csr
 from shared.pki.keys import generate_key
@@ -49,6 +49,11 @@ class RenewCertificate:
         self._identity = identity
         self._clock = clock
         self._alarm = ExpiryAlarm(clock=clock)
+        self._authority: str | None = None
+
+    def expect(self, authority: str) -> None:
+        """Say from which CA of the site (its serial) the certificate should be by now."""
+        self._authority = authority
 
     async def reconcile(self) -> Outcome:
         """Renew if it is due; the new key and certificate count from the next connection on.
@@ -62,7 +67,7 @@ class RenewCertificate:
             now=self._clock.now(),
             spread=spread_of(serial_of(certificate)),
         )
-        if state is Due.NOTHING:
+        if state is Due.NOTHING and not self._is_from_another_authority():
             return Outcome()
         if state is Due.EXPIRED:
             raise Unauthenticated(
@@ -77,12 +82,21 @@ class RenewCertificate:
             raise
         return Outcome(changed=1)
 
+    def _is_from_another_authority(self) -> bool:
+        return self._authority not in (None, serial_of(self._directory.load_public()[0][1]))
+
     async def _renew(self) -> None:
         key = generate_key()
         answer = await self._transport.post(RENEW, {"csr": create_csr(key)})
         credentials, identity = read_credentials(key, answer.json(), self._identity.servers)
         if identity.spiffe_id != self._identity.spiffe_id:
             raise Malformed("the site renewed another node's certificate")
+        # A root that we don't know yet comes with what vouches for it, not with a certificate.
+        known = {fingerprint_of(each) for each in self._directory.load_public()[1]}
+        roots = [each for each in credentials.roots if fingerprint_of(each) in known]
+        credentials = credentials.trusting(roots)
         self._directory.write(credentials)
         self._context.reload(credentials)
+        # Asked for once: a site that goes on issuing from another CA has said so itself.
+        self._authority = None
         log.info("certificate renewed", extra={"serial": serial_of(credentials.certificate)})

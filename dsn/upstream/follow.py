@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 from dsn.enforce.apply import Enforcer
 from dsn.enforce.assignment import Assignment, Version
-from dsn.upstream.frames import Bookmark, End, Hello, Step, parse_frame
+from dsn.upstream.frames import Bookmark, End, Hello, Step, Trust, parse_frame
 from dsn.upstream.report import Reporter
 from shared.errors import Forbidden, Invalid, Malformed
 from shared.feed.connect import Connector
@@ -54,6 +54,8 @@ class ConfigurationFollower:
     ) -> None:
         self.on_wanted: Callable[[], None] = lambda: None
         """Called when there is something new to enforce."""
+        self.on_trust: Callable[[Trust], None] = lambda _: None
+        """Called when the site says whom to believe, before any step that follows."""
         self._node = node
         self._transport = transport
         self._enforcer = enforcer
@@ -92,6 +94,8 @@ class ConfigurationFollower:
         incarnation: str | None = None
         async for line in lines:
             frame = parse_frame(line)
+            if isinstance(frame, Hello | Bookmark) and frame.trust is not None:
+                self.on_trust(frame.trust)
             if isinstance(frame, Hello):
                 incarnation = frame.incarnation
             elif incarnation is None:

@@ -7,10 +7,15 @@
     {"bookmark": true, "generation": G, "hash": H}       nothing new, at least every ten seconds
     {"end": CODE}                                        the site's last word
 
+The first and a bookmark may have `"trust": {"roots": PEM, "links": PEM, "authority": SERIAL,
+"revoked": {SERIAL: TIME}}`: whom the node is to believe from now on.
+
 Lines come from another process, perhaps of another version: what can't be read is Malformed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from shared.errors import HanseError, Malformed, Unavailable
@@ -19,9 +24,23 @@ PROTOCOL: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom to believe: roots, the links that vouch for them, and who is out until when.
+
+    `authority` is the serial of the site's CA from which the next certificate will come.
+    """
+
+    roots: str
+    links: str
+    authority: str
+    revoked: Mapping[str, datetime]
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     protocol: int
     incarnation: str
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +57,7 @@ class Step:
 class Bookmark:
     generation: int
     hash: str
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +79,7 @@ def parse_frame(line: Any) -> Frame:
     if line.get("type") == "error":
         raise _error(line)
     if "protocol" in line:
-        hello = Hello(_number(line, "protocol"), _text(line, "incarnation"))
+        hello = Hello(_number(line, "protocol"), _text(line, "incarnation"), _trust(line))
         if hello.protocol != PROTOCOL:
             raise Malformed(
                 f"the site speaks version {hello.protocol} of the node protocol, this agent "
@@ -71,7 +91,7 @@ def parse_frame(line: Any) -> Frame:
         return End(_text(line, "end"))
     generation, content = _number(line, "generation"), _text(line, "hash")
     if line.get("bookmark"):
-        return Bookmark(generation, content)
+        return Bookmark(generation, content, _trust(line))
     return Step(generation, content, line.get("snapshot"), line.get("delta"))
 
 
@@ -81,6 +101,22 @@ def _error(line: dict[str, Any]) -> HanseError:
         f"the site ended the stream: {str(line.get('title'))[:200]}",
         code=code if isinstance(code, str) else None,
     )
+
+
+def _trust(line: dict[str, Any]) -> Trust | None:
+    given = line.get("trust")
+    if given is None:
+        return None
+    if not isinstance(given, dict) or not isinstance(given.get("revoked"), dict):
+        raise Malformed("trust in a line of the stream can't be read")
+    try:
+        revoked = {
+            str(serial): datetime.fromisoformat(_text(given["revoked"], serial))
+            for serial in given["revoked"]
+        }
+    except ValueError as exc:
+        raise Malformed("a revocation in a line of the stream has no time") from exc
+    return Trust(_text(given, "roots"), _text(given, "links"), _text(given, "authority"), revoked)
 
 
 def _number(line: dict[str, Any], name: str) -> int:

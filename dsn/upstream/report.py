@@ -7,7 +7,7 @@ drift is told before its repair; when many wait, the oldest are given up, never 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
 from dsn.dataplane.contract import DataPlane
@@ -42,8 +42,13 @@ class Reporter:
         agent: str,
         period: float,
         clock: Clock,
+        roots: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """Report every change, and every `period` seconds anyway, for the counters' sake."""
+        """Report every change, and every `period` seconds anyway, for the counters' sake.
+
+        `roots` returns the SHA-256 of each root that the node trusts.
+        """
+        self._roots = roots
         self._transport = transport
         self._plane = plane
         self._agent = agent
@@ -58,6 +63,11 @@ class Reporter:
         self._latest = standing
         self._waiting.append(standing)
         self._wanted.set()
+
+    def report_soon(self) -> None:
+        """Report once more what stands: something beside it has changed."""
+        if self._latest.spoken_of is not None:
+            self.note(self._latest)
 
     async def run(self) -> NoReturn:
         """Send what waits, and go on until cancelled; Unavailable if the site can't be reached."""
@@ -100,6 +110,7 @@ class Reporter:
             "agent": self._agent,
             "counters": await self._counts(),
             "telemetry": [],
+            **({"roots": roots} if (roots := list(self._roots())) else {}),
         }
 
     async def _counts(self) -> dict[str, int]:

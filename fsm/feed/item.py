@@ -29,7 +29,9 @@ class Duty(Enum):
     NEVER = "never"
 
 
-_ALWAYS: Final = frozenset({"Site", "Region", "Tenant"})
+TRUST: Final = frozenset({"Revocation", "VerificationKey", "TrustAnchor"})
+"""What a site must know before anything else counts there."""
+_ALWAYS: Final = frozenset({"Site", "Region", "Tenant"}) | TRUST
 _NAMES: Final = frozenset({"Network", "Service"})
 SETTINGS: Final = frozenset(kind.name for kind in KINDS.values() if kind.inheritance == "settings")
 DELIVERABLE: Final = frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "Role", "SecurityPolicy"})

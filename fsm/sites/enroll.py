@@ -15,13 +15,13 @@ from shared.auth.limiter import Limiter
 from shared.clock import Clock
 from shared.enrolment.register import (
     Issued,
-    Revocations,
     add_token,
     live_certificates,
     record_certificate,
     revoke,
     spend_token,
 )
+from shared.enrolment.revocations import Revocations
 from shared.errors import HanseError, NotFound
 from shared.failpoints import pause
 from shared.ids import FEDERATION, parse_dns_label
@@ -143,10 +143,11 @@ class SiteEnrolment:
         audit = self._trail.record(call, "site.revoke", key=site_key(site), reason=reason)
 
         async def work(transaction: Transaction) -> list[Issued]:
-            live = await live_certificates(transaction, self._identity(site), now=self._clock.now())
+            now = self._clock.now()
+            live = await live_certificates(transaction, self._identity(site), now=now)
             if not live:
                 raise NotFound(f"site {site} has no certificate that is still good")
-            await revoke(transaction, live)
+            await revoke(transaction, live, scope=FEDERATION, now=now, reason=reason)
             await transaction.audit(audit)
             return live
 
@@ -172,8 +173,8 @@ class SiteEnrolment:
             )
             stored = await _site(transaction, token.site)
             if replaces:
-                identity = self._identity(token.site)
-                await revoke(transaction, await live_certificates(transaction, identity, now=now))
+                live = await live_certificates(transaction, self._identity(token.site), now=now)
+                await revoke(transaction, live, scope=FEDERATION, now=now, reason="joined anew")
             enrolled = await self._issue(transaction, stored, csr)
             await transaction.audit(audit)
             return enrolled
@@ -187,7 +188,9 @@ class SiteEnrolment:
         chain = self.authority.issue_site_intermediate(
             csr, site, dns_names=names.dns, ip_addresses=addresses
         )
-        await record_certificate(transaction, chain[0], identity=self._identity(site))
+        await record_certificate(
+            transaction, chain, identity=self._identity(site), owner=stored.uid
+        )
         return self._enrolled(site, chain)
 
     def _enrolled(self, site: str, chain: tuple[Certificate, ...]) -> Enrolled:

@@ -23,7 +23,8 @@ from fsm.feed.status import (
 from shared.backup.answers import backups_json
 from shared.backup.standing import Task, states_in
 from shared.clock import Clock
-from shared.enrolment.register import CERTIFICATES, REVOKED
+from shared.enrolment.register import CERTIFICATES
+from shared.enrolment.revocations import revoked_in
 from shared.errors import NotFound
 from shared.ids import COMMON, Key
 from shared.pki.identity import SpiffeId, TrustDomain
@@ -118,7 +119,7 @@ class Sites:
             heard = await read_heard(snapshot)
             reports = await snapshot.records(REPORTS)
             certificates = await snapshot.records(CERTIFICATES)
-            revoked = await snapshot.records(REVOKED)
+            revoked = await revoked_in(snapshot)
         now = self._clock.now()
         until = _joined_until(certificates, revoked=revoked, now=now)
         world = dict(self._hub.world)

@@ -1,15 +1,19 @@
 """Drop what has expired by itself, and what belongs to sites that are no more.
 
-A site that is deleted is out: its certificates are revoked, lest they count again for a site that
-is given the same name later.
+A site's certificates are revoked in the transaction that deletes it (fsm.sites.departed); here,
+those that are left over from earlier releases, lest they count for a site of the same name later.
 """
+
+from collections.abc import Mapping
 
 from fsm.feed.acks import HEARD, REPORTS
 from fsm.feed.delivered import forget
 from fsm.feed.item import SUBSCRIPTION
 from shared.clock import Clock
-from shared.enrolment.register import Revocations, forget_expired, revoke_unknown
-from shared.store.contract import Selection, Store, Transaction
+from shared.enrolment.register import Issued, forget_expired, revoke_unknown
+from shared.enrolment.revocations import Revocations
+from shared.ids import FEDERATION
+from shared.store.contract import Selection, Store, Stored, Transaction
 from shared.tasks.loop import Outcome
 
 
@@ -28,12 +32,12 @@ class Tidy:
 
         async def work(transaction: Transaction) -> int:
             stored = await transaction.list(Selection(kinds=frozenset({"Site", SUBSCRIPTION})))
-            sites = {each.key.name for each in stored if each.key.kind == "Site"}
-            await revoke_unknown(transaction, is_known=lambda each: _site_of(each) in sites)
-            dropped = await forget_expired(transaction, now=now)
+            sites = {each.key.name: each for each in stored if each.key.kind == "Site"}
+            await revoke_unknown(transaction, is_known=lambda each: _is_known(each, sites), now=now)
+            dropped = await forget_expired(transaction, now=now, scope=FEDERATION)
             dropped += await forget(transaction, sites=sites, now=now)
             for space in (HEARD, REPORTS):
-                for name in set(await transaction.records(space)) - sites:
+                for name in set(await transaction.records(space)) - sites.keys():
                     await transaction.delete_record(space, name)
                     dropped += 1
             for each in stored:
@@ -48,6 +52,10 @@ class Tidy:
         return Outcome(changed=dropped)
 
 
-def _site_of(identity: str) -> str:
-    """Return the site of `spiffe://SITE.TRUST-DOMAIN/sdsp`; the FSM issues to sites only."""
-    return identity.removeprefix("spiffe://").partition(".")[0]
+def _is_known(issued: Issued, sites: Mapping[str, Stored]) -> bool:
+    """Return whether a certificate is the FSM's own, or that of a Site which is there."""
+    host, _, path = issued.identity.removeprefix("spiffe://").partition("/")
+    if path != "sdsp":
+        return True
+    site = sites.get(host.partition(".")[0])
+    return site is not None and issued.owner in (None, site.uid)

@@ -13,13 +13,14 @@ from sdsp.nodes.states import node_key
 from shared.auth.limiter import Limiter
 from shared.clock import Clock
 from shared.enrolment.register import (
-    Revocations,
     add_token,
+    drop_tokens,
     live_certificates,
     record_certificate,
     revoke,
     spend_token,
 )
+from shared.enrolment.revocations import Revocations
 from shared.errors import HanseError, TooManyRequests
 from shared.failpoints import pause
 from shared.ids import COMMON, SITE, Key, parse_dns_label
@@ -31,7 +32,7 @@ from shared.pki.authority import Authority
 from shared.pki.certificates import Certificate, certificates_to_pem
 from shared.pki.identity import SpiffeId
 from shared.pki.jointoken import JoinKind, JoinToken
-from shared.store.contract import Draft, Operation, Selection, Store, Transaction
+from shared.store.contract import Draft, Operation, Selection, Store, Stored, Transaction
 
 ATTEMPTS: Final = "30 per minute"
 """How often one address may try to join: no token is ever guessed, but each try is audited."""
@@ -134,14 +135,13 @@ class NodeEnrolment:
             )
             identity = identity_of(authority, token.name)
             if replaces:
-                await revoke(
-                    transaction, await live_certificates(transaction, str(identity), now=now)
-                )
+                live = await live_certificates(transaction, str(identity), now=now)
+                await revoke(transaction, live, scope=SITE, now=now, reason="joined anew")
             chain = authority.issue_leaf(csr, identity)
-            await record_certificate(transaction, chain[0], identity=str(identity))
-            admission = await _declare(transaction, token.name)
+            declared = await _declare(transaction, token.name)
+            await record_certificate(transaction, chain, identity=str(identity), owner=declared.uid)
             await transaction.audit(audit)
-            return _enrolled(authority, token.name, chain, admission)
+            return _enrolled(authority, token.name, chain, _admission_of(declared))
 
         enrolled = (await self._store.transact(work)).result
         async with self._store.snapshot() as snapshot:
@@ -167,16 +167,18 @@ class NodeEnrolment:
                     "newest, and renew it at half of its life",
                     retry_after=3600.0,
                 )
-            await record_certificate(transaction, chain[0], identity=str(identity))
-            await transaction.audit(audit)
             stored = await transaction.get(node_key(node))
-            admission = stored.spec.get("admission", "admitted") if stored else "pending"
+            await record_certificate(
+                transaction, chain, identity=str(identity), owner=stored.uid if stored else None
+            )
+            await transaction.audit(audit)
+            admission = _admission_of(stored) if stored else "pending"
             return _enrolled(authority, node, chain, admission)
 
         return (await self._store.transact(work)).result
 
     async def after_writes(self, transaction: Transaction, written: Sequence[Written]) -> None:
-        """Revoke the certificates of nodes that a batch deletes, in its own transaction."""
+        """Revoke the certificates of nodes that a batch deletes, and void their tokens, with it."""
         deleted = [
             each.stored.key.name
             for each in written
@@ -187,7 +189,10 @@ class NodeEnrolment:
         authority, now = self._authority(), self._clock.now()
         for node in deleted:
             identity = str(identity_of(authority, node))
-            await revoke(transaction, await live_certificates(transaction, identity, now=now))
+            live = await live_certificates(transaction, identity, now=now)
+            reason = f"Node {node} was deleted"
+            await revoke(transaction, live, scope=SITE, now=now, reason=reason)
+        await drop_tokens(transaction, JoinKind.NODE, deleted)
 
 
 def identity_of(authority: Authority, node: str) -> SpiffeId:
@@ -212,15 +217,19 @@ def _enrolled(
     )
 
 
-async def _declare(transaction: Transaction, node: str) -> str:
-    """Make sure that there is a Node object; return its admission.
+def _admission_of(node: Stored) -> str:
+    admission: str = node.spec.get("admission", "admitted")
+    return admission
+
+
+async def _declare(transaction: Transaction, node: str) -> Stored:
+    """Make sure that there is a Node object; return it.
 
     What a person has declared stays as it is; else a matching AdmissionRule admits it.
     """
     stored = await transaction.get(node_key(node))
     if stored is not None:
-        admission: str = stored.spec.get("admission", "admitted")
-        return admission
+        return stored
     groups: tuple[str, ...] = ()
     admission = "pending"
     for each in await transaction.list(_RULES):
@@ -232,8 +241,7 @@ async def _declare(transaction: Transaction, node: str) -> str:
     spec: dict[str, object] = {"admission": admission} if admission != "admitted" else {}
     if groups:
         spec["groups"] = list(groups)
-    await transaction.put(Draft(key=node_key(node), spec=spec, origin="local"))
-    return admission
+    return await transaction.put(Draft(key=node_key(node), spec=spec, origin="local"))
 
 
 async def _present(transaction: Transaction, groups: Sequence[str]) -> tuple[str, ...]:

@@ -3,6 +3,10 @@
 The node says what it has; the first line names the protocol and the store's incarnation, the next
 brings it to the newest configuration by a snapshot or a delta, or says that it has it already.
 While nothing changes, a bookmark at least every ten seconds shows that the site is there.
+
+The first line, and a bookmark whenever it changes, also carry `trust`: roots, revocations, the
+site's CA of now (sdsp.nodes.trust).  It comes first, so that a node that was away refuses whoever
+is revoked before it takes a step; agents of earlier releases pass over it.
 """
 
 from collections.abc import AsyncIterator
@@ -49,7 +53,9 @@ async def configuration_lines(
 
     `have` is the hash of what the node enforces; it means the same in every incarnation.
     """
-    yield _line({"protocol": PROTOCOL, "incarnation": publications.incarnation})
+    trust = publications.trust
+    hello = {"protocol": PROTOCOL, "incarnation": publications.incarnation}
+    yield _line(hello | ({"trust": trust} if trust else {}))
     told_generation: int | None = None
     with publications.waiting(node) as changed:
         while True:
@@ -70,10 +76,12 @@ async def configuration_lines(
                 yield line
                 have, told_generation = newest.hash, newest.generation
                 continue
-            if not await clock.wait(changed, BOOKMARK_PERIOD):
-                yield _line(
-                    {"bookmark": True, "generation": newest.generation, "hash": newest.hash}
-                )
+            bookmark = {"bookmark": True, "generation": newest.generation, "hash": newest.hash}
+            if publications.trust is not trust:
+                trust = publications.trust
+                yield _line(bookmark | {"trust": trust})
+            elif not await clock.wait(changed, BOOKMARK_PERIOD):
+                yield _line(bookmark)
 
 
 def _line(frame: dict[str, object]) -> bytes:

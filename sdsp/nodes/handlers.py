@@ -95,6 +95,9 @@ class Report(_Wire):
     counters: dict[Name, Count] = Field(
         default_factory=dict, max_length=200_000, description="Connections decided, by rule id."
     )
+    roots: tuple[Hash, ...] | None = Field(
+        None, max_length=16, description="SHA-256 of each root that the node trusts."
+    )
     telemetry: list[dict[str, Any]] = Field(
         default_factory=list, max_length=1000, description="An envelope for signals to come."
     )

@@ -8,9 +8,9 @@ so it never falls, needs no counter of its own, and survives a restart.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from sdsp.compile.nodes import Changes, NodeChange, PolicyNames, Published
 from shared.ids import Incarnation
@@ -66,6 +66,8 @@ class Publications:
         """Whom to ask for a whole configuration."""
         self._nodes: dict[str, _Node] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.trust: Mapping[str, Any] | None = None
+        """What every node is told of trust; see sdsp.nodes.trust.  None: nothing is known yet."""
         self.is_complete = False
         """Whether anything was published: before, nobody knows which nodes are admitted."""
 
@@ -94,6 +96,15 @@ class Publications:
             for event in self._waiting.get(name, ()):
                 event.set()
         return frozenset(changed)
+
+    def tell(self, trust: Mapping[str, Any]) -> None:
+        """Tell every node what is to be trusted from now on."""
+        if trust == self.trust:
+            return
+        self.trust = trust
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
 
     def newest(self, node: str) -> Published | None:
         """Return a node's newest configuration; None if it isn't admitted, or none is compiled."""

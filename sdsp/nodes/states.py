@@ -7,7 +7,7 @@ late, for a stream whose other end is gone may look open until the kernel gives 
 """
 
 import asyncio
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from shared.tasks.loop import Outcome
 _NODES = Selection(kinds=frozenset({"Node"}))
 
 # A node with many rules reports thousands of counters every few seconds.
-_IN_MEMORY: Final = frozenset({"counters"})
+_IN_MEMORY: Final = frozenset({"counters", "roots"})
 
 # A node reports at least every 20 s (dsn.settings.DSNSettings.report_period); two may be lost.
 QUIET: Final = timedelta(seconds=60)
@@ -44,6 +44,8 @@ class NodeState:
     message: str | None = None
     data_plane: str | None = None
     agent: str | None = None
+    roots: Sequence[str] | None = None
+    """The SHA-256 of each root that it trusts; None if it doesn't say."""
     counters: Mapping[str, int] = field(default_factory=dict)
 
     def is_connected(self, now: datetime) -> bool:

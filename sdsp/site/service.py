@@ -38,7 +38,7 @@ from shared.telemetry.journal import recent_events
 JSON = Mapping[str, Any]
 
 _NODES: Final = Selection(kinds=frozenset({"Node"}))
-_HIDDEN: Final = frozenset({"counters", "connected", "message"})
+_HIDDEN: Final = frozenset({"counters", "connected", "message", "roots"})
 
 # Of the newest state of the site; tenants whose people ask at one time.
 _SIGHTS: Final = 8

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from sdsp.upstream.enroll import SiteCredentials, is_due, issue_own, renew_authority
+from sdsp.upstream.trust import SiteTrust
 from shared.clock import Clock
 from shared.errors import HanseError
 from shared.http.peer import PeerClient
@@ -30,8 +31,16 @@ class RenewCertificates:
         contexts: Sequence[HotContext],
         registered: Callable[[], HostNames | None],
         clock: Clock,
+        trust: SiteTrust | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`registered` returns the names that the Site object has; None if that isn't known."""
+        """`registered` returns the names that the Site object has; None if that isn't known.
+
+        `on_change` is called when there is another certificate, CA or root, and at the first pass.
+        """
+        self._trust = trust
+        self._on_change = on_change
+        self._is_first = True
         self._credentials = credentials
         self._upstream = upstream
         self._contexts = contexts
@@ -43,6 +52,11 @@ class RenewCertificates:
     async def reconcile(self) -> Outcome:
         changed = 0
         failed: dict[str, str] = {}
+        if self._trust:
+            try:
+                changed += await self._trust.follow()
+            except HanseError as exc:
+                failed["the trusted roots"] = exc.code
         # First, for it doesn't wait for the FSM.
         if is_due(self._credentials.server.load(), now=self._clock.now()):
             try:
@@ -64,10 +78,17 @@ class RenewCertificates:
             own = self._credentials.server.load()
             for context in self._contexts:
                 context.reload(own)
+        if self._trust and (changed or self._is_first):
+            await self._trust.record()
+        if changed or self._is_first:
+            self._is_first = False
+            self._on_change()
         return Outcome(changed=changed, failed=failed)
 
     def _wants_authority(self, authority: Credentials) -> bool:
         if is_due(authority, now=self._clock.now()):
+            return True
+        if self._trust and self._trust.is_beneath_another_issuer():
             return True
         wanted = self._registered()
         # Asked for once: what the FSM then made of the names is its decision.

@@ -4,7 +4,9 @@ from datetime import timedelta
 from typing import Final
 
 from shared.clock import Clock
-from shared.enrolment.register import Revocations, forget_expired
+from shared.enrolment.register import forget_expired
+from shared.enrolment.revocations import Revocations
+from shared.ids import SITE
 from shared.store.contract import Store, Transaction
 from shared.tasks.loop import Outcome
 
@@ -34,7 +36,7 @@ class KeepRegister:
         now = self._clock.now()
 
         async def work(transaction: Transaction) -> int:
-            return await forget_expired(transaction, now=now)
+            return await forget_expired(transaction, now=now, scope=SITE)
 
         dropped = (await self._store.transact(work)).result
         self._forget_at = self._clock.monotonic() + FORGET_PERIOD.total_seconds()

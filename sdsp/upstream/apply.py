@@ -3,10 +3,13 @@
 A kill at any moment therefore neither loses a step nor takes it twice.  What can't be taken over
 is refused by name, and its last good version stays.  What is removed may be held instead
 (sdsp.upstream.removals): still enforced, reported, dropped by a person only.
+
+Revocations come first: they count in memory before the step that brings them is even written, so
+that nothing else of it is ever acted upon for somebody who is out.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +27,8 @@ from sdsp.upstream.removals import (
     to_record,
 )
 from shared.clock import Clock
+from shared.enrolment.anchors import KIND as ANCHOR
+from shared.enrolment.revocations import Revoked, revocations_of
 from shared.errors import Conflict, NotFound
 from shared.failpoints import pause
 from shared.feed.wire import (
@@ -125,8 +130,21 @@ def not_held(key: Key) -> NotFound:
 class Inbound:
     """The site's copy of what it inherits: a shared.feed.follow.Copy."""
 
-    def __init__(self, store: Store, *, site: str, clock: Clock, executor: Executor) -> None:
-        """`executor` is where documents are checked and rules counted."""
+    def __init__(
+        self,
+        store: Store,
+        *,
+        site: str,
+        clock: Clock,
+        executor: Executor,
+        on_revoked: Callable[[Mapping[str, Revoked]], None] = lambda _: None,
+    ) -> None:
+        """`executor` is where documents are checked and rules counted; `on_revoked` is told of
+        revocations before they are written.
+        """
+        self._on_revoked = on_revoked
+        self.on_trust: Callable[[], None] = lambda: None
+        """Called when a step has changed what is said of roots."""
         self._store = store
         self._site = site
         self._clock = clock
@@ -146,6 +164,7 @@ class Inbound:
         # Tombstones go back far; what is listed lives.
         buried = {each.key: each.reason for each in snapshot.tombstones if each.key not in listed}
         judged = await self._judge(snapshot.objects, buried)
+        self._revoke_first(judged)
 
         async def work(transaction: Transaction) -> _Step:
             step = _Step()
@@ -166,6 +185,7 @@ class Inbound:
 
         await pause("sdsp.replace.before")
         step = (await self._store.transact(work)).result
+        self.on_trust()
         await pause("sdsp.replace.after")
         return step.refused
 
@@ -174,6 +194,7 @@ class Inbound:
         puts = [each.object for each in changes.changes if isinstance(each, Put)]
         gone = {each.key: each.reason for each in changes.changes if isinstance(each, Remove)}
         judged = await self._judge(puts, gone)
+        self._revoke_first(judged)
 
         async def work(transaction: Transaction) -> _Step:
             step = _Step()
@@ -184,6 +205,8 @@ class Inbound:
 
         await pause("sdsp.apply.before")
         step = (await self._store.transact(work)).result
+        if any(each.key.kind == ANCHOR for each in changes.changes):
+            self.on_trust()
         await pause("sdsp.apply.after")
         return step.refused
 
@@ -236,6 +259,11 @@ class Inbound:
                 self._executor, _is_large, self._site, stored, good, ours, self._clock.now()
             )
         return _Judged(puts, codes, ours, large)
+
+    def _revoke_first(self, judged: _Judged) -> None:
+        good = (each for each in judged.puts if each.key not in judged.codes)
+        if revoked := revocations_of((each.key.kind, each.key.name, each.spec) for each in good):
+            self._on_revoked(revoked)
 
     async def _put(self, transaction: Transaction, judged: _Judged, step: _Step) -> None:
         for each in judged.puts:

@@ -77,7 +77,10 @@ async def renew_authority(
     answer = (await upstream.post(RENEW, {"csr": create_csr(key)})).json()
     if not isinstance(answer, dict):
         raise Malformed("the FSM's answer to the renewal is not a JSON object")
-    credentials.authority.write(_authority_of(key, answer))
+    renewed = _authority_of(key, answer)
+    # A root that the site doesn't know yet comes with what vouches for it, not with a certificate.
+    known = credentials.authority.load_public()[1]
+    credentials.authority.write(renewed.trusting([each for each in renewed.roots if each in known]))
     issue_own(credentials, clock=clock)
     return Authority(credentials.authority.load(), clock=clock)
 

@@ -59,6 +59,12 @@ class Permission(StrEnum):
     WRITE_JOIN_TOKEN = "write:JoinToken"  # noqa: S105 - a permission's name
     READ_ADMISSION_RULE = "read:AdmissionRule"
     WRITE_ADMISSION_RULE = "write:AdmissionRule"
+    READ_REVOCATION = "read:Revocation"
+    WRITE_REVOCATION = "write:Revocation"
+    READ_VERIFICATION_KEY = "read:VerificationKey"
+    WRITE_VERIFICATION_KEY = "write:VerificationKey"
+    READ_TRUST_ANCHOR = "read:TrustAnchor"
+    WRITE_TRUST_ANCHOR = "write:TrustAnchor"
     READ_SUBSCRIPTION = "read:Subscription"
     WRITE_SUBSCRIPTION = "write:Subscription"
     READ_WORKLOAD = "read:Workload"

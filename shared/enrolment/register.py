@@ -5,23 +5,23 @@ caller's transaction: a token is spent in the very transaction that records the 
 token is ever used twice and no certificate goes unrecorded.
 
 Tokens are objects, so that people see who may join; a token's hash is a record, which nobody sees,
-and so are issued certificates and revocations.
+and so are issued certificates.  Revocations are objects, so that the feed carries them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
+from shared.enrolment.revocations import KIND, LEGACY, REVOCATIONS, revoked_in
 from shared.errors import Conflict, Unauthenticated
-from shared.ids import COMMON, Key
+from shared.ids import COMMON, FEDERATION, SITE, Key
 from shared.pki.certificates import Certificate, serial_of
 from shared.pki.jointoken import JoinKind, JoinToken, is_hash_of
 from shared.store.contract import Draft, Selection, Snapshot, Transaction
 
 TOKEN_LIFE: Final = timedelta(hours=1)
 CERTIFICATES: Final = "certificates"
-REVOKED: Final = "revoked"
 HASHES: Final = "jointokens"
 
 _TOKENS: Final = Selection(kinds=frozenset({"JoinToken"}))
@@ -29,11 +29,19 @@ _TOKENS: Final = Selection(kinds=frozenset({"JoinToken"}))
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A certificate on record; `serial` in hex, as shared.pki names it."""
+    """A certificate on record; `serial` in hex, as shared.pki names it.
+
+    `issuer` is the serial of the CA that signed it; `owner` the uid of the Site or Node that it
+    was issued for: another one of the same name has no part in it.  Both are None where they
+    aren't known, or there is none.
+    """
 
     serial: str
     identity: str
     not_after: datetime
+    not_before: datetime | None = None
+    issuer: str | None = None
+    owner: str | None = None
 
 
 async def add_token(
@@ -112,53 +120,104 @@ async def spend_token(
 
 
 async def record_certificate(
-    transaction: Transaction, certificate: Certificate, *, identity: str
+    transaction: Transaction,
+    chain: Sequence[Certificate],
+    *,
+    identity: str,
+    owner: str | None = None,
 ) -> Issued:
-    """Remember an issued certificate, so that it can be found and revoked."""
-    issued = Issued(serial_of(certificate), identity, certificate.not_valid_after_utc)
+    """Remember an issued certificate, the first of `chain`, so that it can be found and revoked."""
+    certificate = chain[0]
+    issued = Issued(
+        serial_of(certificate),
+        identity,
+        certificate.not_valid_after_utc,
+        certificate.not_valid_before_utc,
+        serial_of(chain[1]) if len(chain) > 1 else None,
+        owner,
+    )
     await transaction.put_record(CERTIFICATES, issued.serial, _to_record(issued))
     return issued
+
+
+async def issued_in(view: Transaction | Snapshot) -> list[Issued]:
+    """Return all certificates on record, expired and revoked ones too, by serial."""
+    return [_from_record(name, each) for name, each in (await view.records(CERTIFICATES)).items()]
 
 
 async def live_certificates(
     view: Transaction | Snapshot, identity: str, *, now: datetime
 ) -> list[Issued]:
     """Return the certificates of `identity` that are neither expired nor revoked."""
-    revoked = await view.records(REVOKED)
-    issued = (_from_record(name, each) for name, each in (await view.records(CERTIFICATES)).items())
+    revoked = await revoked_in(view)
     return [
         each
-        for each in issued
+        for each in await issued_in(view)
         if each.identity == identity and each.not_after > now and each.serial not in revoked
     ]
 
 
-async def revoke(transaction: Transaction, issued: Iterable[Issued]) -> None:
-    """Let certificates count no longer; they stay on record until they expire."""
+async def revoke(
+    transaction: Transaction, issued: Iterable[Issued], *, scope: str, now: datetime, reason: str
+) -> None:
+    """Let certificates count no longer; they stay on record until they expire.
+
+    `scope` is `federation` at the FSM, from where it goes to every site, and `site` at an SDSP.
+    """
     for each in issued:
-        await transaction.put_record(REVOKED, each.serial, _to_record(each))
+        key = revocation_key(each.serial, scope)
+        if await transaction.get(key) is not None:
+            continue
+        spec = {
+            "identity": each.identity,
+            "notAfter": each.not_after.isoformat(),
+            "at": now.isoformat(),
+            "reason": reason[:2000],
+        }
+        origin = "local" if scope == SITE else None
+        await transaction.put(Draft(key=key, spec=spec, origin=origin))
 
 
-async def revoke_unknown(transaction: Transaction, *, is_known: Callable[[str], bool]) -> int:
-    """Revoke all certificates of identities that are known no longer; return how many."""
-    revoked = await transaction.records(REVOKED)
+async def revoke_unknown(
+    transaction: Transaction, *, is_known: Callable[[Issued], bool], now: datetime
+) -> int:
+    """Revoke all certificates of owners that are known no longer; return how many."""
+    revoked = await revoked_in(transaction)
     unknown = [
-        _from_record(serial, record)
-        for serial, record in (await transaction.records(CERTIFICATES)).items()
-        if serial not in revoked and not is_known(record["identity"])
+        each
+        for each in await issued_in(transaction)
+        if each.serial not in revoked and each.not_after > now and not is_known(each)
     ]
-    await revoke(transaction, unknown)
+    await revoke(transaction, unknown, scope=FEDERATION, now=now, reason="its Site was deleted")
     return len(unknown)
 
 
-async def forget_expired(transaction: Transaction, *, now: datetime) -> int:
-    """Drop what has expired by itself: certificates, revocations, tokens.  Return how many."""
+async def drop_tokens(transaction: Transaction, kind: JoinKind, names: Iterable[str]) -> int:
+    """Void the unused tokens of joiners; return how many."""
+    wanted, dropped = frozenset(names), 0
+    for stored in await transaction.list(_TOKENS):
+        if stored.spec["kind"] == kind and stored.spec["joins"] in wanted:
+            await _drop_token(transaction, stored.key)
+            dropped += 1
+    return dropped
+
+
+async def forget_expired(transaction: Transaction, *, now: datetime, scope: str) -> int:
+    """Drop what has expired by itself: certificates, revocations, tokens.  Return how many.
+
+    Revocations are dropped where they were made; elsewhere they go as they came.
+    """
     dropped = 0
-    for space in (CERTIFICATES, REVOKED):
-        for name, record in (await transaction.records(space)).items():
-            if _from_record(name, record).not_after <= now:
-                await transaction.delete_record(space, name)
-                dropped += 1
+    for each in await issued_in(transaction):
+        if each.not_after <= now:
+            await transaction.delete_record(CERTIFICATES, each.serial)
+            dropped += 1
+    await _take_over(transaction, now=now, scope=scope)
+    for stored in await transaction.list(REVOCATIONS):
+        expired = datetime.fromisoformat(stored.spec["notAfter"]) <= now
+        if stored.key.scope == scope and expired:
+            await transaction.delete(stored.key)
+            dropped += 1
     for stored in await transaction.list(_TOKENS):
         if datetime.fromisoformat(stored.spec["expiresAt"]) <= now:
             await _drop_token(transaction, stored.key)
@@ -166,17 +225,16 @@ async def forget_expired(transaction: Transaction, *, now: datetime) -> int:
     return dropped
 
 
-class Revocations:
-    """The revoked serials as handshakes ask for them: in memory, read again when told to."""
+async def _take_over(transaction: Transaction, *, now: datetime, scope: str) -> None:
+    """Make objects of what an earlier release revoked in records."""
+    for serial, record in (await transaction.records(LEGACY)).items():
+        earlier = [_from_record(serial, record)]
+        await revoke(transaction, earlier, scope=scope, now=now, reason="by an earlier release")
+        await transaction.delete_record(LEGACY, serial)
 
-    def __init__(self) -> None:
-        self._serials: frozenset[str] = frozenset()
 
-    def __call__(self, serial: str) -> bool:
-        return serial in self._serials
-
-    async def read(self, snapshot: Snapshot) -> None:
-        self._serials = frozenset(await snapshot.records(REVOKED))
+def revocation_key(serial: str, scope: str) -> Key:
+    return Key(KIND, COMMON, scope, serial)
 
 
 async def _drop_token(transaction: Transaction, key: Key) -> None:
@@ -189,9 +247,21 @@ def _token_key(token: JoinToken, scope: str) -> Key:
     return Key("JoinToken", COMMON, scope, f"{token.kind}-{token.name}-{token.hash[:16]}")
 
 
-def _to_record(issued: Issued) -> Mapping[str, str]:
-    return {"identity": issued.identity, "notAfter": issued.not_after.isoformat()}
+def _to_record(issued: Issued) -> Mapping[str, Any]:
+    record = {"identity": issued.identity, "notAfter": issued.not_after.isoformat()}
+    if issued.not_before is not None:
+        record["notBefore"] = issued.not_before.isoformat()
+    optional = {"issuer": issued.issuer, "owner": issued.owner}
+    return record | {name: value for name, value in optional.items() if value is not None}
 
 
-def _from_record(serial: str, record: Mapping[str, str]) -> Issued:
-    return Issued(serial, record["identity"], datetime.fromisoformat(record["notAfter"]))
+def _from_record(serial: str, record: Mapping[str, Any]) -> Issued:
+    began = record.get("notBefore")
+    return Issued(
+        serial,
+        record["identity"],
+        datetime.fromisoformat(record["notAfter"]),
+        datetime.fromisoformat(began) if began else None,
+        record.get("issuer"),
+        record.get("owner"),
+    )

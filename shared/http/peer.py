@@ -7,6 +7,7 @@ and lines have a longest length, and problem documents become the errors that th
 
 import io
 import json
+import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,9 @@ from yarl import URL
 from shared.errors import HanseError, Malformed, TooLarge, Unreachable
 from shared.http.statuses import error_of
 from shared.http.trace import outgoing_headers
-from shared.pki.tls import refusal
+from shared.pki.tls import HotContext, refusal
+
+log = logging.getLogger(__name__)
 
 MIB: Final = 1024 * 1024
 
@@ -82,6 +85,8 @@ class PeerClient:
         self._token = token
         self._limits = limits or PeerLimits()
         self._session: aiohttp.ClientSession | None = None
+        self._retired: list[aiohttp.ClientSession] = []
+        self._responses: set[aiohttp.ClientResponse] = set()
 
     @property
     def endpoint(self) -> str:
@@ -89,9 +94,30 @@ class PeerClient:
         return str(self._endpoints[0])
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session:
-            await session.close()
+        if self._session:
+            self._retired.append(self._session)
+            self._session = None
+        await self._close_retired()
+
+    def cut_revoked(self) -> None:
+        """Cut every connection if one of them leads to a peer that has been revoked since.
+
+        Streams break off, as Unreachable; the next call makes a new connection, whose handshake
+        refuses whoever is revoked.
+        """
+        if not isinstance(self._tls, HotContext) or not (peers := self._tls.revoked_peers()):
+            return
+        log.warning("peer revoked, connections cut", extra={"peer": str(peers[0].id)})
+        if self._session:
+            # Its idle connections are closed by the next call, which has a session of its own.
+            self._retired.append(self._session)
+            self._session = None
+        for response in tuple(self._responses):
+            response.close()
+
+    async def _close_retired(self) -> None:
+        while self._retired:
+            await self._retired.pop().close()
 
     async def get(self, path: str, *, params: Params = None, headers: Headers = None) -> Answer:
         return await self.request("GET", path, params=params, headers=headers)
@@ -149,6 +175,7 @@ class PeerClient:
         total: float | None,
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, URL]]:
         """Send a request and yield a good answer; `total` also bounds the block's reading."""
+        await self._close_retired()
         endpoint = self._endpoints[0]
         timeout = aiohttp.ClientTimeout(
             total=total, connect=self._limits.connect, sock_read=self._limits.silence
@@ -163,10 +190,14 @@ class PeerClient:
                 allow_redirects=False,
                 timeout=timeout,
             )
-        async with response:
-            if not 200 <= response.status < 300:
-                raise await self._error(response, endpoint)
-            yield response, endpoint
+        self._responses.add(response)
+        try:
+            async with response:
+                if not 200 <= response.status < 300:
+                    raise await self._error(response, endpoint)
+                yield response, endpoint
+        finally:
+            self._responses.discard(response)
 
     @contextmanager
     def _translating(self, endpoint: URL) -> Iterator[None]:

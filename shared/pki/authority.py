@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final
+from typing import Final, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -33,7 +33,7 @@ from shared.pki.certificates import Certificate, uris_of
 from shared.pki.credentials import Credentials
 from shared.pki.csr import key_of_csr
 from shared.pki.identity import Role, SpiffeId, TrustDomain, parse_trust_domain, site_host
-from shared.pki.keys import PublicKey, generate_key
+from shared.pki.keys import PublicKey, generate_key, is_accepted
 from shared.pki.names import HostNames, parse_host_names
 
 ROOT_LIFE: Final = timedelta(days=20 * 365)
@@ -135,6 +135,18 @@ def create_root(trust_domain: TrustDomain, *, clock: Clock) -> Credentials:
     )
     root = _builder(order, now=clock.now()).sign(key, SHA256())
     return Credentials(key, (root,), (root,))
+
+
+def create_link(old: Credentials, new: Certificate, *, clock: Clock) -> Certificate:
+    """Sign a new root's key with an old root's: shared.pki.links says what for."""
+    key = new.public_key()
+    if not is_accepted(key):
+        raise Invalid("the new root's key is not an ECDSA key on P-256", code="invalid_key")
+    domain = trust_domain_of(old.certificate)
+    order = _Order(
+        cast("PublicKey", key), "Hanse root", ROOT_LIFE, f"spiffe://{domain}", path_length=2
+    )
+    return _builder(order, now=clock.now(), issuer=old.certificate).sign(old.key, SHA256())
 
 
 def create_issuing(root: Credentials, *, clock: Clock) -> Credentials:

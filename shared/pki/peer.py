@@ -62,6 +62,10 @@ class PeerIdentity:
                 code="certificate_expired",
             )
 
+    def is_revoked(self, revoked: Revoked) -> bool:
+        """Return whether any certificate of the chain counts no longer."""
+        return any(revoked(serial) for serial in self.serials)
+
 
 def has_certificate(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> bool:
     """Return whether the peer showed a certificate: a component, not a person."""

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from shared.errors import HanseError, Unauthenticated, Unreachable
 from shared.pki.certificates import Certificate, certificates_to_pem
@@ -42,11 +43,27 @@ class HotContext(ssl.SSLContext):
     current: ssl.SSLContext
     """The context of now: another object after each reload."""
 
+    peers: WeakKeyDictionary[ssl.SSLObject, PeerIdentity]
+    """A client's open connections, and who was at the other end when each was made."""
+
+    revoked: Revoked
+
     _build: Callable[[Credentials], ssl.SSLContext]
 
     def reload(self, credentials: Credentials) -> None:
         """Use `credentials` from the next handshake on.  If this raises, nothing has changed."""
         self.current = self._build(credentials)
+
+    def revoked_peers(self) -> list[PeerIdentity]:
+        """Return the peers that were revoked after a connection to them was made.
+
+        Each is told once: whoever asks is to cut its connections.
+        """
+        peers = list(self.peers.items())
+        found = [(each, peer) for each, peer in peers if peer.is_revoked(self.revoked)]
+        for each, _ in found:
+            del self.peers[each]
+        return [peer for _, peer in found]
 
     def wrap_bio(
         self,
@@ -87,13 +104,17 @@ def client_context(credentials: Credentials, *, check: ServerCheck) -> HotContex
     A refused server ends the connection with ssl.SSLCertVerificationError; `refusal()` says why.
     The host name is not compared: it says where the peer was looked for, not who it is.
     """
+    peers: WeakKeyDictionary[ssl.SSLObject, PeerIdentity] = WeakKeyDictionary()
 
     def build(new: Credentials) -> ssl.SSLContext:
-        context = _checking_client(new.roots, check)
+        context = _checking_client(new.roots, check, peers)
         _load_chain(context, new)
         return context
 
-    return _hot(ssl.PROTOCOL_TLS_CLIENT, build, credentials)
+    hot = _hot(ssl.PROTOCOL_TLS_CLIENT, build, credentials)
+    hot.peers = peers
+    hot.revoked = check.revoked
+    return hot
 
 
 def visitor_context(
@@ -104,7 +125,7 @@ def visitor_context(
     With `check` the server is identified as components are; without, by its host name.
     """
     if check is not None:
-        return _checking_client(roots, check)
+        return _checking_client(roots, check, WeakKeyDictionary())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False
     _configure(context, roots)
@@ -164,6 +185,7 @@ class _CheckingContext(ssl.SSLContext):
     """Carries the check to where the handshake ends."""
 
     check: ServerCheck
+    peers: WeakKeyDictionary[ssl.SSLObject, PeerIdentity]
 
 
 class _RecordReads(ssl.SSLObject):
@@ -183,7 +205,7 @@ class _CheckingSSLObject(_RecordReads):
         super().do_handshake()
         context: Any = self.context
         try:
-            context.check.identify(self)
+            context.peers[self] = context.check.identify(self)
         except HanseError as exc:
             # asyncio and aiohttp know this type: they close the connection before anything is
             # sent, and hand it on.
@@ -197,6 +219,8 @@ def _hot(
     # For what looks at the context's own settings instead of wrapping a connection with it.
     hot.check_hostname = False
     hot.verify_mode = ssl.CERT_REQUIRED
+    hot.peers = WeakKeyDictionary()
+    hot.revoked = lambda _serial: False
     hot._build = build  # noqa: SLF001 - ssl.SSLContext takes no arguments of ours when it is made
     hot.reload(credentials)
     return hot
@@ -213,9 +237,14 @@ def _build_server(credentials: Credentials) -> ssl.SSLContext:
     return context
 
 
-def _checking_client(roots: Sequence[Certificate], check: ServerCheck) -> ssl.SSLContext:
+def _checking_client(
+    roots: Sequence[Certificate],
+    check: ServerCheck,
+    peers: WeakKeyDictionary[ssl.SSLObject, PeerIdentity],
+) -> ssl.SSLContext:
     context = _CheckingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check = check
+    context.peers = peers
     context.sslobject_class = _CheckingSSLObject
     context.check_hostname = False
     _configure(context, roots)

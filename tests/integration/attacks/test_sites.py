@@ -4,13 +4,11 @@ from typing import Any
 
 import pytest
 
-from fsm.tasks.tidy import Tidy
-from shared.enrolment.register import Revocations
-from shared.errors import Gone, Invalid, NotFound, Unauthenticated
+from shared.errors import Gone, Invalid, Unauthenticated
 from shared.http.peer import PeerClient
 from shared.pki.csr import create_csr
 from shared.pki.keys import generate_key
-from tests.integration.fsm.harness import FSM, Person, connect, join_site
+from tests.integration.fsm.harness import FSM, Person, connect, join_site, sdsp_credentials
 
 FEED = "/feed/v1"
 
@@ -60,19 +58,38 @@ async def test_a_name_can_move_from_one_site_to_another(admin: Person) -> None:
     await admin.put("sites", "fra", {"serverNames": ["moves.example"]})
 
 
+async def test_regression_a_site_deleted_and_made_anew_keeps_no_old_certificate(
+    fsm: FSM, admin: Person
+) -> None:
+    site = await join_site(fsm, await admin.token("sfo"))
+    unused = await admin.token("fra")
+    for name in ("sfo", "fra"):
+        await admin.delete("sites", name)
+        await admin.put("sites", name, {})
+    for client in (site.client, connect(fsm, sdsp_credentials(site.authority))):
+        with pytest.raises(Unauthenticated) as caught:
+            await client.get(f"{FEED}/snapshot")
+        assert caught.value.code == "certificate_revoked", "at once, not some seconds later"
+    with pytest.raises(Unauthenticated) as caught:
+        await join_site(fsm, unused)
+    assert caught.value.code == "join_token_refused", (
+        "a token is for the Site that it was asked for"
+    )
+    again = await join_site(fsm, await admin.token("sfo"))
+    await again.client.get(f"{FEED}/snapshot")
+
+
 async def test_a_deleted_site_is_out_for_good(stopped: FSM) -> None:
-    async with stopped.serving() as federation:
+    async with stopped.serving():
         admin = stopped.admin()
         await admin.put("sites", "fra", {})
         site = await join_site(stopped, await admin.token("fra"))
         await site.client.get(f"{FEED}/snapshot")
         await admin.delete("sites", "fra")
-        with pytest.raises(NotFound):
+        with pytest.raises(Unauthenticated):
             await site.client.get(f"{FEED}/snapshot")
-        with pytest.raises(NotFound):
+        with pytest.raises(Unauthenticated):
             await site.client.post("/enroll/v1/renew", {"csr": create_csr(generate_key())})
-        # What the FSM does every few seconds.
-        await Tidy(federation.store, Revocations(), clock=stopped.clock).reconcile()
     stopped.clients.clear()
     async with stopped.serving():
         await stopped.admin().put("sites", "fra", {})

@@ -6,7 +6,7 @@ import pytest
 from fsm.feed.service import Since
 from fsm.tasks.compact import MARK_EVERY, Compact
 from fsm.tasks.tidy import Tidy
-from shared.enrolment.register import Revocations
+from shared.enrolment.revocations import Revocations
 from shared.errors import RevisionCompacted
 from shared.tasks.group import Group
 from tests.fakes.clock import VirtualClock

@@ -1,0 +1,90 @@
+"""Which roots the site trusts, as the FSM says and the old root vouches for.
+
+The FSM's TrustAnchors come with the feed.  A new root is taken over, for the site and its nodes,
+only if a root that is trusted already has signed its key (shared.pki.links); an old one is let go
+when the FSM lets it go, unless what the site itself shows is still beneath it.
+"""
+
+from dataclasses import dataclass
+
+from sdsp.upstream.enroll import SiteCredentials
+from shared.clock import Clock
+from shared.enrolment.anchors import ANCHORS, Anchors
+from shared.enrolment.register import CERTIFICATES, record_certificate
+from shared.pki.authority import Authority
+from shared.pki.certificates import Certificate, is_signed_by, serial_of
+from shared.pki.credentials import Credentials, CredentialsDirectory
+from shared.pki.identity import SpiffeId, site_host
+from shared.pki.links import accept_roots
+from shared.store.contract import Store, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the FSM last said: the serial of its issuing CA, and links between roots."""
+
+    issuing: str | None = None
+    links: tuple[Certificate, ...] = ()
+
+
+class SiteTrust:
+    def __init__(self, store: Store, credentials: SiteCredentials, *, clock: Clock) -> None:
+        self._store = store
+        self._credentials = credentials
+        self._clock = clock
+        self.known = Known()
+
+    async def follow(self) -> bool:
+        """Take over what the FSM says; return whether the site's own trust has changed.
+
+        Unauthenticated (`unlinked_root`): then nothing has.
+        """
+        async with self._store.snapshot() as snapshot:
+            anchors = Anchors.of(await snapshot.list(ANCHORS))
+        self.known = Known(anchors.issuing_serial, anchors.links)
+        changed = False
+        if anchors.roots:
+            for directory in (self._credentials.authority, self._credentials.server):
+                changed |= _trust(directory, anchors)
+        return changed
+
+    def is_beneath_another_issuer(self) -> bool:
+        """Return whether the site's CA is from another issuing CA than the FSM's of now."""
+        issuing = self.known.issuing
+        return issuing not in (None, serial_of(self._credentials.authority.load_public()[0][1]))
+
+    async def record(self) -> None:
+        """Put the site's CA and the SDSP's certificate on record, so that they can be revoked."""
+        authority = self._credentials.authority.load_public()[0]
+        own = self._credentials.server.load_public()[0]
+        read = Authority(self._credentials.authority.load(), clock=self._clock)
+        assert read.site is not None, "an SDSP has a site's CA"
+        wanted = (
+            (authority, f"spiffe://{site_host(read.site, read.trust_domain)}"),
+            (own, str(SpiffeId.sdsp(read.trust_domain, read.site))),
+        )
+
+        async def work(transaction: Transaction) -> None:
+            for chain, identity in wanted:
+                if await transaction.record(CERTIFICATES, serial_of(chain[0])) is None:
+                    await record_certificate(transaction, chain, identity=identity)
+
+        async with self._store.snapshot() as snapshot:
+            known = await snapshot.records(CERTIFICATES)
+        if any(serial_of(chain[0]) not in known for chain, _ in wanted):
+            await self._store.transact(work)
+
+
+def _trust(directory: CredentialsDirectory, anchors: Anchors) -> bool:
+    own = directory.load()
+    roots = accept_roots(own.roots, anchors.roots, anchors.links)
+    if not any(is_signed_by(own.chain[-1], each) for each in roots):
+        roots = (*roots, *_above(own))
+    if set(roots) == set(own.roots):
+        return False
+    directory.write(own.trusting(roots))
+    return True
+
+
+def _above(own: Credentials) -> tuple[Certificate, ...]:
+    return tuple(each for each in own.roots if is_signed_by(own.chain[-1], each))
