@@ -140,6 +140,7 @@ class _Parts:
         async with store.snapshot() as snapshot:
             await revocations.read(snapshot)
         backoff = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=source)
+        metrics = Metrics()
         return cls(
             settings=settings,
             data=data,
@@ -149,10 +150,10 @@ class _Parts:
             tls=server_context(own),
             revocations=revocations,
             hub=Hub(store, clock=clock, backoff=backoff),
-            voices=SiteVoices(store, clock=clock),
+            voices=SiteVoices(store, clock=clock, metrics=metrics),
             clock=clock,
             source=source,
-            metrics=Metrics(),
+            metrics=metrics,
         )
 
     def application(self) -> web.Application:

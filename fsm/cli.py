@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.cli import backup_commands
+from shared.cli import backup_commands, break_glass_commands
 
 if TYPE_CHECKING:
     from shared.backup.contents import Home
     from shared.backup.settings import BackupSettings
+    from shared.login.effective import Judge
 
 commands = typer.Typer(help="The federation's manager: prepare it, run it.", no_args_is_help=True)
 
@@ -85,3 +86,14 @@ def _empty(data: Path) -> "Home":
 
 
 backup_commands.add_to(commands, home=_home, empty=_empty)
+
+
+def _place(data: Path) -> "tuple[str, Judge]":
+    from fsm.settings import load
+    from shared.login.effective import federation_policy
+
+    settings = load(data, dict(os.environ))
+    return settings.database_url(data), federation_policy
+
+
+break_glass_commands.add_to(commands, place=_place)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.cli import backup_commands
+from shared.cli import backup_commands, break_glass_commands
 
 if TYPE_CHECKING:
     from shared.backup.contents import Home
     from shared.backup.settings import BackupSettings
+    from shared.login.effective import Judge
 
 commands = typer.Typer(
     help="One site's manager: prepare it, let it join the federation, run it.",
@@ -85,3 +86,16 @@ def _empty(data: Path) -> "Home":
 
 
 backup_commands.add_to(commands, home=_home, empty=_empty)
+
+
+def _place(data: Path) -> "tuple[str, Judge]":
+    from functools import partial
+
+    from sdsp.settings import load
+    from shared.login.effective import site_policy
+
+    settings = load(data, dict(os.environ))
+    return settings.database_url(data), partial(site_policy, settings.site)
+
+
+break_glass_commands.add_to(commands, place=_place)

@@ -8,6 +8,7 @@ A site counts as connected while it answers.  An open socket proves nothing: the
 gone for hours before the kernel notices.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,7 +20,12 @@ from shared.errors import Gone
 from shared.failpoints import pause
 from shared.feed.wire import Position, key_to_json, parse_key, parse_position
 from shared.ids import Key
+from shared.metrics.names import SITE_BREAK_GLASS_OPEN, Metrics
 from shared.store.contract import Snapshot, Store, Transaction
+from shared.telemetry.journal import Journal
+from shared.telemetry.signals import Event, Severity
+
+log = logging.getLogger(__name__)
 
 HEARD: Final = "feed.heard"
 REPORTS: Final = "feed.reports"
@@ -62,9 +68,11 @@ class Heard:
 class SiteVoices:
     """Takes down what sites say."""
 
-    def __init__(self, store: Store, *, clock: Clock) -> None:
+    def __init__(self, store: Store, *, clock: Clock, metrics: Metrics | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._journal = Journal(metrics) if metrics else None
+        self._gauge = metrics.gauge(SITE_BREAK_GLASS_OPEN) if metrics else None
         self._heard: dict[str, Heard] = {}
         self._unwritten: set[str] = set()
 
@@ -95,14 +103,26 @@ class SiteVoices:
             self._unwritten.add(site)
 
     async def report(self, site: str, said: Report) -> None:
-        """Keep a site's report in place of its last."""
-        record = {**said.to_record(), "at": self._clock.now().isoformat()}
+        """Keep a site's report in place of its last; what is alarming in it becomes an event."""
+        now = self._clock.now()
+        record = {**said.to_record(), "at": now.isoformat()}
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> Event | None:
+            before = await transaction.record(REPORTS, site)
+            event = _alarm(site, before, record, now)
             await transaction.put_record(REPORTS, site, record)
+            if event is not None and self._journal is not None:
+                await self._journal.add(transaction, event)
+            return event
 
         await pause("fsm.report.before")
-        await self._store.transact(work)
+        event = (await self._store.transact(work)).result
+        if event is not None:
+            log.critical("a site's emergency account is open", extra={"site": site})
+            if self._journal is not None:
+                self._journal.count(event)
+        if self._gauge is not None:
+            self._gauge.labels(site).set(1 if said.break_glass else 0)
         await pause("fsm.report.after")
 
     async def flush(self) -> int:
@@ -180,3 +200,20 @@ def _to_record(heard: Heard) -> dict[str, Any]:
         ],
         "open": heard.is_open,
     }
+
+
+def _alarm(
+    site: str, before: Mapping[str, Any] | None, said: Mapping[str, Any], now: datetime
+) -> Event | None:
+    """Return an event if a site says for the first time that its emergency account is open."""
+    opened = said.get("breakGlass")
+    known = (before or {}).get("breakGlass")
+    if opened is None or (known and known["openedAt"] == opened["openedAt"]):
+        return None
+    return Event(
+        "break-glass.opened",
+        Severity.CRITICAL,
+        now,
+        f"the emergency account of site {site} is open until {opened['openUntil']}",
+        fields={"site": site, "until": opened["openUntil"]},
+    )

@@ -140,6 +140,13 @@ class BackupReport(Body):
     code: Code | None = None
 
 
+class BreakGlassReport(Body):
+    """That a site's emergency account is open, and until when."""
+
+    opened_at: Time = Field(alias="openedAt")
+    open_until: Time = Field(alias="openUntil")
+
+
 class Report(Body):
     """How a site stands."""
 
@@ -148,6 +155,7 @@ class Report(Body):
     exceptions: tuple[ExceptionReport, ...] = Field((), max_length=_MANY)
     held: tuple[HeldObject, ...] = Field((), max_length=_MANY)
     backups: tuple[BackupReport, ...] = Field((), max_length=100)
+    break_glass: BreakGlassReport | None = Field(None, alias="breakGlass")
     counts: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$")], Count] = Field(
         default_factory=dict, max_length=100
     )

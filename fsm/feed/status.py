@@ -149,6 +149,7 @@ def site_document(
         ],
         "counts": dict(facts.server("counts", is_visible) or {}),
         "backups": list(facts.server("backups", is_visible) or ()),
+        "breakGlass": facts.server("breakGlass", is_visible),
         "reportedAt": facts.report["at"] if facts.report else None,
     }
 

@@ -27,6 +27,7 @@ from shared.enrolment.register import CERTIFICATES
 from shared.enrolment.revocations import revoked_in
 from shared.errors import NotFound
 from shared.ids import COMMON, Key
+from shared.login.glass import answer_of, glass_in
 from shared.pki.identity import SpiffeId, TrustDomain
 from shared.store.contract import Store
 from shared.telemetry.journal import recent_events
@@ -94,7 +95,9 @@ class Sites:
         async with self._store.snapshot() as snapshot:
             states = await states_in(snapshot)
             events = await recent_events(snapshot)
+            glass = await glass_in(snapshot)
         return {
+            "breakGlass": answer_of(glass, self._clock.now()),
             "backups": backups_json(self._backups, states, now=self._clock.now()),
             "events": [each.to_json() for each in events],
         }

@@ -27,6 +27,7 @@ from shared.errors import Invalid, Unavailable
 from shared.feed.connect import Link
 from shared.feed.wire import Position
 from shared.ids import COMMON, Key
+from shared.login.glass import answer_of, glass_in, upward_of
 from shared.model.inventory import Workload
 from shared.policy.compile import SitePlanner
 from shared.policy.nodeconfig import Packet
@@ -138,11 +139,18 @@ class SiteView:
         async with self._store.snapshot() as snapshot:
             states = await states_in(snapshot)
             events = await recent_events(snapshot)
+            glass = await glass_in(snapshot)
         wanted = self._backups() or ()
         return {
+            "breakGlass": answer_of(glass, self._clock.now()),
             "backups": backups_json(wanted, states, now=self._clock.now()),
             "events": [each.to_json() for each in events],
         }
+
+    async def break_glass_upward(self) -> dict[str, Any] | None:
+        """Return what the FSM is told of the emergency account; None while it is shut."""
+        async with self._store.snapshot() as snapshot:
+            return upward_of(await glass_in(snapshot), self._clock.now())
 
     async def backups_upward(self) -> list[dict[str, Any]]:
         """Return what the FSM is told of backups."""

@@ -68,6 +68,7 @@ class ReportUpstream:
         if standing.position is None or newest is None:
             return None
         statuses = self._view.realisation(newest, standing.held)
+        glass = await self._view.break_glass_upward()
         return fitted(
             {
                 "position": standing.position.to_json(),
@@ -76,6 +77,8 @@ class ReportUpstream:
                 "held": list(standing.held),
                 "counts": self._counts(standing),
                 "backups": (await self._view.backups_upward())[:MOST_BACKUPS],
+                # Said only while it is so: an older FSM knows no such field.
+                **({"breakGlass": glass} if glass else {}),
             }
         )
 

@@ -13,6 +13,7 @@ JSON = Mapping[str, Any]
 
 def print_affairs(found: JSON, clock: Clock) -> None:
     """Print what a server says of itself, if it says it: an older one doesn't."""
+    print_break_glass(found.get("breakGlass"))
     print_backups(found.get("backups") or (), clock)
     events = found.get("events") or ()
     if events:
@@ -22,6 +23,13 @@ def print_affairs(found: JSON, clock: Clock) -> None:
             for each in events
         ]
         print_table(["WHEN", "SEVERITY", "EVENT", "WHAT"], rows)
+
+
+def print_break_glass(found: JSON | None, *, where: str = "here") -> None:
+    """Print that an emergency account is open; nothing while it is shut."""
+    if found and found.get("openUntil"):
+        print()
+        print(f"BREAK-GLASS: the emergency account {where} is open until {found['openUntil']}")
 
 
 def print_backups(backups: Sequence[JSON], clock: Clock) -> None:

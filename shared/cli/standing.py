@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import typer
 
-from shared.cli.affairs import print_affairs, print_backups
+from shared.cli.affairs import print_affairs, print_backups, print_break_glass
 from shared.cli.answers import moment_of
 from shared.cli.columns import age_text
 from shared.cli.output import Output, console, print_data, print_table
@@ -151,6 +151,7 @@ def _print_site(found: JSON, clock: Clock) -> None:
     ]
     print_table(["POLICY", "WANTED", "STATE", "RUNS", "NODES", "WHY NOT"], rows)
     _print_trouble(found, title=f"Site {found['name']}")
+    print_break_glass(found.get("breakGlass"), where=f"of {found['name']}")
     print_backups(found.get("backups") or (), clock)
 
 
@@ -167,6 +168,11 @@ def _print_trouble(found: JSON, *, title: str) -> None:
         *(
             ("exception", f"{each['target']['kind']} {each['target']['name']}", each["reason"])
             for each in found.get("exceptions") or ()
+        ),
+        *(
+            ("break-glass open", "emergency account", f"until {glass['openUntil']}")
+            for glass in [found.get("breakGlass")]
+            if glass and glass.get("openUntil")
         ),
         *(
             ("backup failing", f"BackupPolicy {each['policy'] or 'of its settings'}", each["code"])

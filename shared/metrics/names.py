@@ -54,6 +54,14 @@ RECONCILER_SECONDS: Final = Metric(
 )
 
 EVENTS: Final = Metric("hanse_events_total", "Events that were told.", ("type", "severity"))
+BREAK_GLASS_OPEN: Final = Metric(
+    "hanse_break_glass_open", "1 while the emergency account of this server is open."
+)
+SITE_BREAK_GLASS_OPEN: Final = Metric(
+    "hanse_site_break_glass_open",
+    "FSM: 1 while a site's emergency account is open, as far as it has told.",
+    ("site",),
+)
 BACKUP_FAILING: Final = Metric(
     "hanse_backup_failing", "1 while the last scheduled backup has failed.", ("policy",)
 )

@@ -10,6 +10,7 @@ from shared.auth.passwords import Passwords
 from shared.clock import Clock
 from shared.errors import Conflict
 from shared.ids import parse_name
+from shared.login.glass import designate
 from shared.store.contract import AuditRecord, Store, Transaction
 
 SPACE: Final = ACCOUNTS
@@ -47,6 +48,8 @@ async def create_account(
 ) -> None:
     """Make an account, with its audit record in the same transaction.
 
+    The first one is the server's emergency account as well: see shared.login.breakglass.
+
     Invalid (`invalid_name`, `weak_password`); Conflict (`account_exists`) unless `replace`.
     """
     parse_name(username)
@@ -68,6 +71,7 @@ async def create_account(
         if await transaction.record(SPACE, username) is not None and not replace:
             raise Conflict(f"there is an account {username} already", code="account_exists")
         await transaction.put_record(SPACE, username, value)
+        await designate(transaction, username)
         await transaction.audit(record)
 
     await store.transact(unit)
