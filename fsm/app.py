@@ -240,5 +240,6 @@ class _Parts:
             metrics=self.metrics,
             routes=[enrolment_handlers.routes, site_handlers.routes, feed_handlers.routes],
             checks={"feed": self.hub.check},
+            rates=self.settings.rates,
             alongside=DepartedSites(self.authority.trust_domain, clock=self.clock).after_writes,
         )

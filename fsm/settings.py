@@ -8,6 +8,7 @@ from pydantic import Field
 
 from shared.backup.settings import BackupSettings
 from shared.http.connections import ConnectionLimits
+from shared.http.rates import RateSettings
 from shared.settings import Settings, load_settings
 
 FILE: Final = "settings.yaml"
@@ -44,6 +45,9 @@ class FSMSettings(Settings):
         7 * 86400.0, gt=0, description="Seconds for which watches can be resumed."
     )
     backup: BackupSettings = Field(default_factory=BackupSettings)
+    rates: RateSettings = Field(
+        default_factory=RateSettings, description="How many calls are taken, and from whom."
+    )
 
     def database_url(self, data: Path) -> str:
         return self.database or f"sqlite:///{data / 'fsm.sqlite'}"

@@ -315,6 +315,7 @@ def _parts(base: _Base, core: _Core, enrolment: NodeEnrolment) -> Parts:
         metrics=base.metrics,
         routes=[enrolment_handlers.routes, node_handlers.routes, site_handlers.routes],
         alongside=enrolment.after_writes,
+        rates=base.settings.rates,
     )
 
 

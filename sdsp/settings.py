@@ -7,6 +7,7 @@ from pydantic import Field
 
 from shared.backup.settings import BackupSettings
 from shared.http.connections import ConnectionLimits
+from shared.http.rates import RateSettings
 from shared.model.selectors import Selector
 from shared.settings import Settings, load_settings
 
@@ -45,6 +46,9 @@ class SDSPSettings(Settings):
     listen: Listen = Field(default_factory=Listen)
     database: str | None = Field(None, description="postgresql://… or cockroachdb://…")
     backup: BackupSettings = Field(default_factory=BackupSettings)
+    rates: RateSettings = Field(
+        default_factory=RateSettings, description="How many calls are taken, and from whom."
+    )
 
     def database_url(self, data: Path) -> str:
         return self.database or f"sqlite:///{data / 'sdsp.sqlite'}"

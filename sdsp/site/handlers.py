@@ -13,6 +13,7 @@ from shared.access.permissions import Permission
 from shared.algebra.cidrs import parse_address
 from shared.errors import FieldError, Invalid
 from shared.http.body import Body, read_body
+from shared.http.rates import CallKind
 from shared.http.request import caller_of, flag, only_parameters, text
 from shared.http.response import json_response
 from shared.http.routes import Parameter, Routes
@@ -71,7 +72,12 @@ async def status(request: web.Request) -> web.Response:
     return json_response(await request.app[SITE_VIEW].status(visible))
 
 
-@routes.get("/resolve", permission=Permission.TRACE, parameters=(_NODE, _STAGED))
+@routes.get(
+    "/resolve",
+    permission=Permission.TRACE,
+    parameters=(_NODE, _STAGED),
+    counts_as=CallKind.QUERIES,
+)
 async def resolve(request: web.Request) -> web.Response:
     """Return the rules that the site, or one of its nodes, makes of policy."""
     only_parameters(request, "node", "staged")
@@ -83,7 +89,7 @@ async def resolve(request: web.Request) -> web.Response:
     return json_response(found)
 
 
-@routes.post("/trace", permission=Permission.TRACE, body=Flow)
+@routes.post("/trace", permission=Permission.TRACE, body=Flow, counts_as=CallKind.QUERIES)
 async def trace(request: web.Request) -> web.Response:
     """Judge one flow, and tell every rule that was looked at.
 

@@ -1,4 +1,4 @@
-"""How often something may be tried: moving windows, by the clock that is handed in.
+"""How often something may be tried: moving and fixed windows, by the clock that is handed in.
 
 The counting is that of the library `limits`; its own store in memory reads the wall clock and
 starts threads, so this one takes its place.  It forgets whoever hasn't tried for a window's
@@ -6,6 +6,7 @@ length, and holds a bounded number of names, however many are made up.
 """
 
 from collections import OrderedDict, deque
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from limits import RateLimitItem, parse
@@ -24,7 +25,7 @@ class Limiter:
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
-        self._storage = _Memory(clock)
+        self._storage = MemoryStorage(clock)
         self._limiter = MovingWindowRateLimiter(self._storage)
 
     def check(self, *attempts: tuple[str, str]) -> None:
@@ -51,8 +52,10 @@ class Limiter:
         return max(1.0, reset_at - self._clock.monotonic())
 
 
-class _Memory(Storage, MovingWindowSupport):
-    """Keeps the times of the latest attempts of each name, oldest first."""
+class MemoryStorage(Storage, MovingWindowSupport):
+    """Keeps the times of the latest attempts of each name, oldest first; of fixed windows only
+    how many attempts there were and until when they count.
+    """
 
     STORAGE_SCHEME = ["hanse-memory"]  # noqa: RUF012 - the library declares it so
 
@@ -60,6 +63,8 @@ class _Memory(Storage, MovingWindowSupport):
         super().__init__()
         self._clock = clock
         self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
+        # A window that begins goes to the end, so that the oldest are in front.
+        self._windows: dict[str, tuple[int, float]] = {}
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         times = self._within(key, expiry)
@@ -92,17 +97,48 @@ class _Memory(Storage, MovingWindowSupport):
 
     def clear(self, key: str) -> None:
         self._attempts.pop(key, None)
+        self._windows.pop(key, None)
 
     def reset(self) -> int:
-        count = len(self._attempts)
+        count = len(self._attempts) + len(self._windows)
         self._attempts.clear()
+        self._windows.clear()
         return count
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        raise NotImplementedError("fixed windows are not used here")
+        now = self._clock.monotonic()
+        count, end = self._windows.get(key, (0, 0.0))
+        if now < end:
+            count += amount
+            self._windows[key] = count, end
+            return count
+        self._windows.pop(key, None)
+        self._windows[key] = amount, now + expiry
+        if len(self._windows) > _NAMES:
+            del self._windows[next(iter(self._windows))]
+        return amount
 
     def get(self, key: str) -> int:
-        raise NotImplementedError("fixed windows are not used here")
+        count, end = self._windows.get(key, (0, 0.0))
+        return count if self._clock.monotonic() < end else 0
 
     def get_expiry(self, key: str) -> float:
-        raise NotImplementedError("fixed windows are not used here")
+        """Return when the window ends, by the clock; now if there is none."""
+        return max(self._windows.get(key, (0, 0.0))[1], self._clock.monotonic())
+
+
+def origin_of(address: str | None) -> str:
+    """Return whom an address stands for: of IPv6 the /64, of which one host has all (RFC 6177).
+
+    An IPv4 address stands for itself, also where it is written as an IPv6 one.
+    """
+    if address is None or ":" not in address:
+        return address or "local"
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    assert isinstance(parsed, IPv6Address), "it has a colon"
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"

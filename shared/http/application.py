@@ -19,17 +19,20 @@ from shared.http.keys import (
     METERS,
     METRICS,
     ON_REFUSED,
+    RATES,
     READERS,
     ROUTE_TABLE,
     STREAMS,
     OnRefused,
 )
+from shared.http.limiting import limit_caller, limit_origin
 from shared.http.meters import RequestMeters
 from shared.http.middleware import admit, decorate, observe
 from shared.http.ndjson import Streams
 from shared.http.problems import problems
+from shared.http.rates import Rates, RateSettings
 from shared.http.routes import TRANSACTION_LIMIT, Routes
-from shared.metrics.names import Metrics
+from shared.metrics.names import HTTP_RATE_LIMITED, Metrics
 
 
 async def _ignore(request: web.Request, caller: Caller | None, exc: HanseError) -> None:
@@ -45,18 +48,28 @@ class Collaborators:
     authenticator: Authenticator
     checks: Mapping[str, Check] = field(default_factory=dict)
     on_refused: OnRefused = _ignore
+    rates: RateSettings = field(default_factory=RateSettings)
     title: str = "Hanse"
 
 
 def create_application(routes: Iterable[Routes], collaborators: Collaborators) -> web.Application:
     """Return an application with `routes`, health, /openapi.json and /docs."""
-    app = web.Application(middlewares=[observe, problems, admit], client_max_size=TRANSACTION_LIMIT)
+    app = web.Application(
+        middlewares=[observe, problems, limit_origin, admit, limit_caller],
+        client_max_size=TRANSACTION_LIMIT,
+    )
     app[CLOCK] = collaborators.clock
     app[METRICS] = collaborators.metrics
     app[METERS] = RequestMeters(collaborators.metrics)
     app[AUTHENTICATOR] = collaborators.authenticator
     app[CHECKS] = collaborators.checks
     app[ON_REFUSED] = collaborators.on_refused
+    refusals = collaborators.metrics.counter(HTTP_RATE_LIMITED)
+    app[RATES] = Rates(
+        collaborators.rates,
+        clock=collaborators.clock,
+        refused=lambda guard, kind: refusals.labels(guard, kind).inc(),
+    )
     app[STREAMS] = Streams()
     # One thread: more would only share the interpreter, and large bodies may wait for each other.
     app[READERS] = ThreadPoolExecutor(1, thread_name_prefix="bodies")

@@ -13,7 +13,9 @@ from typing import Final, cast
 
 from aiohttp import web
 
+from shared.auth.limiter import origin_of
 from shared.metrics.names import HTTP_CONNECTIONS, HTTP_REFUSED_CONNECTIONS, Metrics
+from shared.pki.peer import has_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,8 @@ class ConnectionLimits:
     """Seconds and counts.
 
     `stalled` is how long the other end may leave an answer unread.
-    `per_address` is generous, since a site's people may come from behind one address; a node
-    and an SDSP need two each.
+    `per_address` (of IPv6: for each /64, all of which one host may have) is generous, since a
+    site's people may come from behind one address; a node and an SDSP need two each.
     """
 
     header: float = 10.0
@@ -105,6 +107,8 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self.origin: str | None = None
+        """Where it comes from, as limits count it; None if it shows a certificate."""
         self._address: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -116,7 +120,10 @@ class Connection(asyncio.Protocol):
         # TLS would else take half a megabyte for a peer that doesn't read.
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         peername = transport.get_extra_info("peername")
-        self._address = str(peername[0]) if isinstance(peername, tuple) and peername else "local"
+        address = str(peername[0]) if isinstance(peername, tuple) and peername else "local"
+        self._address = origin_of(address)
+        secure = transport.get_extra_info("ssl_object")
+        self.origin = None if secure is not None and has_certificate(secure) else self._address
         self._inner.connection_made(transport)
         broken = self._connections.enter(self, self._address)
         if broken:
@@ -183,6 +190,8 @@ class Connection(asyncio.Protocol):
 
 class _NoConnection:
     """Of a request that came through another server, such as aiohttp's own in a test."""
+
+    origin: str | None = "local"
 
     def begin(self) -> None: ...
 

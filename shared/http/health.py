@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from shared.access.permissions import Permission
 from shared.errors import HanseError
 from shared.http.keys import CHECKS, METRICS
+from shared.http.rates import CallKind
 from shared.http.response import json_response
 from shared.http.routes import PUBLIC, Routes
 
@@ -30,13 +31,13 @@ class Health(BaseModel):
     checks: dict[str, str] = Field(description="Per check: ok, or the code of what is wrong.")
 
 
-@routes.get("/livez", permission=PUBLIC, answer=Health)
+@routes.get("/livez", permission=PUBLIC, answer=Health, counts_as=CallKind.FREE)
 async def live(_: web.Request) -> web.Response:
     """Tell that the process answers at all."""
     return json_response({"ready": True, "checks": {}})
 
 
-@routes.get("/readyz", permission=PUBLIC, answer=Health)
+@routes.get("/readyz", permission=PUBLIC, answer=Health, counts_as=CallKind.FREE)
 async def ready(request: web.Request) -> web.Response:
     """Tell whether the server can do its work.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.http.health import Check
     from shared.http.meters import RequestMeters
     from shared.http.ndjson import Streams
+    from shared.http.rates import Rates
     from shared.http.routes import Route
 
 OnRefused = Callable[[web.Request, Caller | None, HanseError], Awaitable[None]]
@@ -30,6 +31,7 @@ CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 METERS: web.AppKey["RequestMeters"] = web.AppKey("meters")
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
 ON_REFUSED: web.AppKey[OnRefused] = web.AppKey("on_refused")
+RATES: web.AppKey["Rates"] = web.AppKey("rates")
 READERS: web.AppKey[Executor] = web.AppKey("readers")
 """Where large bodies are read, beside the event loop."""
 ROUTE_TABLE: web.AppKey[dict[web.AbstractRoute, "Route"]] = web.AppKey("route_table")

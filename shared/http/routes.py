@@ -8,6 +8,7 @@ refused to those who hold the permission nowhere.
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, Final
 
 from aiohttp import web
@@ -15,6 +16,8 @@ from pydantic import BaseModel
 
 from shared.access.permissions import Permission
 from shared.http.keys import ROUTE_TABLE
+from shared.http.ndjson import NDJSON
+from shared.http.rates import CallKind
 from shared.pki.identity import Role
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -54,7 +57,7 @@ class Parameter:
     required: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     method: str
     path: str
@@ -72,6 +75,18 @@ class Route:
     media_type: str = "application/json"
     answers: Mapping[str, Any] = field(default_factory=dict)
     """Further responses by status, as OpenAPI has them."""
+    counts_as: CallKind | None = None
+    """Which limit of shared.http.rates counts it; None: what its method and answer suggest."""
+
+    @cached_property
+    def call_kind(self) -> CallKind:
+        if self.counts_as is not None:
+            return self.counts_as
+        if self.media_type == NDJSON:
+            return CallKind.STREAMS
+        if self.method == "GET":
+            return CallKind.READS
+        return CallKind.LOGINS if self.permission is PUBLIC else CallKind.WRITES
 
     def __post_init__(self) -> None:
         if (self.permission is PEER) != bool(self.peers):

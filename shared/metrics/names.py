@@ -37,6 +37,11 @@ HTTP_CONNECTIONS: Final = Metric("hanse_http_connections", "Open connections to 
 HTTP_REFUSED_CONNECTIONS: Final = Metric(
     "hanse_http_refused_connections_total", "Connections closed by a limit.", ("limit",)
 )
+HTTP_RATE_LIMITED: Final = Metric(
+    "hanse_http_rate_limited_total",
+    "Calls answered with 429: too many of a kind for an address, a user or a component.",
+    ("guard", "kind"),
+)
 HTTP_STREAMS: Final = Metric("hanse_http_streams", "Open streams of changes.")
 HTTP_SLOW_STREAMS: Final = Metric(
     "hanse_http_slow_streams_total", "Streams cut off because their reader fell behind."
@@ -45,6 +50,12 @@ LOGINS: Final = Metric("hanse_logins_total", "Attempts to log in.", ("outcome",)
 WRITES: Final = Metric("hanse_writes_total", "Write requests by outcome.", ("outcome",))
 WRITE_RETRIES: Final = Metric(
     "hanse_write_retries_total", "Validations repeated because what they read had changed."
+)
+AUDIT_WAITING: Final = Metric(
+    "hanse_audit_waiting", "Audit records of reads and refusals that wait to be written."
+)
+AUDIT_LOST: Final = Metric(
+    "hanse_audit_lost_total", "Audit records of reads and refusals that could not be kept."
 )
 RECONCILER_PASSES: Final = Metric(
     "hanse_reconciler_passes_total", "Passes of a reconciler.", ("reconciler", "outcome")

@@ -20,6 +20,7 @@ from shared.http.application import Collaborators, create_application
 from shared.http.authentication import Authenticator
 from shared.http.health import Check
 from shared.http.keys import REPEATABLE
+from shared.http.rates import RateSettings
 from shared.http.request import request_id, trace_id
 from shared.http.routes import Routes
 from shared.login.secrets import Secrets
@@ -104,6 +105,7 @@ class Parts:
     routes: Sequence[Routes] = ()
     checks: Mapping[str, Check] = field(default_factory=dict)
     alongside: Alongside | None = None
+    rates: RateSettings = field(default_factory=RateSettings)
 
 
 def create_services(parts: Parts) -> Services:
@@ -190,6 +192,7 @@ def create_api(parts: Parts, services: Services) -> web.Application:
             authenticator=services.authenticator,
             checks={"store": store_answers, **parts.checks},
             on_refused=refused,
+            rates=parts.rates,
             title=f"Hanse {parts.home.upper()}",
         ),
     )

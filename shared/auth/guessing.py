@@ -1,0 +1,94 @@
+"""Against guessing of passwords: who tries and fails waits longer each time.
+
+There is no lock-out.  A lock on an account's name would let anybody shut anybody out by failing in
+his name, so what makes an attempt wait is above all *from where* it comes:
+
+* An account and an origin (an IPv4 address, an IPv6 /64) together: after some failures each
+  further attempt waits twice as long as the one before, up to a minute.
+* An origin alone, whatever names it tries.
+* An account alone, over all origins, against guessing from many at once.  From where somebody has
+  logged in as that account of late this doesn't count: who is under attack can still come from
+  his usual place, and from a new one he may have to wait.
+
+An attempt counts when it begins, so that many at once gain nothing, and one that is refused
+doesn't count at all.  All of it is in this process's memory, and bounded.
+"""
+
+import unicodedata
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from shared.auth.limiter import Limiter, origin_of
+from shared.clock import Clock
+from shared.errors import TooManyRequests
+
+FREE: Final = 5
+"""Attempts without a wait: a person mistypes a few times."""
+LONGEST: Final = 60.0
+"""Seconds.  At one an hour's worth of guesses is 60, and a person who remembers waits a minute."""
+FORGET: Final = 900.0
+"""Seconds without an attempt after which failures are forgotten."""
+PER_ORIGIN: Final = "60 per minute"
+"""Many people may come from behind one address."""
+PER_ACCOUNT: Final = "30 per minute"
+USUAL: Final = 30 * 86400.0
+"""Seconds for which a place where somebody has logged in is a usual one."""
+
+# Some 10 MiB each at worst.
+_MOST: Final = 50_000
+
+
+@dataclass(slots=True)
+class _Failures:
+    count: int
+    last: float
+
+
+class GuessingGuard:
+    def __init__(self, *, clock: Clock, limiter: Limiter | None = None) -> None:
+        self._clock = clock
+        self._limiter = limiter or Limiter(clock=clock)
+        self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
+        self._usual: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def attempt(self, username: str, address: str | None) -> None:
+        """Count an attempt that is about to be made; TooManyRequests if it must wait."""
+        now, origin = self._clock.monotonic(), origin_of(address)
+        place = _account(username), origin
+        failures = self._failures.get(place)
+        if failures is not None and now - failures.last >= FORGET:
+            failures = None
+        if failures is not None and now < (until := failures.last + wait_after(failures.count)):
+            raise TooManyRequests(
+                "too many attempts; wait before the next one", retry_after=until - now
+            )
+        limits = [(PER_ORIGIN, f"origin:{origin}")]
+        if now - self._usual.get(place, float("-inf")) >= USUAL:
+            limits.append((PER_ACCOUNT, f"account:{place[0]}"))
+        self._limiter.check(*limits)
+        self._failures[place] = _Failures(failures.count + 1 if failures else 1, now)
+        self._failures.move_to_end(place)
+        if len(self._failures) > _MOST:
+            self._failures.popitem(last=False)
+
+    def succeeded(self, username: str, address: str | None) -> None:
+        """Forget the failures of an account from where it has just proved itself."""
+        place = _account(username), origin_of(address)
+        self._failures.pop(place, None)
+        self._usual[place] = self._clock.monotonic()
+        self._usual.move_to_end(place)
+        if len(self._usual) > _MOST:
+            self._usual.popitem(last=False)
+
+
+def wait_after(failures: int) -> float:
+    """Return how many seconds must pass after so many failures before the next attempt."""
+    if failures < FREE:
+        return 0.0
+    return min(LONGEST, 2.0 ** min(failures - FREE, 16))
+
+
+def _account(username: str) -> str:
+    # Directories compare names without regard to case: else each spelling had its own count.
+    return unicodedata.normalize("NFKC", username).casefold().strip()
