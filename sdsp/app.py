@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -276,15 +276,16 @@ def _backups(base: _Base, core: _Core) -> list[Task] | None:
 
 
 def _application(base: _Base, core: _Core, view: SiteView) -> web.Application:
+    trail = Trail(store=base.store, clock=base.clock, metrics=base.metrics)
     enrolment = NodeEnrolment(
         base.store,
         authority=base.authority,
         revocations=core.revocations,
-        trail=Trail(store=base.store, clock=base.clock),
+        trail=trail,
         limiter=Limiter(clock=base.clock),
         clock=base.clock,
     )
-    parts = _parts(base, core, enrolment)
+    parts = replace(_parts(base, core, enrolment), trail=trail)
     app = create_api(parts, create_services(parts))
     app[node_handlers.ENROLMENT] = enrolment
     app[node_handlers.PUBLICATIONS] = core.publications

@@ -1,6 +1,6 @@
 """One aiohttp application from a component's routes and collaborators."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -8,7 +8,6 @@ from aiohttp import web
 
 from shared.auth.identity import Caller
 from shared.clock import Clock
-from shared.errors import HanseError
 from shared.http import docs, health, openapi
 from shared.http.authentication import Authenticator
 from shared.http.health import Check
@@ -18,12 +17,13 @@ from shared.http.keys import (
     CLOCK,
     METERS,
     METRICS,
-    ON_REFUSED,
+    ON_ANSWERED,
+    ON_OPENED,
     RATES,
     READERS,
     ROUTE_TABLE,
     STREAMS,
-    OnRefused,
+    OnAnswered,
 )
 from shared.http.limiting import limit_caller, limit_origin
 from shared.http.meters import RequestMeters
@@ -35,7 +35,11 @@ from shared.http.routes import TRANSACTION_LIMIT, Routes
 from shared.metrics.names import HTTP_RATE_LIMITED, Metrics
 
 
-async def _ignore(request: web.Request, caller: Caller | None, exc: HanseError) -> None:
+def _ignore(request: web.Request, caller: Caller | None, exc: BaseException | None) -> None:
+    """Nobody wants to be told."""
+
+
+def _ignore_stream(request: web.Request, caller: Caller) -> None:
     """Nobody wants to be told."""
 
 
@@ -47,7 +51,8 @@ class Collaborators:
     metrics: Metrics
     authenticator: Authenticator
     checks: Mapping[str, Check] = field(default_factory=dict)
-    on_refused: OnRefused = _ignore
+    on_answered: OnAnswered = _ignore
+    on_opened: Callable[[web.Request, Caller], None] = _ignore_stream
     rates: RateSettings = field(default_factory=RateSettings)
     title: str = "Hanse"
 
@@ -63,7 +68,8 @@ def create_application(routes: Iterable[Routes], collaborators: Collaborators) -
     app[METERS] = RequestMeters(collaborators.metrics)
     app[AUTHENTICATOR] = collaborators.authenticator
     app[CHECKS] = collaborators.checks
-    app[ON_REFUSED] = collaborators.on_refused
+    app[ON_ANSWERED] = collaborators.on_answered
+    app[ON_OPENED] = collaborators.on_opened
     refusals = collaborators.metrics.counter(HTTP_RATE_LIMITED)
     app[RATES] = Rates(
         collaborators.rates,

@@ -2,7 +2,7 @@
 
 1. `observe`: the request id and the trace, in and out; one line in the log; the metrics.
 2. `problems` (shared.http.problems): errors become answers.
-3. `admit`: who calls, and may they use this route at all.
+3. `admit`: not too often, who calls, and may they use this route at all.
 """
 
 from typing import Final
@@ -14,15 +14,17 @@ from multidict import CIMultiDict
 from shared.access.authorize import authorize
 from shared.access.permissions import Permission
 from shared.auth.identity import Caller, CallerKind
-from shared.errors import Forbidden, HanseError, Malformed, Unauthenticated
+from shared.errors import Forbidden, Malformed, Unauthenticated
 from shared.http.authentication import address_of
 from shared.http.connections import connection_of
 from shared.http.keys import (
     AUTHENTICATOR,
+    BEGUN,
     CALLER,
     CLOCK,
     METERS,
-    ON_REFUSED,
+    ON_ANSWERED,
+    ON_OPENED,
     REPEATABLE,
     REQUEST_ID,
     ROUTE_TABLE,
@@ -69,6 +71,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     connection = connection_of(request)
     connection.begin()
     start, status, streamed = clock.monotonic(), 499, False  # nginx's number for "client left"
+    request[BEGUN] = start
     try:
         response = await handler(request)
         # Streams are never answers that are made whole.
@@ -102,29 +105,39 @@ async def decorate(request: web.Request, response: web.StreamResponse) -> None:
 
 @web.middleware
 async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    app, caller = request.app, None
+    route = app[ROUTE_TABLE].get(request.match_info.route)
+    if route is not None and route.permission is Access.PUBLIC:
+        _check_encoding(request)
+        return await handler(request)
+    try:
+        _check_encoding(request)
+        if request.match_info.http_exception is not None:
+            return await handler(request)
+        caller = await app[AUTHENTICATOR].caller(request)
+        if caller is not None:
+            request[CALLER] = caller
+        check_route(route, caller)
+        if caller is not None and route is not None and route.media_type == NDJSON:
+            app[ON_OPENED](request, caller)
+        response = await handler(request)
+    except BaseException as exc:
+        app[ON_ANSWERED](request, caller, exc)
+        raise
+    app[ON_ANSWERED](request, caller, None)
+    return response
+
+
+def _check_encoding(request: web.Request) -> None:
     if "Content-Encoding" in request.headers:
         # A small body could become a huge one; nothing sent here needs it.
         raise Malformed("compressed bodies are not taken", code="compressed_body")
-    if request.match_info.http_exception is not None:
-        return await handler(request)
-    route = request.app[ROUTE_TABLE].get(request.match_info.route)
+
+
+def check_route(route: Route | None, caller: Caller | None) -> None:
+    """Raise Unauthenticated or Forbidden unless `caller` may use a route that is not public."""
     if route is None:
         raise Forbidden("nobody may use this route: it declares no permission")
-    if route.permission is Access.PUBLIC:
-        return await handler(request)
-    caller = await request.app[AUTHENTICATOR].caller(request)
-    if caller is not None:
-        request[CALLER] = caller
-    try:
-        check_route(route, caller)
-    except HanseError as exc:
-        await request.app[ON_REFUSED](request, caller, exc)
-        raise
-    return await handler(request)
-
-
-def check_route(route: Route, caller: Caller | None) -> None:
-    """Raise Unauthenticated or Forbidden unless `caller` may use a route that is not public."""
     if caller is None:
         raise Unauthenticated("say who you are: send a bearer token or a client certificate")
     if route.permission is Access.AUTHENTICATED:

@@ -9,19 +9,15 @@ from typing import Final
 from aiohttp import web
 
 from shared.access.roles import StoredRoles
-from shared.auth.identity import Caller
 from shared.auth.limiter import Limiter
 from shared.auth.login import Login
 from shared.auth.passwords import Passwords
 from shared.auth.tokens import TokenIssuer, TokenVerifier, load_signing_key
 from shared.clock import Clock
-from shared.errors import HanseError
 from shared.http.application import Collaborators, create_application
 from shared.http.authentication import Authenticator
 from shared.http.health import Check
-from shared.http.keys import REPEATABLE
 from shared.http.rates import RateSettings
-from shared.http.request import request_id, trace_id
 from shared.http.routes import Routes
 from shared.login.secrets import Secrets
 from shared.metrics.names import Metrics
@@ -29,7 +25,6 @@ from shared.model.kinds import Home
 from shared.objects import handlers, session
 from shared.objects.accounts import StoredAccounts
 from shared.objects.admission import Admission
-from shared.objects.call import Call
 from shared.objects.encoded import EncodedObjects
 from shared.objects.keys import ENCODED, OBJECTS, READER, TRAIL
 from shared.objects.kind_handlers import kind_routes
@@ -93,6 +88,7 @@ class Parts:
     """What a component brings: its store, its rules, its own routes and health checks.
 
     `alongside` writes the component's own records in the transaction of each write of objects.
+    `trail` is the audit trail, if somebody else writes to it as well.
     """
 
     home: Home
@@ -105,12 +101,13 @@ class Parts:
     routes: Sequence[Routes] = ()
     checks: Mapping[str, Check] = field(default_factory=dict)
     alongside: Alongside | None = None
+    trail: Trail | None = None
     rates: RateSettings = field(default_factory=RateSettings)
 
 
 def create_services(parts: Parts) -> Services:
     """Make the services alone, for collaborators that must exist before the application."""
-    trail = Trail(store=parts.store, clock=parts.clock)
+    trail = parts.trail or Trail(store=parts.store, clock=parts.clock, metrics=parts.metrics)
     passwords = Passwords()
     secrets = Secrets(
         key=load_sealing_key(parts.tokens.key_file.with_name(SEALING_KEY)),
@@ -176,14 +173,6 @@ def create_api(parts: Parts, services: Services) -> web.Application:
     async def store_answers() -> None:
         await parts.store.position()
 
-    async def refused(request: web.Request, caller: Caller | None, exc: HanseError) -> None:
-        # Whoever is unknown could fill the trail; the access log has him.
-        if caller is not None:
-            call = Call(
-                caller, request_id(request), trace_id(request), bool(request.get(REPEATABLE))
-            )
-            await services.trail.refused(call, f"{request.method} {request.path}"[:200], exc)
-
     app = create_application(
         [session.routes, handlers.routes, kind_routes(parts.home), *parts.routes],
         Collaborators(
@@ -191,7 +180,8 @@ def create_api(parts: Parts, services: Services) -> web.Application:
             metrics=parts.metrics,
             authenticator=services.authenticator,
             checks={"store": store_answers, **parts.checks},
-            on_refused=refused,
+            on_answered=services.trail.answered,
+            on_opened=services.trail.opened,
             rates=parts.rates,
             title=f"Hanse {parts.home.upper()}",
         ),
@@ -210,11 +200,13 @@ def create_api(parts: Parts, services: Services) -> web.Application:
     async def following(_: web.Application) -> AsyncIterator[None]:
         await services.roles.load()
         async with Group() as group:
+            group.start(services.trail.run(), name="audit trail")
             group.start(services.reader.broadcast.run(), name="broadcast")
             group.start(services.roles.run(), name="follow the roles")
             yield
 
     async def close(_: web.Application) -> None:
+        await services.trail.close()
         passwords.close()
 
     app.cleanup_ctx.append(following)

@@ -230,6 +230,11 @@ class AuditEntry(BaseModel):
     revision: int | None = Field(description="The revision that it took, if it took one.")
     reason: str | None = Field(description="Why, as the person said, or why it was refused.")
     diff: dict[str, Any] = Field(description="The fields that changed, before and after.")
+    authority: str | None = Field(description="Why it was permitted: the role and its binding.")
+    credential: str | None = Field(description="A token's id, or a certificate's serial number.")
+    durationMs: float | None = Field(  # noqa: N815 - its name in JSON
+        description="How long it had taken when it was recorded."
+    )
 
 
 class AuditList(BaseModel):
@@ -289,4 +294,7 @@ def _entry(number: int, record: AuditRecord) -> dict[str, Any]:
         "revision": record.revision,
         "reason": record.reason,
         "diff": dict(record.diff),
+        "authority": record.authority,
+        "credential": record.credential,
+        "durationMs": None if record.seconds is None else round(record.seconds * 1e3, 3),
     }

@@ -151,6 +151,8 @@ class ObjectReader:
         if tenant is not None:
             tenants = frozenset({tenant}) if tenants is None or tenant in tenants else frozenset()
         await self._trail.read(call, "list", "AuditRecord", tenant=tenant)
+        # What this process has gathered shall be found by whoever asks at once.
+        await self._trail.flush()
         return await self._store.audit_records(
             tenants=tenants, key=key, text=text, before=before, limit=limit
         )
@@ -169,8 +171,7 @@ class ObjectReader:
             # An answer, not a stream, if it can't be resumed from there.
             async with self._store.snapshot(after):
                 pass
-        for kind in sorted(kinds):
-            await self._trail.read(call, "watch", kind, tenant=watching.tenant)
+        await self._trail.read(call, "watch", ", ".join(sorted(kinds)), tenant=watching.tenant)
         view = View(call.caller.grants, kinds, watching.tenant, watching.selector, watching.labels)
         return self.broadcast.watch(view, after)
 

@@ -308,6 +308,7 @@ class Objects:
                 depends_on=review.depends_on,
             )
         except _DryRunDone as done:
+            self._trail.taken_back(task.call)
             return Applied(done.written, validated_at, review.warnings)
         await pause("objects.acknowledge.before")
         revision = committed.position.revision

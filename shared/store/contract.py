@@ -141,7 +141,7 @@ class Link:
     """An audit record as a link of its process's chain; see shared.store.chain.
 
     `line` is what the hash is over.  `hash` may be its first digits only.  A record from before
-    there were chains has none; of one that can't be read, `line` is None.
+    there were chains has none.  Of records up to `last` that can't be read, `line` is None.
     """
 
     number: int
@@ -149,6 +149,7 @@ class Link:
     position: int | None
     hash: str | None
     line: bytes | None
+    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,11 +288,15 @@ class Committed(Generic[Result]):
     """The request id had been committed before; nothing ran now and `result` is None."""
 
 
-class Ledger(Protocol):
-    """The audit trail as what it proves: chains of records, and seals over their heads."""
+class LedgerView(Protocol):
+    """The audit trail as it stood at one moment, as what it proves."""
 
-    async def counted(self) -> int:
-        """Return the number of the last record."""
+    @property
+    def incarnation(self) -> Incarnation: ...
+
+    @property
+    def counted(self) -> int:
+        """The number of the last record."""
 
     async def links(self, after: int, limit: int) -> Sequence[Link]:
         """Return about `limit` links in the order of numbers, from the one behind `after`."""
@@ -300,6 +305,14 @@ class Ledger(Protocol):
 
     async def seals(self, after: int, limit: int) -> Sequence[SealText]:
         """Return seals in order, from the one behind `after`."""
+
+    async def records(self, space: str) -> Mapping[str, JSON]: ...
+
+
+class Ledger(Protocol):
+    """The audit trail as what it proves: chains of records, and seals over their heads."""
+
+    def view(self) -> AbstractAsyncContextManager[LedgerView]: ...
 
     async def seal(self, make: Callable[[Unsealed], SealText | None]) -> SealText | None:
         """Append the seal that `make` returns, one writer at a time; it may be asked again."""
@@ -399,10 +412,11 @@ class Store(Protocol):
     ) -> Sequence[tuple[int, AuditRecord]]:
         """Return audit records with their numbers, latest first."""
 
-    async def audit(self, records: Sequence[AuditRecord]) -> None:
+    async def audit(self, records: Sequence[AuditRecord], *, request_id: str | None = None) -> None:
         """Append records of reads and refusals, which take no transaction of their own.
 
-        They are kept in pages: a thousand at once cost a tenth of what a thousand rows do.
+        They are kept in pages: a thousand at once cost a fraction of what a thousand rows do.
+        `request_id` is as for transact().
         """
 
     async def compact(self, before: Revision) -> None:

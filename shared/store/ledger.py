@@ -1,14 +1,16 @@
 """The audit trail as what it proves; see contract.Ledger."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.ids import Incarnation
 from shared.store import links, reading
 from shared.store.commit import GroupCommit, Unit
-from shared.store.contract import Head, Link, SealText, Unsealed
+from shared.store.contract import JSON, Head, LedgerView, Link, SealText, Unsealed
 from shared.store.engine import Database, Dialect
 from shared.store.mapping import audit_record_of
 from shared.store.search import delete_words, page_words, words_of
@@ -19,26 +21,35 @@ _PAGES: Final = 20
 """Removed at once: their words are worked out anew."""
 
 
+class SqlLedgerView:
+    def __init__(self, connection: AsyncConnection, incarnation: Incarnation, counted: int) -> None:
+        self.incarnation = incarnation
+        self.counted = counted
+        self._connection = connection
+
+    async def links(self, after: int, limit: int) -> Sequence[Link]:
+        return await links.links_after(self._connection, after, limit)
+
+    async def heads(self) -> Sequence[Head]:
+        return await links.heads_of(self._connection)
+
+    async def seals(self, after: int, limit: int) -> Sequence[SealText]:
+        return await links.seals_after(self._connection, after, limit)
+
+    async def records(self, space: str) -> Mapping[str, JSON]:
+        return await reading.records_of(self._connection, space)
+
+
 class SqlLedger:
     def __init__(self, database: Database, writer: GroupCommit) -> None:
         self._database = database
         self._writer = writer
 
-    async def counted(self) -> int:
+    @asynccontextmanager
+    async def view(self) -> AsyncIterator[LedgerView]:
         async with self._database.read() as connection:
-            return int((await reading.counters(connection))["audit_number"])
-
-    async def links(self, after: int, limit: int) -> Sequence[Link]:
-        async with self._database.read() as connection:
-            return await links.links_after(connection, after, limit)
-
-    async def heads(self) -> Sequence[Head]:
-        async with self._database.read() as connection:
-            return await links.heads_of(connection)
-
-    async def seals(self, after: int, limit: int) -> Sequence[SealText]:
-        async with self._database.read() as connection:
-            return await links.seals_after(connection, after, limit)
+            row = await reading.counters(connection)
+            yield SqlLedgerView(connection, row["incarnation"], int(row["audit_number"]))
 
     async def seal(self, make: Callable[[Unsealed], SealText | None]) -> SealText | None:
         async def work(transaction: SqlTransaction) -> SealText | None:

@@ -127,7 +127,7 @@ def links_in(page: Mapping[str, Any]) -> Iterator[Link]:
         lines = []
     count = max(1, min(last - first + 1, MOST))
     if len(lines) != count or len(marks) != count * MARK:
-        yield Link(first, page["chain"], page["position"], page["hash"], None)
+        yield Link(first, page["chain"], page["position"], page["hash"], None, last)
         return
     for index, line in enumerate(lines):
         is_last = index == count - 1

@@ -183,14 +183,14 @@ class SqlStore:
         async with self._database.read() as connection:
             return await search.find_records(connection, self._database.dialect, wanted)
 
-    async def audit(self, records: Sequence[AuditRecord]) -> None:
+    async def audit(self, records: Sequence[AuditRecord], *, request_id: str | None = None) -> None:
         if not records:
             return
 
         async def work(transaction: SqlTransaction) -> None:
             await transaction.audit_page(records)
 
-        await self._writer.run(Unit(work))
+        await self._writer.run(Unit(work, request_id=request_id))
 
     async def compact(self, before: Revision) -> None:
         await compact(self._database, before)

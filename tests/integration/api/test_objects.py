@@ -33,6 +33,7 @@ def revision(answer) -> int:
 
 
 async def audit_actions(api: Api) -> list[tuple[str, str]]:
+    await api.services.trail.flush()
     return [(r.action, r.outcome) for _, r in await api.store.audit_records()][::-1]
 
 
@@ -138,7 +139,7 @@ async def test_a_dry_run_says_what_would_be_and_does_nothing(api: Api) -> None:
 
     assert would.json()["spec"] == {"subnets": ["10.0.0.0/24"]}
     assert (await api.store.position()).revision == 0
-    assert await audit_actions(api) == []
+    assert await audit_actions(api) == [("PUT /api/v1/networks/{name}", "ok")]
     with pytest.raises(NotFound):
         await client.request("DELETE", PATH, params=dry)
 
@@ -449,16 +450,24 @@ async def test_a_record_of_the_component_is_written_with_the_object(api: Api) ->
     assert record == {"uid": stored.uid}
 
 
-async def test_refusals_and_sensitive_reads_are_recorded(api: Api) -> None:
+async def test_every_call_is_recorded_allowed_or_refused(api: Api) -> None:
     viewer, admin = api.client("viewer"), api.client("admin")
     with pytest.raises(Forbidden):
         await viewer.put(PATH, network("web"))
     await admin.get("/api/v1/credentials")
     await admin.get("/api/v1/networks")
 
-    assert await audit_actions(api) == [(f"PUT {PATH}", "forbidden"), ("list", "ok")]
+    assert await audit_actions(api) == [
+        ("PUT /api/v1/networks/{name}", "forbidden"),
+        ("list", "ok"),
+        ("list", "ok"),
+    ]
     entries = (await admin.get("/api/v1/audit")).json()["items"]
     assert entries[-1]["identity"] == "user:test"
+    assert entries[-1]["authority"] is None
+    assert entries[-1]["reason"].startswith(PATH)
+    assert entries[0]["authority"] == "role global-admin"
+    assert entries[0]["durationMs"] > 0
 
 
 # Secrets
