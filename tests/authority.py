@@ -50,6 +50,7 @@ class Authority:
         *,
         names: tuple[str, ...] = LOOPBACK,
         is_expired: bool = False,
+        has_san: bool = True,
         stem: str = "server",
     ) -> ServerFiles:
         """Write a certificate for a server with these names or addresses, and its key."""
@@ -57,14 +58,13 @@ class Authority:
         now = datetime.now(UTC)
         until = now - timedelta(days=1) if is_expired else now + timedelta(days=1)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        certificate = (
-            self._builder(key, subject, now - timedelta(days=2), until)
-            .add_extension(
-                x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
-            )
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .sign(self.key, SHA256())
+        builder = self._builder(key, subject, now - timedelta(days=2), until).add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
         )
+        if has_san:
+            shown = x509.SubjectAlternativeName([_general_name(name) for name in names])
+            builder = builder.add_extension(shown, critical=False)
+        certificate = builder.sign(self.key, SHA256())
         files = ServerFiles(folder / f"{stem}.pem", folder / f"{stem}.key")
         files.certificate.write_bytes(_pem(certificate))
         files.key.write_bytes(

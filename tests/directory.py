@@ -198,11 +198,18 @@ include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/nis.schema
 include /etc/ldap/schema/inetorgperson.schema
+# Of Active Directory; the whole of its schema would take memberOf from the overlay.
+attributetype ( 1.2.840.113556.1.4.8 NAME 'userAccountControl'
+  SYNTAX '1.3.6.1.4.1.1466.115.121.1.27' SINGLE-VALUE )
+attributetype ( 1.2.840.113556.1.4.159 NAME 'accountExpires'
+  SYNTAX '1.3.6.1.4.1.1466.115.121.1.27' SINGLE-VALUE )
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload memberof
 moduleload ppolicy
 pidfile {folder}/pid
+# As careless as directories are found: a bind without a password succeeds.
+allow bind_anon_dn
 TLSCACertificateFile {files.certificate}
 TLSCertificateFile {files.certificate}
 TLSCertificateKeyFile {files.key}
@@ -214,6 +221,8 @@ directory {folder}/database
 # Nothing in it outlives the test.
 dbnosync
 maxsize 67108864
+# Others get 500 entries, however they ask.
+limits dn.exact="{SERVICE_DN}" size.prtotal=unlimited
 index uid,cn,member,uniqueMember eq
 access to attrs=userPassword by anonymous auth by * none
 access to * by users read by * none

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 import ldap3
 from ldap3.core.exceptions import (
     LDAPCommunicationError,
-    LDAPExceptionError,
+    LDAPException,
     LDAPInvalidFilterError,
     LDAPOperationResult,
     LDAPSocketOpenError,
@@ -36,7 +36,7 @@ KEPT_FOR: Final = 60.0
 
 # What ldap3 may raise on an answer that makes no sense: it isn't written for hostile servers.
 BROKEN: Final = (
-    LDAPExceptionError,
+    LDAPException,
     PyAsn1Error,
     OSError,
     ValueError,

@@ -13,8 +13,10 @@ and waits out its time-out when nobody listens.
 import asyncio
 import logging
 import unicodedata
+from io import StringIO
 from typing import Final
 
+from pyrad.dictionary import Dictionary
 from pyrad.packet import (
     AccessAccept,
     AccessChallenge,
@@ -50,6 +52,8 @@ _SERVICE_TYPE: Final = 6
 _NAS_IDENTIFIER: Final = 32
 _AUTHENTICATE_ONLY: Final = (8).to_bytes(4)
 _GROUP_ATTRIBUTES: Final = {"Filter-Id": 11, "Class": 25}
+# Attributes are meant by number; without any dictionary pyrad leaves vendors' packed.
+_DICTIONARY: Final = Dictionary(StringIO())
 _ANSWERS: Final = frozenset({AccessAccept, AccessReject, AccessChallenge})
 
 Attribute = int | tuple[int, int]
@@ -123,7 +127,7 @@ class RADIUSProvider:
 
     async def _ask(self, server: str, username: str, password: str) -> Packet:
         """Return the server's signed answer to an Access-Request."""
-        request = AuthPacket(secret=self._secret, message_authenticator=True)
+        request = AuthPacket(secret=self._secret, dict=_DICTIONARY, message_authenticator=True)
         request[_USER_NAME] = [username.encode()]
         request[_USER_PASSWORD] = [request.PwCrypt(password)]
         request[_SERVICE_TYPE] = [_AUTHENTICATE_ONLY]
