@@ -19,6 +19,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.errors import FieldError, Invalid, Malformed, TooLarge
+from shared.http.connections import connection_of
 from shared.http.keys import READERS
 from shared.http.routes import BODY_LIMIT
 from shared.model.source import (
@@ -30,11 +31,6 @@ from shared.model.source import (
     path_text,
 )
 from shared.model.validation import findings
-
-# A body may take this long, and after that must average this many bytes a second: enough for
-# a bad mobile link, too fast for a client that only wants to hold the connection.
-_GRACE: Final = 10.0
-_RATE: Final = 16 * 1024
 
 # Reading this much takes a few milliseconds, whatever is in it.
 _SMALL: Final = 16 * 1024
@@ -108,15 +104,16 @@ async def read_bytes(request: web.Request, *, limit: int = BODY_LIMIT) -> bytes:
         raise TooLarge(f"the body has {request.content_length} bytes; at most {limit} are taken")
     pieces: list[bytes] = []
     size = 0
+    limits = connection_of(request).limits
     try:
-        async with asyncio.timeout(_GRACE) as deadline:
+        async with asyncio.timeout(limits.body) as deadline:
             start = asyncio.get_running_loop().time()
             async for piece in request.content.iter_any():
                 size += len(piece)
                 if size > limit:
                     raise TooLarge(f"the body is larger than the {limit} bytes that are taken")
                 pieces.append(piece)
-                deadline.reschedule(start + _GRACE + size / _RATE)
+                deadline.reschedule(start + limits.body + size / limits.body_rate)
     except TimeoutError as exc:
         raise Malformed(f"the body came too slowly ({size} bytes)", code="slow_body") from exc
     except web.RequestPayloadError as exc:

@@ -22,12 +22,18 @@ from shared.pki.peer import has_certificate
 class ConnectionLimits:
     """Seconds and counts.
 
-    `stalled` is how long the other end may leave an answer unread.
+    A body may take `body` seconds, and after that must average `body_rate` bytes a second: enough
+    for a bad mobile link, too fast for a client that only wants to hold the connection.  What
+    comes of a body that nobody wants to read is thrown away for `lingering` seconds.  `stalled`
+    is how long the other end may leave an answer unread.
     `per_address` (of IPv6: for each /64, all of which one host may have) is generous, since a
     site's people may come from behind one address; a node and an SDSP need two each.
     """
 
     header: float = 10.0
+    body: float = 10.0
+    body_rate: float = 16 * 1024
+    lingering: float = 5.0
     stalled: float = 30.0
     keepalive: float = 75.0
     per_address: int = 512
@@ -114,6 +120,10 @@ class Connection(asyncio.Protocol):
         self._stalled: asyncio.TimerHandle | None = None
         self._busy = False
 
+    @property
+    def limits(self) -> ConnectionLimits:
+        return self._connections.limits
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not of the class itself under uvloop, whose transports only behave like it.
         self._transport = cast("asyncio.Transport", transport)
@@ -192,6 +202,7 @@ class _NoConnection:
     """Of a request that came through another server, such as aiohttp's own in a test."""
 
     origin: str | None = "local"
+    limits = ConnectionLimits()
 
     def begin(self) -> None: ...
 

@@ -83,6 +83,7 @@ async def serving(
         app,
         access_log=None,
         keepalive_timeout=limits.keepalive,
+        lingering_time=limits.lingering,
         # Bodies are refused if compressed; never inflate one while refusing it.
         auto_decompress=False,
         shutdown_timeout=grace,

@@ -206,15 +206,15 @@ async def test_whoever_does_not_read_his_answer_is_cut_off(tmp_path: Path) -> No
         writer.close()
 
 
-async def test_a_body_that_trickles_is_given_up(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("shared.http.body._GRACE", 0.3)
+async def test_a_body_that_trickles_is_given_up(tmp_path: Path) -> None:
     routes = Routes("/body")
 
     @routes.post("", permission=AUTHENTICATED)
     async def body(request):
         return json_response(await read_json(request))
 
-    async with running_api(tmp_path, routes=[routes]) as api:
+    limits = ConnectionLimits(body=0.3)
+    async with running_api(tmp_path, routes=[routes], limits=limits) as api:
         reader, writer = await asyncio.open_connection(api.server.host, api.server.port)
         writer.write(
             f"POST /body HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token('admin')}\r\n"
