@@ -34,7 +34,9 @@ TRUST: Final = frozenset({"Revocation", "VerificationKey", "TrustAnchor"})
 _ALWAYS: Final = frozenset({"Site", "Region", "Tenant"}) | TRUST
 _NAMES: Final = frozenset({"Network", "Service"})
 SETTINGS: Final = frozenset(kind.name for kind in KINDS.values() if kind.inheritance == "settings")
-DELIVERABLE: Final = frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "Role", "SecurityPolicy"})
+FLOWING: Final = frozenset({"Role", "RoleBinding"})
+"""The kinds whose objects say by `flowsDown` whether sites have them."""
+DELIVERABLE: Final = frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "SecurityPolicy"}) | FLOWING
 """The kinds that a site may ever get."""
 
 OPTIONAL: Final = _NAMES | {"SecurityPolicy"}
@@ -138,7 +140,7 @@ _SELECTING: Final = SETTINGS | {"SecurityPolicy"}
 def _duty_of(kind: str, spec: Mapping[str, Any]) -> Duty:
     if kind in _ALWAYS or kind in SETTINGS:
         return Duty.ALWAYS
-    if kind == "Role":
+    if kind in FLOWING:
         return Duty.ALWAYS if spec.get("flowsDown") else Duty.NEVER
     if kind == "SecurityPolicy":
         return Duty.ALWAYS if spec.get("enforcement") == "mandatory" else Duty.OPTIONAL

@@ -5,8 +5,8 @@ subscribes to.  Its digest is part of every position, so that a copy made under 
 never mistaken for one of this.
 
 Content is one of three sorts.  What a site must have: its Site and the Regions around it, the
-Tenants, Roles that flow down, policies of settings and mandatory policies that select it.  What it
-may have, and gets unless its Subscription leaves it out: default policies that select it, and the
+Tenants, Roles and RoleBindings that flow down, policies of settings and mandatory policies that
+select it.  What it may have, and gets unless its Subscription leaves it out: default policies that select it, and the
 Networks and Services declared on its chain, since its own policies may name any of them.  And,
 whatever the Subscription says, every Network and Service that a delivered policy names or may
 select.  Nothing else ever reaches it.

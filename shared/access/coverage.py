@@ -77,7 +77,9 @@ def woken(before: Book, after: Book, passwords: Iterable[str] = ()) -> dict[Atom
     users = {key.name for key in after.objects if key.kind == "User"}
     made = users - {key.name for key in before.objects if key.kind == "User"}
     enabled = before.disabled_users - after.disabled_users
-    atoms = {Atom("User", name) for name in made | enabled | set(passwords)}
+    atoms = {
+        Atom("User", name) for name in (made - after.disabled_users) | enabled | set(passwords)
+    }
     atoms |= {Atom("ServiceAccount", each) for each in after.live_programs - before.live_programs}
     if enabled:
         atoms |= {atom for atom in after.assigned if atom.kind == "Group"}

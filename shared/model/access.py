@@ -9,38 +9,57 @@ from shared.model.selectors import Selector
 
 
 class Grant(Spec):
-    """Verbs on kinds, where and on what."""
+    """Verbs on kinds, in some tenants and scopes, on objects with some labels."""
 
     verbs: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        description="What may be done; '*' for all."
+        description="What may be done: read, write; override, allot, force, admit, decide, "
+        "confirm, revoke and trace, which take kinds '*'; '*' for all."
     )
-    kinds: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="'*' for all.")
-    tenants: tuple[str, ...] = Field(("*",), description="'*' for all.")
-    scopes: tuple[str, ...] = Field(("*",), description="'*' for all.")
-    selector: Selector = Field(default_factory=Selector, description="Objects, by labels.")
+    kinds: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="Kinds of objects, and to read: status, audit, metrics; '*' for all."
+    )
+    tenants: tuple[str, ...] = Field(("*",), description="Tenants by name; '*' for all.")
+    scopes: tuple[str, ...] = Field(
+        ("*",),
+        description="Exactly these scopes, none within them; '*' for all.",
+    )
+    selector: Selector = Field(
+        default_factory=Selector,
+        description="Only objects with such labels; nothing that concerns no object.",
+    )
 
 
 class Role(Spec):
     """A set of permissions, bound to people by RoleBindings."""
 
     grants: tuple[Grant, ...] = Field((), description="Each adds to what is allowed.")
-    flows_down: Flag = Field(False, description="FSM only: whether sites take it over.")
+    flows_down: Flag = Field(False, description="FSM only: whether every site has it, too.")
 
 
 class Subject(Spec):
     """Somebody who has a role."""
 
     kind: Literal["User", "Group", "ServiceAccount"] = Field(description="Who is meant.")
-    name: str = Field(min_length=1, description="The login, group or account.")
+    name: str = Field(
+        min_length=1,
+        max_length=1024,
+        description="The login; a directory group's name or DN; an account, of a tenant other "
+        "than common as TENANT/NAME.",
+    )
 
 
 class RoleBinding(Spec):
     """Who has a role, in which tenants and scopes."""
 
-    role: Name = Field(description="The Role by name.")
+    role: Name = Field(description="A Role's name, or a built-in role's.")
     subjects: Annotated[tuple[Subject, ...], Field(min_length=1)] = Field(description="Who has it.")
-    tenants: tuple[str, ...] = Field(("*",), description="'*' for all.")
-    scopes: tuple[str, ...] = Field(("*",), description="'*' for all.")
+    tenants: tuple[str, ...] = Field(
+        ("*",), description="Only in these tenants, of those that the role names; '*' for all."
+    )
+    scopes: tuple[str, ...] = Field(
+        ("*",), description="Only in these scopes, of those that the role names; '*' for all."
+    )
+    flows_down: Flag = Field(False, description="FSM only: whether every site has it, too.")
 
 
 class User(Spec):

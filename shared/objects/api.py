@@ -24,8 +24,9 @@ from shared.metrics.names import Metrics
 from shared.model.kinds import Home
 from shared.objects import handlers, session
 from shared.objects.accounts import StoredAccounts
-from shared.objects.admission import Admission
+from shared.objects.admission import Admission, AdmissionChain
 from shared.objects.encoded import EncodedObjects
+from shared.objects.granting import GrantingAdmission
 from shared.objects.keys import ENCODED, OBJECTS, READER, TRAIL
 from shared.objects.kind_handlers import kind_routes
 from shared.objects.reader import ObjectReader
@@ -137,7 +138,7 @@ def create_services(parts: Parts) -> Services:
     objects = Objects(
         store=parts.store,
         home=parts.home,
-        admission=parts.admission,
+        admission=AdmissionChain((parts.admission, GrantingAdmission(parts.home))),
         trail=trail,
         clock=parts.clock,
         metrics=parts.metrics,

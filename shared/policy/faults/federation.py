@@ -11,6 +11,7 @@ from shared.policy.faults.addresses import address_taken
 from shared.policy.faults.fault import Fault, unknown
 from shared.policy.faults.placement import duplicates, placement, regions
 from shared.policy.faults.references import addresses, reserved_priority, unknown_names
+from shared.policy.faults.roles import role_faults
 from shared.policy.inherit import is_mandatory, is_sealed
 from shared.policy.inputs import Document, Documents, SiteInputs, is_inherited_scope
 from shared.policy.scopes import Chain, region_chain, region_parents
@@ -21,6 +22,7 @@ def federation_faults(federation: Documents) -> Iterator[Fault]:
     yield from duplicates(federation)
     yield from placement(federation, "fsm", federation)
     yield from regions(federation)
+    yield from role_faults(federation)
     chains = _Outwards(federation)
     for document in federation.of_kind("SecurityPolicy"):
         if isinstance(document.spec, SecurityPolicy):
@@ -113,9 +115,7 @@ def mandatory_exists(document: Document, mandatory: Document) -> Fault:
         f"{mandatory.key} is mandatory, and a nearer policy can't bear its name; "
         "rename this one, or make an Override at a site"
     )
-    return Fault(
-        document, "metadata.name", "mandatory_policy_exists", message, others=(mandatory,)
-    )
+    return Fault(document, "metadata.name", "mandatory_policy_exists", message, others=(mandatory,))
 
 
 def _under_sealed(document: Document, federation: Documents, chains: _Outwards) -> Iterator[Fault]:

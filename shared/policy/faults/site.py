@@ -13,6 +13,7 @@ from shared.policy.faults.federation import mandatory_exists, sealed_off
 from shared.policy.faults.overrides import override_faults, targetless
 from shared.policy.faults.placement import duplicates, inventory, placement
 from shared.policy.faults.references import global_fields, reserved_priority, unknown_names
+from shared.policy.faults.roles import role_faults
 from shared.policy.inherit import is_mandatory, is_sealed, selects
 from shared.policy.inputs import Document, SiteInputs, is_inherited_scope
 from shared.policy.plan import Unresolved
@@ -25,6 +26,7 @@ def site_faults(inputs: SiteInputs, planner: SitePlanner | None = None) -> Itera
     yield from duplicates(inputs.local)
     yield from placement(inputs.local, "sdsp", inputs.federation)
     yield from inventory(inputs.local)
+    yield from role_faults(inputs.local)
     places = planner.places
     if places.document is None:
         message = f"the federation has no Site {inputs.site}; declare it there"

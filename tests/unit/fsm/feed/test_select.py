@@ -84,6 +84,14 @@ async def test_only_roles_that_flow_down_reach_a_site() -> None:
     assert seen(world, kind="Role") == {"below"}
 
 
+async def test_only_bindings_that_flow_down_reach_a_site() -> None:
+    world = await federation(
+        Draft(key("RoleBinding", "here"), {}),
+        Draft(key("RoleBinding", "below"), {"flowsDown": True}),
+    )
+    assert seen(world, kind="RoleBinding") == {"below"}
+
+
 async def test_settings_reach_the_sites_that_they_are_meant_for_whatever_is_subscribed() -> None:
     world = await federation(
         Draft(key("BackupPolicy", "all"), {"schedule": "0 0 * * *"}),
