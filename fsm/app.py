@@ -37,8 +37,10 @@ from shared.enrolment import handlers as enrolment_handlers
 from shared.enrolment.revocations import Revocations
 from shared.errors import NotFound
 from shared.http.server import Server, serving
+from shared.login.logins import Logins
 from shared.metrics.names import Metrics
 from shared.objects.api import Parts, Tokens, Trust, create_api, create_services
+from shared.objects.keys import LOGINS
 from shared.pki.authority import Authority
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import SpiffeId
@@ -63,6 +65,7 @@ class Federation:
     server: Server
     store: Store
     hub: Hub
+    logins: Logins
 
 
 @asynccontextmanager
@@ -102,7 +105,7 @@ async def running(
             )
         )
         stack.push_async_callback(parts.voices.flush)
-        yield Federation(server=server, store=store, hub=parts.hub)
+        yield Federation(server=server, store=store, hub=parts.hub, logins=app[LOGINS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +237,7 @@ class _Parts:
             admission=FederationAdmission(
                 self.hub, server_names=[name for name in names if name != "localhost"]
             ),
-            tokens=Tokens(key_file=self.data / "token-key.pem", issuer=identity, audience=identity),
+            tokens=Tokens(data=self.data, server=identity),
             trust=Trust(domain=self.authority.trust_domain, revoked=self.revocations),
             clock=self.clock,
             metrics=self.metrics,

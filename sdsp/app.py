@@ -46,8 +46,10 @@ from shared.feed.connect import Connector
 from shared.feed.follow import Follower
 from shared.http.peer import PeerClient
 from shared.http.server import Server, serving
+from shared.login.logins import Logins
 from shared.metrics.names import Metrics
 from shared.objects.api import Parts, Tokens, Trust, create_api, create_services
+from shared.objects.keys import LOGINS
 from shared.objects.trail import Trail
 from shared.pki.authority import Authority
 from shared.pki.certificates import certificates_to_pem
@@ -74,6 +76,7 @@ class Site:
     store: Store
     compiler: Compiler
     follower: Follower | None
+    logins: Logins
 
 
 @asynccontextmanager
@@ -126,6 +129,7 @@ async def running(
             store=store,
             compiler=core.compiler,
             follower=upstream.follower if upstream else None,
+            logins=app[LOGINS],
         )
 
 
@@ -310,7 +314,7 @@ def _parts(base: _Base, core: _Core, enrolment: NodeEnrolment) -> Parts:
         home="sdsp",
         store=base.store,
         admission=SiteAdmission(site=base.site, now=core.time.now, executor=base.judging),
-        tokens=Tokens(key_file=base.data / "token-key.pem", issuer=identity, audience=identity),
+        tokens=Tokens(data=base.data, server=identity),
         trust=Trust(domain=core.trust_domain, revoked=core.revocations, expected=expected),
         clock=base.clock,
         metrics=base.metrics,

@@ -21,6 +21,9 @@ from shared.pki.peer import PeerIdentity, Revoked, has_certificate, peer_identit
 BearerVerifier = Callable[[str], Awaitable[Caller]]
 """Returns the caller that a token stands for; raises Unauthenticated."""
 
+Recheck = Callable[[Caller], None]
+"""Raises if a caller may no longer go on as what he was taken for; asked very often."""
+
 # Of one connection; a browser has one, a gateway several.
 _TOKENS: Final = 16
 
@@ -30,6 +33,10 @@ _LONGEST: Final = 8 * 1024
 
 def _never(_: str) -> bool:
     return False
+
+
+def _always(_: Caller) -> None:
+    """Have nothing against anybody."""
 
 
 class _Connected:
@@ -59,18 +66,21 @@ class Authenticator:
         *,
         clock: Clock,
         bearer: BearerVerifier | None = None,
+        still: Recheck = _always,
         trust_domain: TrustDomain | None = None,
-        revoked: Revoked = _never,
+        revoked: Revoked | None = None,
         expected: Sequence[Expectation] | None = None,
     ) -> None:
         """Without `trust_domain` client certificates mean nothing, without `bearer` tokens.
 
+        `still` is asked for as long as a caller's stream is open.
         `expected` are the components that may come here at all; None: any of the trust domain.
         """
         self._clock = clock
         self._bearer = bearer
+        self._still = still
         self._trust_domain = trust_domain
-        self._revoked = revoked
+        self._revoked = revoked or _never
         self._expected = expected
         # A chain is judged once per connection and rechecked with each request.
         self._judged: WeakKeyDictionary[ssl.SSLObject, _Connected] = WeakKeyDictionary()
@@ -89,13 +99,15 @@ class Authenticator:
     def recheck(self, caller: Caller) -> None:
         """Raise Unauthenticated if the caller may not go on with what it has begun.
 
-        Codes: `token_expired`, `certificate_expired`, `certificate_revoked`.
+        Codes: `token_expired`, `token_revoked`, `certificate_expired`, `certificate_revoked`.
+        Raises Gone (`view_changed`) if what he may see is another by now.
         """
         now = self._clock.now()
         if caller.peer:
             caller.peer.recheck(revoked=self._revoked, now=now)
         if caller.expires_at and now >= caller.expires_at:
             raise Unauthenticated("the token has expired; log in again", code="token_expired")
+        self._still(caller)
 
     def _connected(self, request: web.Request) -> "_Connected":
         connection = request.get_extra_info("ssl_object")

@@ -1,33 +1,35 @@
 """One application from a component's parts: what fsm/app.py and sdsp/app.py call."""
 
+import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
 from shared.access.roles import StoredRoles
-from shared.auth.limiter import Limiter
-from shared.auth.login import Login
 from shared.auth.passwords import Passwords
-from shared.auth.tokens import TokenIssuer, TokenVerifier, load_signing_key
+from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.http.application import Collaborators, create_application
 from shared.http.authentication import Authenticator
 from shared.http.health import Check
 from shared.http.rates import RateSettings
 from shared.http.routes import Routes
+from shared.login.keeping import PERIOD
+from shared.login.logins import Logins, create_logins
+from shared.login.people import People
 from shared.login.secrets import Secrets
+from shared.login.stored_people import StoredPeople
 from shared.metrics.names import Metrics
 from shared.model.kinds import Home
-from shared.objects import handlers, session
+from shared.objects import handlers, session, session_admin
 from shared.objects.accounts import StoredAccounts
 from shared.objects.admission import Admission, AdmissionChain
 from shared.objects.encoded import EncodedObjects
 from shared.objects.granting import GrantingAdmission
-from shared.objects.keys import ENCODED, OBJECTS, READER, TRAIL
+from shared.objects.keys import ENCODED, LOGINS, OBJECTS, READER, ROLES, TRAIL
 from shared.objects.kind_handlers import kind_routes
 from shared.objects.reader import ObjectReader
 from shared.objects.service import Alongside, Objects
@@ -37,26 +39,25 @@ from shared.pki.peer import Revoked
 from shared.pki.sealing import load_sealing_key
 from shared.store.contract import Store
 from shared.tasks.group import Group
+from shared.tasks.loop import Loop
 
 SEALING_KEY: Final = "credential-key"
 """The file that seals Credentials, beside that of tokens."""
 
-# A person logs in about once in a working day.
-TOKEN_LIFETIME: Final = timedelta(hours=8)
+_FIRST_RETRY: Final = 0.2
+_LONGEST_RETRY: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """How a server signs the tokens of those who log in.
 
-    `issuer` and `audience` are both the server's own identity, so that a token of one server
-    counts at no other.
+    Its keys lie in a folder beneath `data`.  `server`, its own identity, is the tokens' issuer and
+    audience, so that a token of one server counts at no other.
     """
 
-    key_file: Path
-    issuer: str
-    audience: str
-    lifetime: timedelta = TOKEN_LIFETIME
+    data: Path
+    server: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ class Services:
     roles: StoredRoles
     passwords: Passwords
     secrets: Secrets
+    logins: Logins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ class Parts:
 
     `alongside` writes the component's own records in the transaction of each write of objects.
     `trail` is the audit trail, if somebody else writes to it as well.
+    `people` answer for those who log in; None: the accounts of the store alone.
     """
 
     home: Home
@@ -103,6 +106,7 @@ class Parts:
     checks: Mapping[str, Check] = field(default_factory=dict)
     alongside: Alongside | None = None
     trail: Trail | None = None
+    people: People | None = None
     rates: RateSettings = field(default_factory=RateSettings)
 
 
@@ -111,29 +115,26 @@ def create_services(parts: Parts) -> Services:
     trail = parts.trail or Trail(store=parts.store, clock=parts.clock, metrics=parts.metrics)
     passwords = Passwords()
     secrets = Secrets(
-        key=load_sealing_key(parts.tokens.key_file.with_name(SEALING_KEY)),
+        key=load_sealing_key(parts.tokens.data / SEALING_KEY),
         passwords=passwords,
         clock=parts.clock,
     )
-    key = load_signing_key(parts.tokens.key_file)
-    verifier = TokenVerifier(
-        {key.id: key.public_pem},
-        issuer=parts.tokens.issuer,
-        audience=parts.tokens.audience,
+    roles = StoredRoles(parts.store, home=parts.home, clock=parts.clock)
+    logins = create_logins(
+        parts.store,
+        parts.tokens.data,
+        server=parts.tokens.server,
+        grants=roles,
+        people=parts.people or StoredPeople(StoredAccounts(parts.store), passwords=passwords),
         clock=parts.clock,
     )
-    roles = StoredRoles(parts.store, home=parts.home, clock=parts.clock)
-    bearer = session.token_bearer(verifier, roles)
-    authenticator = (
-        Authenticator(
-            clock=parts.clock,
-            bearer=bearer,
-            trust_domain=parts.trust.domain,
-            revoked=parts.trust.revoked,
-            expected=parts.trust.expected,
-        )
-        if parts.trust
-        else Authenticator(clock=parts.clock, bearer=bearer)
+    authenticator = Authenticator(
+        clock=parts.clock,
+        bearer=logins.callers,
+        still=logins.callers.recheck,
+        trust_domain=parts.trust.domain if parts.trust else None,
+        revoked=parts.trust.revoked if parts.trust else None,
+        expected=parts.trust.expected if parts.trust else None,
     )
     objects = Objects(
         store=parts.store,
@@ -154,6 +155,7 @@ def create_services(parts: Parts) -> Services:
         roles=roles,
         passwords=passwords,
         secrets=secrets,
+        logins=logins,
     )
 
 
@@ -162,20 +164,19 @@ def create_api(parts: Parts, services: Services) -> web.Application:
     metrics, /openapi.json, /docs, and the component's own routes.
     """
     passwords = services.passwords
-    key = load_signing_key(parts.tokens.key_file)
-    issuer = TokenIssuer(
-        key,
-        issuer=parts.tokens.issuer,
-        audience=parts.tokens.audience,
-        lifetime=parts.tokens.lifetime,
-        clock=parts.clock,
-    )
+    logins = services.logins
 
     async def store_answers() -> None:
         await parts.store.position()
 
     app = create_application(
-        [session.routes, handlers.routes, kind_routes(parts.home), *parts.routes],
+        [
+            session.routes,
+            session_admin.routes,
+            handlers.routes,
+            kind_routes(parts.home),
+            *parts.routes,
+        ],
         Collaborators(
             clock=parts.clock,
             metrics=parts.metrics,
@@ -191,19 +192,28 @@ def create_api(parts: Parts, services: Services) -> web.Application:
     app[OBJECTS] = services.objects
     app[READER] = services.reader
     app[TRAIL] = services.trail
-    app[session.LOGIN] = Login(
-        accounts=StoredAccounts(parts.store),
-        passwords=passwords,
-        limiter=Limiter(clock=parts.clock),
-        issuer=issuer,
-    )
+    app[LOGINS] = logins
+    app[ROLES] = services.roles
 
     async def following(_: web.Application) -> AsyncIterator[None]:
         await services.roles.load()
+        await logins.start()
+        keeping = Loop(
+            logins.keeper,
+            period=PERIOD,
+            settle=0.0,
+            backoff=Backoff(
+                first=_FIRST_RETRY,
+                longest=_LONGEST_RETRY,
+                source=random.Random(parts.tokens.server),  # noqa: S311 - scatters retries
+            ),
+            clock=parts.clock,
+        )
         async with Group() as group:
             group.start(services.trail.run(), name="audit trail")
             group.start(services.reader.broadcast.run(), name="broadcast")
             group.start(services.roles.run(), name="follow the roles")
+            group.start(keeping.run(), name=keeping.name)
             yield
 
     async def close(_: web.Application) -> None:

@@ -8,17 +8,17 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from shared.auth.tokens import TokenIssuer, load_signing_key
+from shared.clock import Clock
+from shared.login.logins import Logins
 from shared.model.kinds import KINDS, Home
-from shared.pki.identity import SpiffeId
 from shared.pki.tls import visitor_context
-from tests.integration.fsm.harness import FSM, TRUST_DOMAIN, Person
+from tests.fakes.tokens import token_for
+from tests.integration.fsm.harness import FSM, Person
 from tests.integration.road.world import NAMES, RoadSite, document, joined
 
 RIVAL = "zqtenant"
@@ -102,7 +102,8 @@ class Server:
 
     home: Home
     url: str
-    issuer: TokenIssuer
+    logins: Logins
+    clock: Clock
     session: aiohttp.ClientSession
 
     @property
@@ -110,13 +111,7 @@ class Server:
         return "federation" if self.home == "fsm" else "site"
 
     def token(self, *roles: str, tenants: Sequence[str] | None = None) -> str:
-        issued = self.issuer.issue(
-            "user:somebody",
-            display_name="somebody",
-            roles=roles,
-            tenants=None if tenants is None else frozenset(tenants),
-        )
-        return issued.text
+        return token_for(self.logins, self.clock, *roles, tenants=tenants, subject="user:somebody")
 
     async def ask(
         self, token: str | None, method: str, url: str, body: Any = None, **headers: str
@@ -181,7 +176,7 @@ async def world(fsm: FSM, folder: Path) -> AsyncIterator[World]:
         await admin.put("tenants", tenant, {})
     connector = aiohttp.TCPConnector(ssl=visitor_context(fsm.roots))
     async with aiohttp.ClientSession(connector=connector) as session:
-        above = Server("fsm", fsm.url, _issuer(fsm, SpiffeId.fsm(TRUST_DOMAIN), fsm.data), session)
+        above = Server("fsm", fsm.url, fsm.running.logins, fsm.clock, session)
         token = above.token("admin")
         await _shared(above, token)
         for kind, spec in rivals("fsm"):
@@ -191,8 +186,7 @@ async def world(fsm: FSM, folder: Path) -> AsyncIterator[World]:
         await above.put(token, "Network", "ours", {"subnets": ["10.1.0.0/24"]}, tenant="acme")
         async with joined(folder, fsm) as site, site.serving():
             await site.heard(fsm)
-            identity = SpiffeId.sdsp(TRUST_DOMAIN, "sfo")
-            below = Server("sdsp", site.url, _issuer(fsm, identity, site.data), session)
+            below = Server("sdsp", site.url, site.running.logins, fsm.clock, session)
             token = below.token("admin")
             await below.put(token, "Node", "node-1", {})
             await below.put(token, "Node", "node-2", {})
@@ -238,13 +232,3 @@ async def _rival(
 ) -> None:
     metadata = {"tenant": RIVAL, "labels": ALL_LABELS, "annotations": {"zqnote": "zqtext"}}
     await server.put(token, kind, name, spec, **metadata)
-
-
-def _issuer(fsm: FSM, identity: SpiffeId, data: Path) -> TokenIssuer:
-    return TokenIssuer(
-        load_signing_key(data / "token-key.pem"),
-        issuer=str(identity),
-        audience=str(identity),
-        lifetime=timedelta(hours=8),
-        clock=fsm.clock,
-    )

@@ -1,5 +1,6 @@
 """Servers as processes of their own: an FSM as an operator starts it, a pinned core, CPU time."""
 
+import asyncio
 import os
 import socket
 import ssl
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,7 @@ from typing import Final
 
 from fsm.setup import initialise
 from fsm.trust import FSMCredentials
-from shared.auth.tokens import TokenIssuer, load_signing_key
 from shared.clock import SystemClock
-from shared.objects.api import TOKEN_LIFETIME
 from shared.pki.authority import Authority
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.credentials import Credentials
@@ -24,9 +24,11 @@ from shared.pki.csr import create_csr
 from shared.pki.identity import SpiffeId, parse_trust_domain
 from shared.pki.keys import generate_key, key_to_pem
 from tests.bench.harness import ROOT, running
+from tests.fakes.tokens import stored_token
 from tests.servers import free_port
 
 DOMAIN: Final = "bench.example"
+DOMAIN_NAME: Final = parse_trust_domain(DOMAIN)
 PASSWORD: Final = "only for measuring"
 SITE: Final = "paris"
 START_SECONDS: Final = 60.0
@@ -73,10 +75,14 @@ class Client:
     roots: Path
     certificate: Path
     """A site's certificate, chain and key in one file."""
-    issuer: TokenIssuer
+    data: Path
 
     def token(self, person: str, *roles: str) -> str:
-        return self.issuer.issue(f"user:{person}", display_name=person, roles=roles).text
+        """Return a token of a person, as if he had logged in, for a server that has started."""
+        work = stored_token(self.data, person, roles, server=str(SpiffeId.fsm(DOMAIN_NAME)))
+        with ThreadPoolExecutor(1) as thread:
+            # Perhaps a loop runs in this one.
+            return thread.submit(asyncio.run, work).result()
 
     def context(self, *, with_certificate: bool) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.roots))
@@ -136,12 +142,4 @@ def _client(data: Path, folder: Path) -> Client:
     certificate.chmod(0o600)
     roots = folder / "roots.pem"
     roots.write_text(certificates_to_pem(issuing.credentials.roots), "ascii")
-    identity = str(SpiffeId.fsm(domain))
-    issuer = TokenIssuer(
-        load_signing_key(data / "token-key.pem"),
-        issuer=identity,
-        audience=identity,
-        lifetime=TOKEN_LIFETIME,
-        clock=clock,
-    )
-    return Client(roots, certificate, issuer)
+    return Client(roots, certificate, data)

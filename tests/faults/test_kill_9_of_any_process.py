@@ -24,7 +24,7 @@ from fsm.settings import FILE, Listen
 from fsm.setup import initialise
 from fsm.trust import FSMCredentials
 from sdsp.upstream.enroll import SiteCredentials, join_federation
-from shared.auth.tokens import load_signing_key
+from shared.auth.tokenkeys import KeyFolder
 from shared.cli.client import Client
 from shared.cli.setup import store_settings
 from shared.clock import SystemClock
@@ -133,15 +133,16 @@ def test_a_file_holds_the_old_or_the_new_wherever_its_writer_was_killed(
 
 @pytest.mark.parametrize("name", FILES["token_key"])
 def test_a_signing_key_is_whole_or_not_there(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "token-key.pem"
+    folder = KeyFolder(tmp_path / "keys")
 
     def killed() -> None:
         with armed(f"{name}=exit"):
-            load_signing_key(path)
+            folder.create()
 
     assert forked(killed) == EXIT_STATUS
-    assert path.exists() == name.endswith("replaced")
-    assert load_signing_key(path).pem == load_signing_key(path).pem
+    assert len(folder.keys()) == (1 if name.endswith("replaced") else 0)
+    made = folder.create()
+    assert folder.keys()[made.id] == made
 
 
 @pytest.mark.parametrize("name", SET_UP)

@@ -4,13 +4,11 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from shared.auth.tokens import TokenIssuer, load_signing_key
 from shared.clock import Clock, SystemClock
 from shared.http.connections import ConnectionLimits
 from shared.http.peer import PeerClient, PeerLimits
@@ -23,6 +21,7 @@ from shared.objects.admission import Admission, AdmissionChain
 from shared.objects.api import Parts, Services, Tokens, Trust, create_api, create_services
 from shared.store.contract import Store
 from shared.store.sql import open_store
+from tests.fakes.tokens import token_for
 
 SERVER_NAME = "spiffe://hanse.example/fsm"
 
@@ -36,7 +35,7 @@ class Api:
     store: Store
     services: Services
     metrics: Metrics
-    issuer: TokenIssuer
+    clock: Clock
     clients: list[PeerClient] = field(default_factory=list)
 
     def token(
@@ -45,12 +44,8 @@ class Api:
         tenants: Sequence[str] | None = None,
         subject: str = "user:test",
     ) -> str:
-        return self.issuer.issue(
-            subject,
-            display_name=subject,
-            roles=roles,
-            tenants=None if tenants is None else frozenset(tenants),
-        ).text
+        """Return a token of somebody who holds built-in roles, in some tenants or all."""
+        return token_for(self.services.logins, self.clock, *roles, tenants=tenants, subject=subject)
 
     def client(
         self,
@@ -78,20 +73,16 @@ async def running_api(
     trust: Trust | None = None,
     limits: ConnectionLimits | None = None,
     clock: Clock | None = None,
-    lifetime: timedelta = timedelta(hours=8),
     rates: RateSettings | None = None,
 ) -> AsyncIterator[Api]:
     clock = clock or SystemClock()
     store = await open_store(f"sqlite:///{folder}/store.db", clock=clock, create=True)
     metrics = Metrics()
-    tokens = Tokens(
-        key_file=folder / "token.pem", issuer=SERVER_NAME, audience=SERVER_NAME, lifetime=lifetime
-    )
     parts = Parts(
         home=home,
         store=store,
         admission=admission or AdmissionChain(),
-        tokens=tokens,
+        tokens=Tokens(data=folder, server=SERVER_NAME),
         trust=trust,
         clock=clock,
         metrics=metrics,
@@ -100,18 +91,11 @@ async def running_api(
     )
     services = create_services(parts)
     app = create_api(parts, services)
-    issuer = TokenIssuer(
-        load_signing_key(tokens.key_file),
-        issuer=SERVER_NAME,
-        audience=SERVER_NAME,
-        lifetime=lifetime,
-        clock=clock,
-    )
     try:
         async with serving(
             app, host="127.0.0.1", port=0, tls=tls, limits=limits, grace=2.0
         ) as server:
-            api = Api(server, app, store, services, metrics, issuer)
+            api = Api(server, app, store, services, metrics, clock)
             try:
                 yield api
             finally:

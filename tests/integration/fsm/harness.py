@@ -13,7 +13,6 @@ from fsm.app import Federation, running
 from fsm.settings import FSMSettings, Listen
 from fsm.trust import FSMCredentials, create_trust
 from shared.auth.passwords import Passwords
-from shared.auth.tokens import TokenIssuer, load_signing_key
 from shared.backoff import Backoff
 from shared.clock import SystemClock
 from shared.enrolment.joining import join
@@ -32,6 +31,7 @@ from shared.pki.jointoken import JoinToken
 from shared.pki.keys import generate_key
 from shared.pki.tls import ServerCheck, client_context, visitor_context
 from shared.store.sql import open_store
+from tests.fakes.tokens import token_for
 
 TRUST_DOMAIN = TrustDomain("hanse.example")
 PASSWORD = "correct horse battery"
@@ -56,6 +56,7 @@ class FSM:
     settings: FSMSettings
     federation: Federation | None = None
     clients: list[PeerClient] = field(default_factory=list)
+    _token: tuple[Federation, str] | None = None
 
     @property
     def url(self) -> str:
@@ -84,19 +85,15 @@ class FSM:
 
     def admin(self) -> "Person":
         """Return an administrator who has logged in; the login itself has tests of its own."""
-        token = self.admin_token()
-        return Person(self.visitor(lambda: token))
+        return Person(self.visitor(self.admin_token))
 
     def admin_token(self) -> str:
-        identity = str(SpiffeId.fsm(TRUST_DOMAIN))
-        issuer = TokenIssuer(
-            load_signing_key(self.data / "token-key.pem"),
-            issuer=identity,
-            audience=identity,
-            lifetime=timedelta(hours=8),
-            clock=self.clock,
-        )
-        return issuer.issue("user:admin", display_name="admin", roles=["admin"]).text
+        """Return the token of an administrator of the process that runs now."""
+        if self._token is None or self._token[0] is not self.running:
+            logins = self.running.logins
+            text = token_for(logins, self.clock, "admin", subject="user:admin")
+            self._token = (self.running, text)
+        return self._token[1]
 
     def visitor(self, token: Callable[[], str] | None = None) -> PeerClient:
         """Return a client without a certificate."""

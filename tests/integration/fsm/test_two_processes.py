@@ -45,11 +45,8 @@ async def pair(template: FSM, tmp_path: Path, postgres_url: str) -> AsyncIterato
         )
         managers.append(FSM(tmp_path / name, clock, settings))
     one, other = managers
-    async with one.serving():
-        # Whoever logged in at one is known at the other: they share the key of the tokens.
-        shutil.copy(one.data / "token-key.pem", other.data / "token-key.pem")
-        async with other.serving():
-            yield one, other
+    async with one.serving(), other.serving():
+        yield one, other
 
 
 async def test_a_site_follows_one_and_is_seen_at_the_other(pair: tuple[FSM, FSM]) -> None:

@@ -4,137 +4,143 @@ from pathlib import Path
 import jwt
 import pytest
 
-from shared.auth.tokens import SigningKey, TokenIssuer, TokenVerifier, load_signing_key
+from shared.auth.tokenkeys import KeyFolder
+from shared.auth.tokens import SigningKey, TokenIssuer, TokenVerifier, key_id_of
 from shared.errors import Invalid, Unauthenticated
 from tests.fakes.clock import VirtualClock
 
-
-@pytest.fixture
-def key(tmp_path: Path) -> SigningKey:
-    return load_signing_key(tmp_path / "secrets" / "token.pem")
+SERVER = "spiffe://hanse.example/fsm"
 
 
-def issuer(key: SigningKey, clock: VirtualClock) -> TokenIssuer:
-    return TokenIssuer(key, issuer="i", audience="a", lifetime=timedelta(hours=1), clock=clock)
+@pytest.fixture(scope="module")
+def key() -> SigningKey:
+    return SigningKey.generate()
 
 
-def verifier(key: SigningKey, clock: VirtualClock, **changes: str) -> TokenVerifier:
-    names = {"issuer": "i", "audience": "a"} | changes
-    return TokenVerifier({key.id: key.public_pem}, clock=clock, **names)
-
-
-def test_a_token_says_what_it_was_given(key: SigningKey) -> None:
-    clock = VirtualClock()
-    token = issuer(key, clock).issue(
-        "user:kim", display_name="Kim", roles=["viewer"], tenants=frozenset({"acme"})
+def issued(key: SigningKey, clock: VirtualClock, server: str = SERVER) -> str:
+    return (
+        TokenIssuer(server, clock=clock)
+        .issue(key, subject="user:kim", session="s", lifetime=timedelta(hours=1))
+        .text
     )
-    claims = verifier(key, clock).verify(token.text)
-    assert (claims.subject, claims.display_name) == ("user:kim", "Kim")
-    assert (claims.roles, claims.tenants) == (("viewer",), frozenset({"acme"}))
-    assert claims.expires_at == token.expires_at + timedelta(seconds=60)
+
+
+def verified(token: str, key: SigningKey, clock: VirtualClock, server: str = SERVER):
+    assert key_id_of(token) == key.id
+    return TokenVerifier(server, clock=clock).verify(token, key.public)
+
+
+def test_a_token_says_whom_and_which_login_it_stands_for(key: SigningKey) -> None:
+    clock = VirtualClock()
+    claims = verified(issued(key, clock), key, clock)
+    assert (claims.subject, claims.session, claims.key) == ("user:kim", "s", key.id)
+    assert claims.expires_at == clock.now() + timedelta(hours=1, seconds=60)
 
 
 def test_another_library_reads_our_tokens(key: SigningKey) -> None:
     clock = VirtualClock()
-    token = issuer(key, clock).issue("user:kim", display_name="Kim", roles=[]).text
+    token = issued(key, clock)
     claims = jwt.decode(
         token,
         key.public_pem,
         algorithms=["ES256"],
-        audience="a",
-        issuer="i",
+        audience=SERVER,
+        issuer=SERVER,
         options={"verify_exp": False, "verify_iat": False},
     )
     assert claims["sub"] == "user:kim"
-    assert jwt.get_unverified_header(token)["kid"] == key.id
+    assert len(claims["jti"]) == 32
+    header = {"alg": "ES256", "kid": key.id, "typ": "at+jwt"}
+    assert jwt.get_unverified_header(token) == header
+
+
+def test_no_two_tokens_have_one_id(key: SigningKey) -> None:
+    clock = VirtualClock()
+    assert len({verified(issued(key, clock), key, clock).id for _ in range(20)}) == 20
 
 
 def test_a_token_counts_until_a_minute_after_its_end(key: SigningKey) -> None:
     clock = VirtualClock()
-    token = issuer(key, clock).issue("user:kim", display_name="Kim", roles=[]).text
+    token = issued(key, clock)
     clock.advance(3600 + 59)
-    verifier(key, clock).verify(token)
+    verified(token, key, clock)
     clock.advance(1)
     with pytest.raises(Unauthenticated) as caught:
-        verifier(key, clock).verify(token)
+        verified(token, key, clock)
     assert caught.value.code == "token_expired"
 
 
 def test_a_clock_that_went_back_further_than_the_leeway_refuses(key: SigningKey) -> None:
     clock = VirtualClock()
-    token = issuer(key, clock).issue("user:kim", display_name="Kim", roles=[]).text
+    token = issued(key, clock)
     clock.jump(-59)
-    verifier(key, clock).verify(token)
+    verified(token, key, clock)
     clock.jump(-10)
-    with pytest.raises(Unauthenticated):
-        verifier(key, clock).verify(token)
+    with pytest.raises(Unauthenticated) as caught:
+        verified(token, key, clock)
+    assert caught.value.code == "invalid_token"
 
 
-@pytest.mark.parametrize("changes", [{"issuer": "x"}, {"audience": "x"}])
-def test_a_token_for_another_server_does_not_count(key: SigningKey, changes) -> None:
+def test_a_token_for_another_server_does_not_count(key: SigningKey) -> None:
     clock = VirtualClock()
-    token = issuer(key, clock).issue("user:kim", display_name="Kim", roles=[]).text
+    token = issued(key, clock)
     with pytest.raises(Unauthenticated):
-        verifier(key, clock, **changes).verify(token)
+        verified(token, key, clock, server="spiffe://sfo.hanse.example/sdsp")
 
 
-def test_a_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "token.pem"
-    first = load_signing_key(path)
+def test_secrets_are_in_no_representation(key: SigningKey) -> None:
+    clock = VirtualClock()
+    token = TokenIssuer(SERVER, clock=clock).issue(
+        key, subject="user:kim", session="s", lifetime=timedelta(hours=1)
+    )
+    assert token.text not in repr(token)
+    assert "PRIVATE" not in repr(key)
+
+
+def test_only_its_owner_reads_a_key(tmp_path: Path) -> None:
+    folder = KeyFolder(tmp_path / "a" / "keys")
+    made = folder.create()
+    path = folder.path / f"{made.id}.pem"
     assert path.stat().st_mode & 0o777 == 0o600
-    assert load_signing_key(path) == first
-    assert list(path.parent.iterdir()) == [path]
-    assert first.id not in first.pem
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    assert folder.keys() == {made.id: made}
+    assert list(folder.path.iterdir()) == [path]
 
     path.chmod(0o640)
     with pytest.raises(Invalid) as caught:
-        load_signing_key(path)
+        folder.keys()
     assert caught.value.code == "key_exposed"
 
-    path.chmod(0o600)
-    path.write_text("no key")
+
+def test_what_is_no_key_of_ours_is_told(tmp_path: Path) -> None:
+    folder = KeyFolder(tmp_path)
+    (tmp_path / "x.pem").write_text("no key")
+    (tmp_path / "x.pem").chmod(0o600)
     with pytest.raises(Invalid) as caught:
-        load_signing_key(path)
+        folder.keys()
     assert caught.value.code == "invalid_key"
 
 
-def test_a_known_token_says_the_same_and_still_ends(key: SigningKey) -> None:
-    clock = VirtualClock()
-    token = issuer(key, clock).issue("user:kim", display_name="Kim", roles=[]).text
-    reads = verifier(key, clock)
-    claims = reads.verify(token)
-    assert reads.verify(token) is claims
-    clock.advance(3600 + 60)
-    for _ in range(2):
-        with pytest.raises(Unauthenticated) as caught:
-            reads.verify(token)
-        assert caught.value.code == "token_expired"
+def test_the_single_key_of_earlier_versions_is_taken_over(tmp_path: Path) -> None:
+    former = tmp_path / "token-key.pem"
+    before = SigningKey.generate()
+    former.write_text(before.pem)
+    former.chmod(0o644)
+    folder = KeyFolder(tmp_path / "keys", former=former)
+    with pytest.raises(Invalid) as caught:
+        folder.create()
+    assert caught.value.code == "key_exposed"
+    former.chmod(0o600)
+    assert folder.create() == before
+    assert not former.exists()
+    assert folder.keys() == {before.id: before}
+    assert folder.create() != before
 
 
-def test_a_changed_token_is_not_taken_for_the_known_one(key: SigningKey) -> None:
-    clock = VirtualClock()
-    token = issuer(key, clock).issue("user:kim", display_name="Kim", roles=[]).text
-    reads = verifier(key, clock)
-    reads.verify(token)
-    head, said, signature = token.split(".")
-    for forged in (f"{head}.{said[:-2]}AA.{signature}", f"{head}.{said}.{signature[:-4]}AAAA"):
-        with pytest.raises(Unauthenticated):
-            reads.verify(forged)
-
-
-def test_only_so_many_tokens_are_remembered(
-    key: SigningKey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.auth.tokens.REMEMBERED", 3)
-    clock = VirtualClock()
-    made = [
-        issuer(key, clock).issue(f"user:{n}", display_name="x", roles=[]).text for n in range(5)
-    ]
-    reads = verifier(key, clock)
-    first = reads.verify(made[0])
-    for each in made[1:]:
-        reads.verify(each)
-    assert len(reads._known) == 3
-    again = reads.verify(made[0])
-    assert again == first
-    assert again is not first
+def test_all_who_share_a_folder_call_it_the_same(tmp_path: Path) -> None:
+    one, other = KeyFolder(tmp_path / "keys"), KeyFolder(tmp_path / "keys")
+    assert one.owner == other.owner == KeyFolder(tmp_path / "keys").owner
+    assert KeyFolder(tmp_path / "others").owner != one.owner
+    other.drop(one.create().id)
+    assert one.keys() == {}
+    other.drop("nobody")
