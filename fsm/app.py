@@ -28,6 +28,8 @@ from fsm.tasks.flush_voices import FlushVoices
 from fsm.tasks.renew_certificates import RenewCertificates
 from fsm.tasks.tidy import Tidy
 from fsm.trust import FSMCredentials, issue_own
+from shared.audit import background
+from shared.audit.syslog import Origin
 from shared.auth.limiter import Limiter
 from shared.backoff import Backoff
 from shared.backup.scheduled import PERIOD, ScheduledBackups
@@ -218,6 +220,17 @@ class _Parts:
             owner=f"{self.source.getrandbits(64):016x}",
         )
         self._loop(group, backups, period=PERIOD)
+        keepers = background.keepers(
+            self.store,
+            self.settings.audit,
+            credentials=self.credentials.server.load,
+            origin=Origin(self.settings.server_names[0], "fsm"),
+            owner=f"{self.source.getrandbits(64):016x}",
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        for keeper, period in keepers:
+            self._loop(group, keeper, period=period)
 
     def _backups(self) -> list[Task]:
         own = self.settings.backup.own_task()

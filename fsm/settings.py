@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import Field
 
+from shared.audit.settings import AuditSettings
 from shared.backup.settings import BackupSettings
 from shared.http.connections import ConnectionLimits
 from shared.http.rates import RateSettings
@@ -45,6 +46,7 @@ class FSMSettings(Settings):
         7 * 86400.0, gt=0, description="Seconds for which watches can be resumed."
     )
     backup: BackupSettings = Field(default_factory=BackupSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     rates: RateSettings = Field(
         default_factory=RateSettings, description="How many calls are taken, and from whom."
     )

@@ -34,6 +34,8 @@ from sdsp.upstream.enroll import SiteCredentials, make_ready, names_of
 from sdsp.upstream.report import ReportUpstream
 from sdsp.upstream.subscription import subscription_of
 from sdsp.upstream.trust import SiteTrust
+from shared.audit import background
+from shared.audit.syslog import Origin
 from shared.auth.limiter import Limiter
 from shared.backoff import Backoff
 from shared.backup.scheduled import PERIOD, ScheduledBackups
@@ -361,6 +363,17 @@ class _Background:
             owner=f"{base.source.getrandbits(64):016x}",
         )
         self._loop(backups, period=PERIOD)
+        keepers = background.keepers(
+            store,
+            base.settings.audit,
+            credentials=base.credentials.server.load,
+            origin=Origin(base.site, "sdsp"),
+            owner=f"{base.source.getrandbits(64):016x}",
+            clock=clock,
+            metrics=base.metrics,
+        )
+        for keeper, period in keepers:
+            self._loop(keeper, period=period)
         register = self._loop(KeepRegister(store, core.revocations, clock=clock), period=15.0)
         renew = RenewCertificates(
             base.credentials,

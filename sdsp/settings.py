@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import Field
 
+from shared.audit.settings import AuditSettings
 from shared.backup.settings import BackupSettings
 from shared.http.connections import ConnectionLimits
 from shared.http.rates import RateSettings
@@ -46,6 +47,7 @@ class SDSPSettings(Settings):
     listen: Listen = Field(default_factory=Listen)
     database: str | None = Field(None, description="postgresql://… or cockroachdb://…")
     backup: BackupSettings = Field(default_factory=BackupSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     rates: RateSettings = Field(
         default_factory=RateSettings, description="How many calls are taken, and from whom."
     )

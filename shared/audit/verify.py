@@ -69,6 +69,8 @@ class _Tip:
 
     position: int
     digest: bytes | None
+    number: int = 0
+    """Of the last record that was seen of it; 0 if none was."""
 
 
 SignerCheck = Callable[[Seal, SealText], Finding | None]
@@ -122,6 +124,7 @@ class Verifier:
         self._check = check
         self._tips: dict[str, _Tip] = {}
         self._moved: set[str] = set()
+        self._sealed_to: dict[str, int] = {}
         self._skipped: set[tuple[str, int]] = set()
         self._unchained_until: int | None = None
         self._begin = 0
@@ -129,6 +132,7 @@ class Verifier:
         self._retired: set[int] = set()
         self._first_seal: Seal | None = None
         self._sealed = 0
+        self._last_sequence = 0
         self._previous: SealText | None = None
         self._seals = iter(self._judged(seals))
         self._next = next(self._seals, None)
@@ -183,8 +187,8 @@ class Verifier:
             )
         elif counted is not None and counted < report.last:
             self._find_at("inserted", counted + 1, f"the store counts {counted} records only")
-        for head in heads:
-            self._hold_head(head)
+        if counted is not None:
+            self._hold_heads(heads)
         first = self._first_seal
         if first is not None and first.sequence > 1 and first.sequence not in self._retired:
             self._find(
@@ -220,6 +224,7 @@ class Verifier:
 
     def _take_link(self, each: Link, name: str, position: int) -> None:
         tip = self._tips.setdefault(name, _Tip(0, genesis(name)))
+        tip.number = each.last or each.number
         self._moved.add(name)
         if each.line is None:
             last = each.last or each.number
@@ -282,6 +287,7 @@ class Verifier:
         """Yield the seals that can be read, having judged each beside the one before it."""
         for text in seals:
             before, self._previous = self._previous, text
+            self._last_sequence = text.sequence
             self.report.seals += 1
             if before is not None and text.sequence != before.sequence + 1:
                 gap = _of_seal("seal_missing", before.sequence + 1, "it is not there")
@@ -309,6 +315,7 @@ class Verifier:
         for name, end in () if first else seal.heads.items():
             tip = self._tips.setdefault(name, _Tip(0, genesis(name)))
             self._hold(name, tip, end, f"seal {seal.sequence}", seal.number)
+        self._sealed_to |= {name: position for name, (position, _) in seal.heads.items()}
         for name in sorted(self._moved - seal.heads.keys()):
             message = f"chain {name} has records that seal {seal.sequence} doesn't know"
             self._find_at("inserted", seal.number, message)
@@ -316,17 +323,35 @@ class Verifier:
         self._sealed = seal.number
         self._next = next(self._seals, None)
 
-    def _hold_head(self, head: Head) -> None:
-        tip = self._tips.get(head.chain)
-        if tip is None:
-            if head.number > self._begin:
-                message = f"chain {head.chain} is said to end here, and has no records"
-                self._find_at("removed", head.number, message)
-            return
-        end = head.position, head.hash
-        self._hold(head.chain, tip, end, "the store's head", head.number)
+    def _hold_heads(self, heads: Sequence[Head]) -> None:
+        """Compare the store's own heads with where the chains ended."""
+        named = {head.chain for head in heads}
+        for name, tip in self._tips.items():
+            if tip.number and name not in named:
+                self._find_at("removed", tip.number, f"the head of chain {name} is not there")
+        for head in heads:
+            name, found = head.chain, self._tips.get(head.chain)
+            if found is None or not found.number:
+                if head.number > self._begin:
+                    message = f"chain {name} is said to end here, and has no such record"
+                    self._find_at("removed", head.number, message)
+                continue
+            end = head.position, head.hash
+            if not self._hold(name, found, end, "the store's head", head.number):
+                continue
+            if head.number != found.number:
+                message = f"the head of chain {name} is said to be record {head.number}"
+                self._find_at("changed", found.number, message)
+            sealed = self._sealed_to.get(name, 0)
+            if head.sealed > sealed:
+                message = f"chain {name} is said to be sealed to {head.sealed}, and is to {sealed}"
+                self._find(_of_seal("seal_missing", self._last_sequence + 1, message))
+            elif head.sealed < sealed:
+                message = f"chain {name} is sealed to {sealed}, and said to be to {head.sealed}"
+                self._find_at("changed", found.number, message)
 
-    def _hold(self, name: str, tip: _Tip, end: tuple[int, str], who: str, number: int) -> None:
+    def _hold(self, name: str, tip: _Tip, end: tuple[int, str], who: str, number: int) -> bool:
+        """Compare where a chain ended with what somebody says; return whether it is so."""
         position, digest = end
         if tip.position < position:
             message = f"chain {name} ends at {tip.position}, and {who} says {position}"
@@ -338,8 +363,9 @@ class Verifier:
             message = f"chain {name} at {position} is not what {who} says: it was written anew"
             self._find_at("changed", number, message)
         else:
-            return
+            return True
         tip.position, tip.digest = position, _digest(digest)
+        return False
 
     def _find_at(self, code: str, number: int, message: str) -> None:
         self._find(Finding(code, f"record {number}: {message}", number=number))

@@ -57,6 +57,9 @@ AUDIT_WAITING: Final = Metric(
 AUDIT_LOST: Final = Metric(
     "hanse_audit_lost_total", "Audit records of reads and refusals that could not be kept."
 )
+AUDIT_FORWARDED: Final = Metric(
+    "hanse_audit_forwarded_total", "Audit records and seals that a syslog receiver has taken."
+)
 RECONCILER_PASSES: Final = Metric(
     "hanse_reconciler_passes_total", "Passes of a reconciler.", ("reconciler", "outcome")
 )

@@ -92,7 +92,6 @@ def _page(
         "last": first + at - 1,
         "chain": chain,
         "position": tip.position + 1,
-        "previous": tip.digest.hex(),
         "hash": digest.hex(),
         "marks": "".join(marks),
         "body": base64.b64encode(zlib.compress(b"\n".join(lines), 1)).decode("ascii"),
@@ -130,8 +129,9 @@ def links_in(page: Mapping[str, Any]) -> Iterator[Link]:
         yield Link(first, page["chain"], page["position"], page["hash"], None, last)
         return
     for index, line in enumerate(lines):
-        is_last = index == count - 1
-        mark = page["hash"] if is_last else marks[index * MARK : (index + 1) * MARK]
+        mark = marks[index * MARK : (index + 1) * MARK]
+        if index == count - 1 and page["hash"][:MARK] == mark:
+            mark = page["hash"]
         yield Link(first + index, page["chain"], page["position"] + index, mark, line)
 
 

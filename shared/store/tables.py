@@ -150,7 +150,7 @@ audit = Table(
 )
 
 # Many audit records in a row, of reads: `body` is their lines (shared.store.pages), `marks` the
-# first digits of each one's hash, `previous` and `hash` those before the first and of the last.
+# first digits of each one's hash, `hash` that of the last.
 pages = Table(
     "pages",
     metadata,
@@ -158,7 +158,6 @@ pages = Table(
     Column("last", BigInteger, nullable=False),
     Column("chain", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
-    Column("previous", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Column("marks", Text, nullable=False),
     Column("body", Text, nullable=False),

@@ -26,7 +26,6 @@ def upgrade() -> None:
         sa.Column("last", sa.BigInteger, nullable=False),
         sa.Column("chain", sa.Text, nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False),
-        sa.Column("previous", sa.Text, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
         sa.Column("marks", sa.Text, nullable=False),
         sa.Column("body", sa.Text, nullable=False),
