@@ -17,6 +17,7 @@ from fsm.feed.acks import SiteVoices
 from fsm.feed.hub import Hub
 from fsm.feed.service import Feed
 from fsm.home import home_of
+from fsm.rotations import FSMCertificates
 from fsm.settings import FSMSettings
 from fsm.sites import handlers as site_handlers
 from fsm.sites.departed import DepartedSites
@@ -25,6 +26,7 @@ from fsm.sites.names import host_names
 from fsm.sites.service import Sites
 from fsm.tasks.compact import Compact
 from fsm.tasks.flush_voices import FlushVoices
+from fsm.tasks.publish_trust import PublishTrust
 from fsm.tasks.renew_certificates import RenewCertificates
 from fsm.tasks.tidy import Tidy
 from fsm.trust import FSMCredentials, issue_own
@@ -41,8 +43,11 @@ from shared.errors import NotFound
 from shared.http.server import Server, serving
 from shared.login.logins import Logins
 from shared.metrics.names import Metrics
+from shared.objects import certificate_handlers
 from shared.objects.api import Parts, Tokens, Trust, create_api, create_services
+from shared.objects.certificates import Certificates
 from shared.objects.keys import LOGINS
+from shared.pki.alarm import ExpiryAlarm
 from shared.pki.authority import Authority
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import SpiffeId
@@ -126,6 +131,8 @@ class _Parts:
     clock: Clock
     source: random.Random
     metrics: Metrics
+    renewal: RenewCertificates
+    publication: PublishTrust
 
     @classmethod
     async def make(
@@ -145,20 +152,30 @@ class _Parts:
         async with store.snapshot() as snapshot:
             await revocations.read(snapshot)
         backoff = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=source)
-        metrics = Metrics()
+        tls, metrics = server_context(own), Metrics()
+        publication = PublishTrust(store, credentials, clock=clock)
+        await publication.publish()
         return cls(
             settings=settings,
             data=data,
             store=store,
             credentials=credentials,
             authority=Authority(credentials.issuing.load(), clock=clock),
-            tls=server_context(own),
+            tls=tls,
             revocations=revocations,
             hub=Hub(store, clock=clock, backoff=backoff),
             voices=SiteVoices(store, clock=clock, metrics=metrics),
             clock=clock,
             source=source,
             metrics=metrics,
+            renewal=RenewCertificates(
+                credentials,
+                server_names=settings.server_names,
+                context=tls,
+                clock=clock,
+                alarm=ExpiryAlarm(clock=clock, metrics=metrics),
+            ),
+            publication=publication,
         )
 
     def application(self) -> web.Application:
@@ -185,6 +202,22 @@ class _Parts:
             limiter=Limiter(clock=self.clock),
             clock=self.clock,
         )
+        own = FSMCertificates(
+            self.store,
+            self.credentials,
+            renewal=self.renewal,
+            publication=self.publication,
+            clock=self.clock,
+        )
+        app[certificate_handlers.CERTIFICATES] = Certificates(
+            self.store,
+            home="fsm",
+            own=own,
+            rotations=own.rotations,
+            revocations=self.revocations,
+            trail=services.trail,
+            clock=self.clock,
+        )
         app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(self.credentials.roots())
         return app
 
@@ -199,13 +232,9 @@ class _Parts:
         group.start(following, name="follow the revocations")
         self._loop(group, FlushVoices(self.voices), period=1.0)
         self._loop(group, Tidy(self.store, self.revocations, clock=self.clock), period=_TIDY_PERIOD)
-        renew = RenewCertificates(
-            self.credentials,
-            server_names=self.settings.server_names,
-            context=self.tls,
-            clock=self.clock,
-        )
-        self._loop(group, renew, period=60.0)
+        self._loop(group, self.renewal, period=60.0)
+        # After it, and rather often: a person waits for an exchange to go on.
+        self._loop(group, self.publication, period=10.0)
         retention = timedelta(seconds=self.settings.log_retention)
         compact = Compact(self.store, self.hub, retention=retention, clock=self.clock)
         self._loop(group, compact, period=600.0)
@@ -254,7 +283,12 @@ class _Parts:
             trust=Trust(domain=self.authority.trust_domain, revoked=self.revocations),
             clock=self.clock,
             metrics=self.metrics,
-            routes=[enrolment_handlers.routes, site_handlers.routes, feed_handlers.routes],
+            routes=[
+                enrolment_handlers.routes,
+                certificate_handlers.routes,
+                site_handlers.routes,
+                feed_handlers.routes,
+            ],
             checks={"feed": self.hub.check},
             rates=self.settings.rates,
             alongside=DepartedSites(self.authority.trust_domain, clock=self.clock).after_writes,

@@ -8,12 +8,13 @@ from shared.backup.contents import SEALING_KEY, SETTINGS, TOKEN_KEY, Home
 from shared.pki.authority import trust_domain_of
 from shared.pki.credentials import CredentialsDirectory
 
-_AUTHORITIES: Final = {"root": "pki/root", "issuing": "pki/issuing"}
+_AUTHORITIES: Final = {"root": "pki/root", "issuing": "pki/issuing", "next-root": "pki/next-root"}
 _FILES: Final = {
     SETTINGS: "settings.yaml",
     TOKEN_KEY: "token-key.pem",
     SEALING_KEY: "credential-key",
     "root": "root.pem",
+    "links": "root-links.pem",
 }
 
 

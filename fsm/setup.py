@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fsm.settings import FILE, FSMSettings
-from fsm.trust import FSMCredentials, create_trust, fingerprint_text
+from fsm.trust import ROOT_FILE, FSMCredentials, create_trust, fingerprint_text
 from shared.auth.passwords import Passwords
 from shared.cli.setup import create_folder, new_password, parse_listen, store_settings
 from shared.clock import SystemClock
@@ -16,8 +16,6 @@ from shared.objects.accounts import create_account
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import parse_trust_domain
 from shared.store.sql import open_store
-
-ROOT_FILE = "root.pem"
 
 
 def initialise(

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -22,6 +22,7 @@ from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeStates
 from sdsp.nodes.trust import trust_of
 from sdsp.restored import AfterRestore
+from sdsp.rotations import SiteCertificates
 from sdsp.settings import SDSPSettings
 from sdsp.site import handlers as site_handlers
 from sdsp.site.service import SiteView
@@ -50,9 +51,12 @@ from shared.http.peer import PeerClient
 from shared.http.server import Server, serving
 from shared.login.logins import Logins
 from shared.metrics.names import Metrics
+from shared.objects import certificate_handlers
 from shared.objects.api import Parts, Tokens, Trust, create_api, create_services
+from shared.objects.certificates import Certificates
 from shared.objects.keys import LOGINS
 from shared.objects.trail import Trail
+from shared.pki.alarm import ExpiryAlarm
 from shared.pki.authority import Authority
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import Expectation, Role, SpiffeId, TrustDomain
@@ -112,11 +116,12 @@ async def running(
         if upstream:
             stack.push_async_callback(upstream.client.close)
         view = _view(base, core, upstream)
-        app = _application(base, core, view)
+        renewal = _renewal(base, core, upstream)
+        app = _application(base, core, view, renewal)
         # The last word of the nodes, for whoever starts next.
         stack.push_async_callback(core.states.reconcile)
         group = await stack.enter_async_context(Group())
-        _Background(base, group).start(core, upstream, view)
+        _Background(base, group).start(core, upstream, view, renewal)
         server = await stack.enter_async_context(
             serving(
                 app,
@@ -259,6 +264,19 @@ def _upstream(base: _Base, core: _Core) -> _Upstream | None:
     return _Upstream(client, follower)
 
 
+def _renewal(base: _Base, core: _Core, upstream: _Upstream | None) -> RenewCertificates:
+    return RenewCertificates(
+        base.credentials,
+        upstream=upstream.client if upstream else None,
+        contexts=(core.server_tls, core.upstream_tls),
+        registered=core.registered_names,
+        clock=base.clock,
+        trust=core.trust,
+        on_change=lambda: core.tell_nodes(base.credentials),
+        alarm=ExpiryAlarm(clock=base.clock, metrics=base.metrics),
+    )
+
+
 def _view(base: _Base, core: _Core, upstream: _Upstream | None) -> SiteView:
     return SiteView(
         site=base.site,
@@ -281,7 +299,9 @@ def _backups(base: _Base, core: _Core) -> list[Task] | None:
     return wanted_backups(newest.planner, base.settings.backup) if newest else None
 
 
-def _application(base: _Base, core: _Core, view: SiteView) -> web.Application:
+def _application(
+    base: _Base, core: _Core, view: SiteView, renewal: RenewCertificates
+) -> web.Application:
     trail = Trail(store=base.store, clock=base.clock, metrics=base.metrics)
     enrolment = NodeEnrolment(
         base.store,
@@ -292,8 +312,21 @@ def _application(base: _Base, core: _Core, view: SiteView) -> web.Application:
         clock=base.clock,
     )
     parts = replace(_parts(base, core, enrolment), trail=trail)
-    app = create_api(parts, create_services(parts))
+    services = create_services(parts)
+    app = create_api(parts, services)
     app[node_handlers.ENROLMENT] = enrolment
+    own = SiteCertificates(
+        base.store, base.credentials, renewal=renewal, trust=core.trust, clock=base.clock
+    )
+    app[certificate_handlers.CERTIFICATES] = Certificates(
+        base.store,
+        home="sdsp",
+        own=own,
+        rotations=own.rotations,
+        revocations=core.revocations,
+        trail=services.trail,
+        clock=base.clock,
+    )
     app[node_handlers.PUBLICATIONS] = core.publications
     app[node_handlers.STATES] = core.states
     app[site_handlers.SITE_VIEW] = view
@@ -320,7 +353,12 @@ def _parts(base: _Base, core: _Core, enrolment: NodeEnrolment) -> Parts:
         trust=Trust(domain=core.trust_domain, revoked=core.revocations, expected=expected),
         clock=base.clock,
         metrics=base.metrics,
-        routes=[enrolment_handlers.routes, node_handlers.routes, site_handlers.routes],
+        routes=[
+            enrolment_handlers.routes,
+            certificate_handlers.routes,
+            node_handlers.routes,
+            site_handlers.routes,
+        ],
         alongside=enrolment.after_writes,
         rates=base.settings.rates,
     )
@@ -333,7 +371,13 @@ class _Background:
     base: _Base
     group: Group
 
-    def start(self, core: _Core, upstream: _Upstream | None, view: SiteView) -> None:
+    def start(
+        self,
+        core: _Core,
+        upstream: _Upstream | None,
+        view: SiteView,
+        renewal: RenewCertificates,
+    ) -> None:
         base, store, clock = self.base, self.base.store, self.base.clock
         compiler = core.compiler
         waiting = AfterRestore(
@@ -375,18 +419,9 @@ class _Background:
         for keeper, period in keepers:
             self._loop(keeper, period=period)
         register = self._loop(KeepRegister(store, core.revocations, clock=clock), period=15.0)
-        renew = RenewCertificates(
-            base.credentials,
-            upstream=upstream.client if upstream else None,
-            contexts=(core.server_tls, core.upstream_tls),
-            registered=core.registered_names,
-            clock=clock,
-            trust=core.trust,
-            on_change=lambda: core.tell_nodes(base.credentials),
-        )
         core.revocations.on_change.append(lambda: core.tell_nodes(base.credentials))
-        core.inbound.on_trust = self._loop(renew, period=60.0).activate
-        report = self._follow(upstream, view) if upstream else None
+        core.inbound.on_trust = self._loop(renewal, period=60.0).activate
+        report = self._follow(core, upstream, view, renewal) if upstream else None
 
         def compiled() -> None:
             if compiler.newest:
@@ -400,12 +435,19 @@ class _Background:
         if report:
             self.group.start(_when(core.states.changed, report.activate), name="report soon")
 
-    def _follow(self, upstream: _Upstream, view: SiteView) -> Loop:
+    def _follow(
+        self, core: _Core, upstream: _Upstream, view: SiteView, renewal: RenewCertificates
+    ) -> Loop:
+        async def trust() -> dict[str, Any]:
+            said = await core.trust.report(lambda node: core.states.get(node).roots)
+            return {**said, "expiring": [each.to_json() for each in renewal.alarm.late]}
+
         self.group.start(upstream.follower.run(), name="follow the FSM")
         report = ReportUpstream(
             view=view,
             upstream=upstream.client,
             connected=lambda: upstream.follower.link.connected,
+            trust=trust,
         )
         return self._loop(report, period=5.0, settle=REPORT_SETTLE)
 

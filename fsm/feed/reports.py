@@ -147,6 +147,23 @@ class BreakGlassReport(Body):
     open_until: Time = Field(alias="openUntil")
 
 
+class ExpiringCertificate(Body):
+    """A certificate of the site that has a third of its life left and no successor."""
+
+    certificate: Annotated[str, Field(max_length=80)]
+    not_after: Time = Field(alias="notAfter")
+
+
+class TrustReport(Body):
+    """Whom the site believes, and how far its nodes have followed."""
+
+    roots: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field((), max_length=16)
+    issuing: Annotated[str, Field(pattern=r"^[0-9a-f]{1,40}$")] | None = None
+    untrusting: tuple[Name, ...] = Field((), max_length=_FAILING)
+    behind: tuple[Name, ...] = Field((), max_length=_FAILING)
+    expiring: tuple[ExpiringCertificate, ...] = Field((), max_length=_FAILING)
+
+
 class Report(Body):
     """How a site stands."""
 
@@ -156,6 +173,7 @@ class Report(Body):
     held: tuple[HeldObject, ...] = Field((), max_length=_MANY)
     backups: tuple[BackupReport, ...] = Field((), max_length=100)
     break_glass: BreakGlassReport | None = Field(None, alias="breakGlass")
+    trust: TrustReport | None = None
     counts: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$")], Count] = Field(
         default_factory=dict, max_length=100
     )

@@ -86,7 +86,8 @@ class SiteEnrolment:
         joined already and `replace` isn't set; Invalid for no site's name.
         """
         parse_dns_label(site)
-        root = self.authority.credentials.roots[0]
+        # The one that the server's own chain ends in: the joiner believes no other.
+        root = self.authority.credentials.root
         token = JoinToken.create(JoinKind.SDSP, site=site, name=site, root=root)
         audit = self._trail.record(call, "jointoken.create", key=site_key(site))
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from fsm.trust import FSMCredentials, issue_issuing, issue_own
 from shared.clock import Clock
+from shared.errors import NotFound
 from shared.pki.alarm import ExpiryAlarm
-from shared.pki.certificates import serial_of, validity_of
+from shared.pki.certificates import Certificate, serial_of, validity_of
 from shared.pki.credentials import Credentials
 from shared.pki.rotation import Due, due, spread_of
 from shared.pki.tls import HotContext
@@ -28,29 +29,41 @@ class RenewCertificates:
         server_names: Sequence[str],
         context: HotContext,
         clock: Clock,
+        alarm: ExpiryAlarm | None = None,
     ) -> None:
         self._credentials = credentials
         self._server_names = server_names
         self._context = context
         self._clock = clock
-        self._alarm = ExpiryAlarm(clock=clock)
+        # What the context was last made of; another process may change the folder.
+        self._made_of = self._issuer()
+        self.alarm = alarm or ExpiryAlarm(clock=clock)
 
     async def reconcile(self) -> Outcome:
         changed = 0
         failed: dict[str, str] = {}
         if self._is_due(self._credentials.issuing.load()):
-            if self._credentials.has_root_key():
+            try:
                 issue_issuing(self._credentials, clock=self._clock)
                 changed += 1
-            else:
-                failed["the issuing CA"] = "root_key_offline"
-        if self._is_due(self._credentials.server.load()):
-            own = issue_own(self._credentials, self._server_names, clock=self._clock)
-            self._context.reload(own)
+            except NotFound as exc:
+                failed["the issuing CA"] = exc.code
+        if self._is_due(self._credentials.server.load()) or self._issuer() != self._made_of:
+            self._made_of = self._issuer()
+            self.renew_server()
             changed += 1
-        self._alarm.check("the issuing CA", self._credentials.issuing.load().certificate)
-        self._alarm.check("the FSM's certificate", self._credentials.server.load().certificate)
+        self.alarm.check("the issuing CA", self._credentials.issuing.load().certificate)
+        self.alarm.check("the root", self._credentials.issuing.load().root)
+        self.alarm.check("the FSM's certificate", self._credentials.server.load().certificate)
         return Outcome(changed=changed, failed=failed)
+
+    def renew_server(self) -> None:
+        """Issue the FSM's certificate anew; the next handshakes show it."""
+        own = issue_own(self._credentials, self._server_names, clock=self._clock)
+        self._context.reload(own)
+
+    def _issuer(self) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...]]:
+        return self._credentials.issuing.load_public()
 
     def _is_due(self, credentials: Credentials) -> bool:
         certificate = credentials.certificate

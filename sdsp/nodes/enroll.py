@@ -91,7 +91,7 @@ class NodeEnrolment:
         """
         parse_dns_label(node)
         authority = self._authority()
-        root = authority.credentials.roots[0]
+        root = authority.credentials.root
         token = JoinToken.create(JoinKind.NODE, site=_site_of(authority), name=node, root=root)
         identity = str(identity_of(authority, node))
         audit = self._trail.record(call, "jointoken.create", reason=f"for node {node}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from sdsp.upstream.enroll import SiteCredentials, is_due, issue_own, renew_authority
 from sdsp.upstream.trust import SiteTrust
 from shared.clock import Clock
-from shared.errors import HanseError
+from shared.errors import Conflict, HanseError
 from shared.http.peer import PeerClient
 from shared.pki.alarm import ExpiryAlarm
 from shared.pki.authority import registered_names
@@ -33,6 +33,7 @@ class RenewCertificates:
         clock: Clock,
         trust: SiteTrust | None = None,
         on_change: Callable[[], None] = lambda: None,
+        alarm: ExpiryAlarm | None = None,
     ) -> None:
         """`registered` returns the names that the Site object has; None if that isn't known.
 
@@ -47,7 +48,7 @@ class RenewCertificates:
         self._registered = registered
         self._clock = clock
         self._asked: HostNames | None = None
-        self._alarm = ExpiryAlarm(clock=clock)
+        self.alarm = alarm or ExpiryAlarm(clock=clock)
 
     async def reconcile(self) -> Outcome:
         changed = 0
@@ -72,18 +73,35 @@ class RenewCertificates:
                 changed += 1
             except HanseError as exc:
                 failed["the site's CA"] = exc.code
-        self._alarm.check("the SDSP's certificate", self._credentials.server.load().certificate)
-        self._alarm.check("the site's CA", self._credentials.authority.load().certificate)
-        if changed:
-            own = self._credentials.server.load()
-            for context in self._contexts:
-                context.reload(own)
-        if self._trust and (changed or self._is_first):
-            await self._trust.record()
+        self.alarm.check("the SDSP's certificate", self._credentials.server.load().certificate)
+        self.alarm.check("the site's CA", self._credentials.authority.load().certificate)
         if changed or self._is_first:
+            await self._use()
             self._is_first = False
-            self._on_change()
         return Outcome(changed=changed, failed=failed)
+
+    async def renew_server(self) -> None:
+        """Issue the SDSP's certificate anew; the next handshakes show it."""
+        issue_own(self._credentials, clock=self._clock)
+        await self._use()
+
+    async def renew_authority(self) -> None:
+        """Have the FSM sign a new CA, and issue from it from now on.
+
+        Unreachable if the FSM is away; Conflict (`no_upstream`) if there is none.
+        """
+        if not self._upstream:
+            raise Conflict("this site has no FSM that could sign its CA", code="no_upstream")
+        await renew_authority(self._credentials, self._upstream, clock=self._clock)
+        await self._use()
+
+    async def _use(self) -> None:
+        own = self._credentials.server.load()
+        for context in self._contexts:
+            context.reload(own)
+        if self._trust:
+            await self._trust.record()
+        self._on_change()
 
     def _wants_authority(self, authority: Credentials) -> bool:
         if is_due(authority, now=self._clock.now()):

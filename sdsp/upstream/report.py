@@ -1,7 +1,7 @@
 """Tell the FSM how the site stands: names, codes and counts, and nothing else."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -41,7 +41,10 @@ class ReportUpstream:
         view: SiteView,
         upstream: PeerClient,
         connected: Callable[[], bool],
+        trust: Callable[[], Awaitable[JSON]] | None = None,
     ) -> None:
+        """`trust` returns whom the site believes, and how far its nodes have followed."""
+        self._trust = trust
         self._view = view
         self._upstream = upstream
         self._connected = connected
@@ -69,8 +72,10 @@ class ReportUpstream:
             return None
         statuses = self._view.realisation(newest, standing.held)
         glass = await self._view.break_glass_upward()
+        trust = {"trust": await self._trust()} if self._trust else {}
         return fitted(
             {
+                **trust,
                 "position": standing.position.to_json(),
                 "policies": for_upstream(statuses, standing.inherited, compiled=newest.revision),
                 "exceptions": self._exceptions_of(newest.planner),

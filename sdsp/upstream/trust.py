@@ -5,18 +5,26 @@ only if a root that is trusted already has signed its key (shared.pki.links); an
 when the FSM lets it go, unless what the site itself shows is still beneath it.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from sdsp.upstream.enroll import SiteCredentials
 from shared.clock import Clock
 from shared.enrolment.anchors import ANCHORS, Anchors
-from shared.enrolment.register import CERTIFICATES, record_certificate
+from shared.enrolment.register import CERTIFICATES, Issued, issued_in, record_certificate
+from shared.enrolment.revocations import revoked_in
 from shared.pki.authority import Authority
-from shared.pki.certificates import Certificate, is_signed_by, serial_of
+from shared.pki.certificates import Certificate, fingerprint_of, is_signed_by, serial_of
 from shared.pki.credentials import Credentials, CredentialsDirectory
 from shared.pki.identity import SpiffeId, site_host
 from shared.pki.links import accept_roots
 from shared.store.contract import Store, Transaction
+
+MOST_NAMED: Final = 100
+"""What the FSM takes."""
+
+RootsOf = Callable[[str], Sequence[str] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,48 @@ class SiteTrust:
         """Return whether the site's CA is from another issuing CA than the FSM's of now."""
         issuing = self.known.issuing
         return issuing not in (None, serial_of(self._credentials.authority.load_public()[0][1]))
+
+    async def nodes_behind(self) -> list[str]:
+        """Return the nodes whose newest certificate is not from the site's CA of now."""
+        current = serial_of(self._credentials.authority.load_public()[0][0])
+        return sorted(
+            node for node, each in (await self._newest()).items() if each.issuer != current
+        )
+
+    async def nodes_untrusting(self, roots_of: RootsOf) -> list[str]:
+        """Return the nodes that don't trust, or don't say that they trust, every root we do."""
+        wanted = set(self.roots)
+        return sorted(
+            node for node in await self._newest() if not wanted <= set(roots_of(node) or ())
+        )
+
+    @property
+    def roots(self) -> list[str]:
+        """The SHA-256 of each root that the site trusts."""
+        return [fingerprint_of(each).hex() for each in self._credentials.server.load_public()[1]]
+
+    async def report(self, roots_of: RootsOf) -> dict[str, Any]:
+        """Return what the FSM is told; `roots_of` says which roots a node reported."""
+        chain, _ = self._credentials.authority.load_public()
+        return {
+            "roots": self.roots,
+            "issuing": serial_of(chain[1]),
+            "untrusting": (await self.nodes_untrusting(roots_of))[:MOST_NAMED],
+            "behind": (await self.nodes_behind())[:MOST_NAMED],
+        }
+
+    async def _newest(self) -> dict[str, Issued]:
+        """Return each node's newest certificate that still counts."""
+        now = self._clock.now()
+        async with self._store.snapshot() as snapshot:
+            revoked = await revoked_in(snapshot)
+            issued = await issued_in(snapshot)
+        found: dict[str, Issued] = {}
+        for each in sorted(issued, key=lambda one: one.not_before or one.not_after):
+            _, is_node, node = each.identity.partition("/node/")
+            if is_node and each.not_after > now and each.serial not in revoked:
+                found[node] = each
+        return found
 
     async def record(self) -> None:
         """Put the site's CA and the SDSP's certificate on record, so that they can be revoked."""

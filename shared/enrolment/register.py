@@ -192,11 +192,13 @@ async def revoke_unknown(
     return len(unknown)
 
 
-async def drop_tokens(transaction: Transaction, kind: JoinKind, names: Iterable[str]) -> int:
-    """Void the unused tokens of joiners; return how many."""
-    wanted, dropped = frozenset(names), 0
+async def drop_tokens(
+    transaction: Transaction, kind: JoinKind, names: Iterable[str] | None = None
+) -> int:
+    """Void the unused tokens of joiners, without names of all; return how many."""
+    wanted, dropped = None if names is None else frozenset(names), 0
     for stored in await transaction.list(_TOKENS):
-        if stored.spec["kind"] == kind and stored.spec["joins"] in wanted:
+        if stored.spec["kind"] == kind and (wanted is None or stored.spec["joins"] in wanted):
             await _drop_token(transaction, stored.key)
             dropped += 1
     return dropped

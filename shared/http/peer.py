@@ -86,7 +86,8 @@ class PeerClient:
         self._limits = limits or PeerLimits()
         self._session: aiohttp.ClientSession | None = None
         self._retired: list[aiohttp.ClientSession] = []
-        self._responses: set[aiohttp.ClientResponse] = set()
+        self._responses: dict[aiohttp.ClientResponse, aiohttp.ClientSession] = {}
+        self._made_with: ssl.SSLContext | None = None
 
     @property
     def endpoint(self) -> str:
@@ -94,9 +95,8 @@ class PeerClient:
         return str(self._endpoints[0])
 
     async def close(self) -> None:
-        if self._session:
-            self._retired.append(self._session)
-            self._session = None
+        self._responses.clear()
+        self._retire()
         await self._close_retired()
 
     def cut_revoked(self) -> None:
@@ -108,16 +108,23 @@ class PeerClient:
         if not isinstance(self._tls, HotContext) or not (peers := self._tls.revoked_peers()):
             return
         log.warning("peer revoked, connections cut", extra={"peer": str(peers[0].id)})
-        if self._session:
-            # Its idle connections are closed by the next call, which has a session of its own.
-            self._retired.append(self._session)
-            self._session = None
+        self._retire()
         for response in tuple(self._responses):
             response.close()
 
+    def _retire(self) -> None:
+        """Let the next call have a session, and so connections, of its own."""
+        if self._session:
+            self._retired.append(self._session)
+            self._session = None
+
     async def _close_retired(self) -> None:
-        while self._retired:
-            await self._retired.pop().close()
+        """Close retired sessions in which nothing is under way, and so their idle connections."""
+        busy = set(self._responses.values())
+        done = [each for each in self._retired if each not in busy]
+        self._retired = [each for each in self._retired if each in busy]
+        for each in done:
+            await each.close()
 
     async def get(self, path: str, *, params: Params = None, headers: Headers = None) -> Answer:
         return await self.request("GET", path, params=params, headers=headers)
@@ -175,13 +182,14 @@ class PeerClient:
         total: float | None,
     ) -> AsyncIterator[tuple[aiohttp.ClientResponse, URL]]:
         """Send a request and yield a good answer; `total` also bounds the block's reading."""
+        session = self._open()
         await self._close_retired()
         endpoint = self._endpoints[0]
         timeout = aiohttp.ClientTimeout(
             total=total, connect=self._limits.connect, sock_read=self._limits.silence
         )
         with self._translating(endpoint):
-            response = await self._open().request(
+            response = await session.request(
                 method,
                 endpoint.joinpath(path.lstrip("/"), encoded=True),
                 params=params,
@@ -190,14 +198,14 @@ class PeerClient:
                 allow_redirects=False,
                 timeout=timeout,
             )
-        self._responses.add(response)
+        self._responses[response] = session
         try:
             async with response:
                 if not 200 <= response.status < 300:
                     raise await self._error(response, endpoint)
                 yield response, endpoint
         finally:
-            self._responses.discard(response)
+            self._responses.pop(response, None)
 
     @contextmanager
     def _translating(self, endpoint: URL) -> Iterator[None]:
@@ -210,8 +218,12 @@ class PeerClient:
             raise _unreachable(endpoint, exc) from exc
 
     def _open(self) -> aiohttp.ClientSession:
+        context = self._tls.current if isinstance(self._tls, HotContext) else None
+        if context is not self._made_with:
+            # A renewed certificate is shown from the next call on; streams go on as they are.
+            self._made_with = context
+            self._retire()
         if self._session is None:
-            # A renewed certificate is shown on new connections: idle ones live for 15 seconds.
             connector = aiohttp.TCPConnector(ssl=self._tls or True, limit=16)
             self._session = aiohttp.ClientSession(
                 connector=connector,

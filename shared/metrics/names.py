@@ -67,6 +67,11 @@ RECONCILER_SECONDS: Final = Metric(
     "hanse_reconciler_pass_seconds", "Time of one pass.", ("reconciler",), _LATENCY
 )
 
+CERTIFICATE_EXPIRES: Final = Metric(
+    "hanse_certificate_expires_timestamp_seconds",
+    "When a certificate of this server expires, in seconds since 1970.",
+    ("certificate",),
+)
 EVENTS: Final = Metric("hanse_events_total", "Events that were told.", ("type", "severity"))
 BREAK_GLASS_OPEN: Final = Metric(
     "hanse_break_glass_open", "1 while the emergency account of this server is open."

@@ -63,6 +63,11 @@ class Credentials:
     def certificate(self) -> Certificate:
         return self.chain[0]
 
+    @property
+    def root(self) -> Certificate:
+        """The root that the own chain ends in; others are trusted while a CA is exchanged."""
+        return next(each for each in self.roots if is_signed_by(self.chain[-1], each))
+
     def trusting(self, roots: Sequence[Certificate]) -> "Credentials":
         """Return the same key and chain with other trusted roots."""
         return replace(self, roots=tuple(roots))

@@ -1,0 +1,57 @@
+"""Who has followed an exchange of the root or the issuing CA, and who hasn't yet.  Pure.
+
+A site says in its reports which roots it and its nodes trust, and beneath which issuing CA its own
+CA and its nodes' certificates are.  One that hasn't said it, cut off perhaps, hasn't followed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+JSON = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A site that hasn't followed; `nodes` are those of its nodes that haven't, None: it itself."""
+
+    site: str
+    nodes: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.nodes is None:
+            return self.site
+        return f"{self.site} ({', '.join(self.nodes)})"
+
+
+def without_root(
+    sites: Iterable[str], reports: Mapping[str, JSON], fingerprint: str
+) -> list[Behind]:
+    """Return the joined sites that don't trust a root yet, or have nodes that don't."""
+    found = []
+    for site in sorted(sites):
+        said = _said(reports, site)
+        if fingerprint not in said.get("roots", ()):
+            found.append(Behind(site))
+        elif nodes := said.get("untrusting"):
+            found.append(Behind(site, tuple(nodes)))
+    return found
+
+
+def beneath_another(
+    sites: Iterable[str], reports: Mapping[str, JSON], issuing: str
+) -> list[Behind]:
+    """Return the joined sites whose CA is not from this issuing CA, or whose nodes' isn't."""
+    found = []
+    for site in sorted(sites):
+        said = _said(reports, site)
+        if said.get("issuing") != issuing:
+            found.append(Behind(site))
+        elif nodes := said.get("behind"):
+            found.append(Behind(site, tuple(nodes)))
+    return found
+
+
+def _said(reports: Mapping[str, JSON], site: str) -> JSON:
+    said: JSON = (reports.get(site) or {}).get("trust") or {}
+    return said
