@@ -80,6 +80,9 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     "POST /api/v1/sites/{name}/jointoken": [("", {})],
     "POST /api/v1/sites/{name}/revoke": [("", {"reason": "x"})],
     "POST /api/v1/nodes/{name}/jointoken": [("", {})],
+    "GET /api/v1/certificates": [("", None)],
+    "POST /api/v1/certificates/revoke": [("", {"target": "c0ffee", "reason": "x"})],
+    "POST /api/v1/certificates/rotate": [("", {"what": "root", "step": "finish"})],
 }
 """What is asked of each route that isn't of one kind; of those, _of_kind() knows."""
 
