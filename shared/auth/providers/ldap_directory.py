@@ -35,6 +35,7 @@ DEEPEST: Final = 10
 MOST_GROUPS: Final = 2_000
 _MEMBERS_PER_SEARCH: Final = 50
 _PAGE: Final = 500
+_NO_ATTRIBUTES: Final = ("1.1",)  # RFC 4511, section 4.5.1.8
 _SEARCH_SECONDS: Final = 5
 
 # RFC 4511, appendix A.1.
@@ -100,6 +101,14 @@ class Account:
     display_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A group's DN as spelled, and the groups that it names as its own; None: not read yet."""
+
+    dn: str
+    member_of: Sequence[str] | None = None
+
+
 class Directory:
     """How one policy reads directories."""
 
@@ -140,10 +149,10 @@ class Directory:
 
     def groups(self, connection: ldap3.Connection, account: Account) -> frozenset[str]:
         """Return the groups' names: each one's common name and normalised DN."""
-        found: dict[str, str] = {}
+        found: dict[str, _Group] = {}
         level = self._direct_groups(connection, account)
         depth = 1
-        while new := {dn: spelled for dn, spelled in level.items() if dn not in found}:
+        while new := {dn: group for dn, group in level.items() if dn not in found}:
             found |= new
             if not self._settings.nested_groups:
                 break
@@ -152,7 +161,7 @@ class Directory:
                 break
             level = self._outer_groups(connection, new)
             depth += 1
-        names = {name for dn in found.values() if (name := common_name(dn))}
+        names = {name for group in found.values() if (name := common_name(group.dn))}
         return frozenset(names | found.keys())
 
     def _people(self, connection: ldap3.Connection, username: str, dn: str | None) -> list[Entry]:
@@ -184,26 +193,31 @@ class Directory:
             return None
         return next(value for value in values if folded(value) == folded(own[0]))
 
-    def _direct_groups(self, connection: ldap3.Connection, account: Account) -> dict[str, str]:
-        named = self._within(account.entry.texts(self._settings.member_of))
+    def _direct_groups(self, connection: ldap3.Connection, account: Account) -> dict[str, _Group]:
+        named = self._within(map(_Group, account.entry.texts(self._settings.member_of)))
         terms = [self._member_terms(account.entry.dn)]
         if "memberuid" in map(str.lower, self._settings.group_members):
             terms.append(equals("memberUid", account.username))
         return named | self._holding(connection, terms)
 
     def _outer_groups(
-        self, connection: ldap3.Connection, groups: Mapping[str, str]
-    ) -> dict[str, str]:
+        self, connection: ldap3.Connection, groups: Mapping[str, _Group]
+    ) -> dict[str, _Group]:
         """Return the groups that hold one of these groups."""
-        outer = self._holding(connection, [self._member_terms(dn) for dn in groups.values()])
-        if self._settings.member_of:
-            for dn in groups.values():
-                outer |= self._within(self._member_of(connection, dn))
-        return outer
+        named: dict[str, _Group] = {}
+        for group in groups.values():
+            names = group.member_of
+            if names is None:
+                names = self._member_of(connection, group.dn)
+            named |= self._within(map(_Group, names))
+        terms = [self._member_terms(group.dn) for group in groups.values()]
+        return named | self._holding(connection, terms)
 
     def _member_of(self, connection: ldap3.Connection, dn: str) -> list[str]:
         """Return the DNs that a group names as its groups; none if it can't be read."""
         attribute = self._settings.member_of
+        if not attribute:
+            return []
         try:
             found = search(connection, dn, "(objectClass=*)", (attribute,), scope=ldap3.BASE)
         except LDAPOperationResult as exc:
@@ -216,25 +230,28 @@ class Directory:
         attributes = [name for name in self._settings.group_members if name.lower() != "memberuid"]
         return "".join(equals(name, dn) for name in attributes)
 
-    def _holding(self, connection: ldap3.Connection, terms: Iterable[str]) -> dict[str, str]:
+    def _holding(self, connection: ldap3.Connection, terms: Iterable[str]) -> dict[str, _Group]:
         """Return the groups beneath the group base for which one of the terms holds."""
-        base = self._settings.group_base
+        base, attribute = self._settings.group_base, self._settings.member_of
+        attributes = (attribute,) if attribute and self._settings.nested_groups else _NO_ATTRIBUTES
         rest = iter([term for term in terms if term])
-        found: dict[str, str] = {}
+        found: dict[str, _Group] = {}
         while base and (some := list(islice(rest, _MEMBERS_PER_SEARCH))):
             try:
-                entries = search(connection, base, f"(|{''.join(some)})", ("1.1",), is_paged=True)
+                entries = search(connection, base, f"(|{''.join(some)})", attributes, is_paged=True)
             except LDAPOperationResult as exc:
                 raise _of_search(exc, base) from exc
-            found |= self._within(entry.dn for entry in entries)
+            found |= self._within(
+                _Group(entry.dn, tuple(entry.texts(attribute))) for entry in entries
+            )
         return found
 
-    def _within(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the DNs that count as groups, by their normal form."""
-        found = {normalised_dn(dn): dn for dn in names}
+    def _within(self, groups: Iterable[_Group]) -> dict[str, _Group]:
+        """Return those that count, by their DN's normal form."""
+        found = {normalised_dn(group.dn): group for group in groups}
         if not self._group_base:
             return found
-        return {dn: spelled for dn, spelled in found.items() if is_beneath(dn, self._group_base)}
+        return {dn: group for dn, group in found.items() if is_beneath(dn, self._group_base)}
 
 
 def check_password(connection: ldap3.Connection, dn: str, password: str) -> bool:
