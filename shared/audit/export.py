@@ -48,7 +48,8 @@ async def exported(
         documents = [_record(each, whole=whole) for each in links]
         shown = [each for each in documents if tenants is None or each.get("tenant") in tenants]
         last = max(links[-1].number, links[-1].last or 0)
-        yield b"".join(map(_line, shown))
+        if shown:
+            yield b"".join(map(_line, shown))
     yield _line({"type": "end", "number": last})
 
 

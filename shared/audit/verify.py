@@ -57,6 +57,8 @@ class Report:
     sealed_at: datetime | None = None
     last_seal: SealText | None = None
     findings: list[Finding] = field(default_factory=list)
+    hashes: dict[int, str] = field(default_factory=dict, repr=False)
+    """Of the seals, by their sequence number."""
 
     @property
     def sound(self) -> bool:
@@ -288,6 +290,7 @@ class Verifier:
         for text in seals:
             before, self._previous = self._previous, text
             self._last_sequence = text.sequence
+            self.report.hashes[text.sequence] = text.hash
             self.report.seals += 1
             if before is not None and text.sequence != before.sequence + 1:
                 gap = _of_seal("seal_missing", before.sequence + 1, "it is not there")

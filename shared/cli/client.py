@@ -16,6 +16,7 @@ there is no answer.  `shared/docs/client.md` tells more.
 import os
 import random
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -303,6 +304,16 @@ class Client:
         )
         async for item in self._connection.backwards(f"{API}/audit", params, limit, "number"):
             yield AuditEntry.of(item)
+
+    async def audit_export(self, *, after: int = 0) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Yield the lines of an export of the audit trail, oldest first; see GET /audit/export.
+
+        Unreachable if it breaks off: go on behind the last record's number.
+        """
+        lines = self._connection.lines(f"{API}/audit/export", {"after": str(after)})
+        async with aclosing(lines):
+            async for line in lines:
+                yield line
 
     async def status(self, site: str | None = None) -> dict[str, Any]:
         """Return how the federation or the site stands; with `site`, the FSM tells of that one."""

@@ -1,7 +1,7 @@
 """One client's calls: request ids, retries that count once, pages, and streams that resume."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -117,6 +117,13 @@ class Connection:
             if on_lost is not None:
                 on_lost(lost)
             await self._clock.sleep(backoff.next())
+
+    async def lines(
+        self, path: str, params: dict[str, str]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the lines of a stream that has an end."""
+        async for line in self._stream(path, params):
+            yield line
 
     async def _stream(self, path: str, params: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
         request_id = new_request_id()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from shared.cli import audit_commands
 from shared.cli.output import Output
 
 SERVERS = "Servers"
@@ -391,34 +392,6 @@ def history(
     run(show(context, key, limit=limit, form=output))
 
 
-def audit(
-    subject: Annotated[
-        str | None, typer.Argument(metavar="[KIND[/NAME]]", help="With a name: only this object.")
-    ] = None,
-    names: Names = None,
-    *,
-    tenant: AnyTenant = None,
-    scope: Scope = None,
-    text: Annotated[str | None, typer.Option("--text", help="Words that an entry has.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many entries.")] = 50,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Show the audit trail, latest first."""
-    from shared.cli.kinds import kind_and_names
-    from shared.cli.session import run
-    from shared.cli.trails import AuditWanted
-    from shared.cli.trails import audit as show
-
-    found: tuple[str, str] | None = None
-    if subject is not None:
-        kind, given = kind_and_names(subject, names or ())
-        if len(given) != 1:
-            raise typer.BadParameter("give one name")
-        found = kind.name, given[0]
-    run(show(context, AuditWanted(found, tenant, scope, text, limit), output))
-
-
 def _given(files: list[str] | None) -> list[str]:
     if not files:
         raise typer.BadParameter("say which documents: -f FILE")
@@ -433,5 +406,6 @@ def add_to(app: typer.Typer) -> None:
     contexts.command("use")(context_use)
     contexts.command("delete")(context_delete)
     app.add_typer(contexts, name="context", rich_help_panel=SERVERS)
-    for command in (get, describe, apply, diff, drift, delete, watch, history, audit):
+    for command in (get, describe, apply, diff, drift, delete, watch, history):
         app.command(rich_help_panel=OBJECTS)(command)
+    app.add_typer(audit_commands.commands, name="audit", rich_help_panel=OBJECTS)

@@ -279,6 +279,29 @@ async def audit(request: web.Request) -> web.Response:
     return json_response({"items": [_entry(each, record) for each, record in records]})
 
 
+@routes.get(
+    "/audit/export",
+    permission=Permission.READ_AUDIT,
+    media_type=NDJSON,
+    parameters=(
+        Parameter(
+            "after",
+            "Begin behind this record's number, as where an earlier export ended.",
+            {"type": "integer", "minimum": 0, "default": 0},
+        ),
+    ),
+)
+async def export_audit(request: web.Request) -> web.StreamResponse:
+    """Hand the audit trail out, oldest first: JSON lines, the last one of type `end`.
+
+    Whoever may read all tenants' gets seals and hashes with it, so that the copy can be verified:
+    `hanse audit verify --export FILE`.
+    """
+    only_parameters(request, "after")
+    after = number(request, "after") or 0
+    return await stream_lines(request, await request.app[READER].export(call_of(request), after))
+
+
 def _entry(number: int, record: AuditRecord) -> dict[str, Any]:
     return {
         "number": number,

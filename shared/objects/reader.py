@@ -9,6 +9,7 @@ from typing import Final
 
 from shared.access.authorize import authorize, visible_tenants
 from shared.access.permissions import Permission, reading
+from shared.audit.export import exported
 from shared.auth.identity import Caller
 from shared.clock import Clock
 from shared.errors import Forbidden
@@ -156,6 +157,13 @@ class ObjectReader:
         return await self._store.audit_records(
             tenants=tenants, key=key, text=text, before=before, limit=limit
         )
+
+    async def export(self, call: Call, after: int) -> AsyncIterator[bytes]:
+        """Return lines of the audit trail behind a record's number; see shared.audit.export."""
+        tenants = visible_tenants(call.caller, [Permission.READ_AUDIT])
+        await self._trail.read(call, "export", "AuditRecord")
+        await self._trail.flush()
+        return exported(self._store.ledger, after=after, tenants=tenants)
 
     async def watch(self, call: Call, watching: Watching) -> AsyncIterator[bytes | Place]:
         """Return the lines of a watch, from `after` or from now; RevisionCompacted, Invalid.
