@@ -13,6 +13,7 @@ from fsm.feed.item import DELIVERABLE, FOLLOWED, Audience
 from fsm.feed.select import is_meant_for, view_of
 from fsm.feed.world import IndexedWorld
 from fsm.sites.names import registered_for
+from shared.access.permissions import Permission
 from shared.errors import FieldError, HanseError, Unavailable
 from shared.feed.accepts import unknown_field
 from shared.ids import COMMON
@@ -46,6 +47,8 @@ class FederationAdmission:
         self._server_names = tuple(server_names)
 
     async def review(self, batch: Batch, snapshot: Snapshot) -> Review:
+        if faults := tuple(_allotments(batch)):
+            return Review(faults)
         proposals = [each for each in batch.proposals if each.key.kind in FOLLOWED]
         if not proposals:
             return ACCEPTED
@@ -57,12 +60,12 @@ class FederationAdmission:
         concerned = _concerned(world, proposals)
         before = Documents(concerned)
         after = _changed(before, proposals)
-        faults = [*_at(batch, _new_faults(before, after, proposals))]
+        found = [*_at(batch, _new_faults(before, after, proposals))]
         taken = _names_of_sites(world, batch.proposals)
         for index, each in enumerate(batch.proposals):
-            faults += [Fault(index, error) for error in self._site_faults(each, taken)]
+            found += [Fault(index, error) for error in self._site_faults(each, taken)]
         return Review(
-            tuple(faults),
+            tuple(found),
             warnings=tuple(_unsupported(batch, world)),
             depends_on=Selection(kinds=_JUDGED_BY | {each.key.kind for each in proposals}),
         )
@@ -157,6 +160,23 @@ def _allots(proposal: Proposal) -> bool:
     if isinstance(spec, Network):
         return bool(spec.subnets) and proposal.key.tenant != COMMON
     return proposal.key.kind in ("Region", "Site")
+
+
+def _allotments(batch: Batch) -> Iterator[Fault]:
+    """Yield the tenants' subnets that are written by somebody who may not give out addresses."""
+    for index, each in enumerate(batch.proposals):
+        spec = each.envelope.spec if each.envelope else None
+        if not isinstance(spec, Network) or each.key.tenant == COMMON:
+            continue
+        before = each.before.spec if each.before else {}
+        if (spec.to_json().get("subnets") or []) == (before.get("subnets") or []):
+            continue
+        if not batch.may(Permission.ALLOT, tenant=each.key.tenant, scope=each.key.scope):
+            message = (
+                "giving a tenant addresses needs the permission "
+                f"{Permission.ALLOT.value}, which you don't hold"
+            )
+            yield Fault(index, FieldError("spec.subnets", "forbidden", message))
 
 
 def _changed(before: Documents, proposals: Iterable[Proposal]) -> Documents:

@@ -226,13 +226,21 @@ def _override_needs(spec: Any, before: Mapping[str, Any], tenant: str) -> Iterat
     what = "an exception to inherited policy"
     yield _Need(Permission.OVERRIDE, tenant, "", what)
     if before:
-        old = before["target"].get("tenant", COMMON)
-        yield _Need(Permission.OVERRIDE, old, "spec.target", what)
+        owner = before["target"].get("tenant", COMMON)
+        yield _Need(Permission.OVERRIDE, owner, "spec.target", what)
     if isinstance(spec, Override):
         target = spec.target
         yield _Need(Permission.OVERRIDE, target.tenant, "spec.target", what)
-        if target.kind == "Network" and _differs(spec.spec, before.get("spec", {}), "subnets"):
+        # Another target's people get them, the same ones though they be.
+        same = before and (target.kind, target.tenant, target.name) == _target(before)
+        old = before.get("spec", {}) if same else {}
+        if target.kind == "Network" and _differs(spec.spec, old, "subnets"):
             yield from _allotting(target.tenant, "spec.spec.subnets")
+
+
+def _target(override: Mapping[str, Any]) -> tuple[str, str, str]:
+    target = override["target"]
+    return target["kind"], target.get("tenant", COMMON), target["name"]
 
 
 def _allotting(tenant: str, path: str) -> Iterator[_Need]:

@@ -24,7 +24,9 @@ from shared.http.request import (
 )
 from shared.http.response import json_response, timestamp
 from shared.http.routes import PEER, PUBLIC, Parameter, Routes
+from shared.ids import FEDERATION
 from shared.objects.call import Call, call_of
+from shared.objects.permitted import check_common
 from shared.pki.csr import CSR_LENGTH
 from shared.pki.identity import Role
 from shared.pki.jointoken import TOKEN_LENGTH, JoinToken
@@ -154,6 +156,7 @@ async def renew(request: web.Request) -> web.Response:
 async def give_token(request: web.Request) -> web.Response:
     """Give out a token with which a site may join, once, within the hour."""
     only_parameters(request, "replace")
+    check_common(request, Permission.WRITE_JOIN_TOKEN, scope=FEDERATION)
     given = await request.app[ENROLMENT].give_token(
         call_of(request), request.match_info["name"], replace=flag(request, "replace")
     )
@@ -169,6 +172,7 @@ async def give_token(request: web.Request) -> web.Response:
 async def revoke(request: web.Request) -> web.Response:
     """Revoke all of a site's certificates, and thereby all that its CA has issued."""
     only_parameters(request)
+    check_common(request, Permission.REVOKE, scope=FEDERATION)
     body = await read_body(request, Revocation)
     revoked = await request.app[ENROLMENT].revoke(
         call_of(request), request.match_info["name"], reason=body.reason

@@ -21,7 +21,9 @@ from shared.http.ndjson import NDJSON, stream_lines
 from shared.http.request import flag, only_parameters, peer_of, request_id, text, trace_id
 from shared.http.response import json_response
 from shared.http.routes import PEER, PUBLIC, Parameter, Routes
+from shared.ids import SITE
 from shared.objects.call import Call, call_of
+from shared.objects.permitted import check_common
 from shared.pki.csr import CSR_LENGTH
 from shared.pki.identity import Role
 from shared.pki.jointoken import TOKEN_LENGTH, JoinToken
@@ -175,6 +177,7 @@ async def report(request: web.Request) -> web.Response:
 async def give_token(request: web.Request) -> web.Response:
     """Give out a token with which a node may join, once, within the hour."""
     only_parameters(request, "replace")
+    check_common(request, Permission.WRITE_JOIN_TOKEN, scope=SITE)
     name = request.match_info["name"]
     given = await request.app[ENROLMENT].give_token(
         call_of(request), name, replace=flag(request, "replace")

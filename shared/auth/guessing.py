@@ -72,6 +72,12 @@ class GuessingGuard:
         if len(self._failures) > _MOST:
             self._failures.popitem(last=False)
 
+    def undecided(self, username: str, address: str | None) -> None:
+        """Take an attempt back that nobody could judge, since a directory didn't answer."""
+        failures = self._failures.get((_account(username), origin_of(address)))
+        if failures is not None:
+            failures.count -= 1
+
     def succeeded(self, username: str, address: str | None) -> None:
         """Forget the failures of an account from where it has just proved itself."""
         place = _account(username), origin_of(address)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shared.auth.guessing import GuessingGuard
 from shared.auth.identity import GrantSource
 from shared.auth.limiter import Limiter
 from shared.auth.tokenkeys import KeyFolder
@@ -58,10 +59,12 @@ def create_logins(
         people=people,
         clock=clock,
     )
+    limiter = Limiter(clock=clock)
+    guard = GuessingGuard(clock=clock, limiter=limiter)
     return Logins(
         ring=ring,
         callers=callers,
         sessions=sessions,
-        login=Login(people=people, sessions=sessions, limiter=Limiter(clock=clock)),
+        login=Login(people=people, sessions=sessions, guard=guard, limiter=limiter),
         keeper=KeepLogins(ring=ring, callers=callers, sessions=sessions, clock=clock),
     )

@@ -53,9 +53,12 @@ class Batch:
     def may_see(self, document: Document) -> bool:
         """Return whether the caller may be told of an object: he writes it, or may read it."""
         key = document.key
-        return any(each.key == key for each in self.proposals) or self.may(
-            reading(key.kind), tenant=key.tenant, scope=key.scope
-        )
+        if self.trusted or any(each.key == key for each in self.proposals):
+            return True
+        read = reading(key.kind)
+        return authorize(
+            self.caller, read, tenant=key.tenant, scope=key.scope, labels=document.labels
+        ).allowed
 
     def fault(self, index: int, found: PolicyFault, *, path: str | None = None) -> "Fault":
         """Return what the planner found as a refusal of one proposal.

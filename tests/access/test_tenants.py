@@ -39,7 +39,7 @@ HOMES: tuple[Home, ...] = ("fsm", "sdsp")
 CALLERS = {
     "acme's admin": (("admin",), ("acme",)),
     "admin of acme and common": (("admin",), ("acme", "common")),
-    "editor of acme and common": (("editor",), ("acme", "common")),
+    "operator of acme and common": (("site-operator",), ("acme", "common")),
 }
 _FLOW = {"from": "10.1.0.5", "to": "203.0.113.80", "protocol": "tcp", "port": 4711}
 _TO_RIVAL = {"from": "192.0.2.1", "to": "203.0.113.80", "protocol": "tcp", "port": 4711}
@@ -80,6 +80,18 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     "POST /api/v1/sites/{name}/jointoken": [("", {})],
     "POST /api/v1/sites/{name}/revoke": [("", {"reason": "x"})],
     "POST /api/v1/nodes/{name}/jointoken": [("", {})],
+    "GET /api/v1/sessions": [("", None), ("?user=somebody", None)],
+    # It would end the very login that asks; it names nothing.
+    "POST /api/v1/logout": [],
+    "POST /api/v1/sessions/{id}/revoke": [("", {"reason": "x"})],
+    "POST /api/v1/tokens/{id}/revoke": [("", {"reason": "x"})],
+    "POST /api/v1/users/{name}/revoke": [("", {"reason": "x"})],
+    "GET /api/v1/serviceaccounts/{name}/tokens": [("", None), ("?tenant=zqtenant", None)],
+    "POST /api/v1/serviceaccounts/{name}/tokens": [("?tenant=zqtenant", {"reason": "x"})],
+    "POST /api/v1/serviceaccounts/{name}/revoke": [("?tenant=zqtenant", {"reason": "x"})],
+    # With a body that is none, lest whoever may do it does.
+    "GET /api/v1/tokenkeys": [("", None)],
+    "POST /api/v1/tokenkeys/rotate": [("", {"zq": 1})],
     "GET /api/v1/certificates": [("", None)],
     "POST /api/v1/certificates/revoke": [("", {"target": "c0ffee", "reason": "x"})],
     "POST /api/v1/certificates/rotate": [("", {"what": "root", "step": "finish"})],
@@ -128,7 +140,8 @@ def test_every_kind_of_a_tenant_is_the_rivals_too() -> None:
 
 def blind(home: Home, name: str, route: Route) -> Iterator[tuple[str, str, Any]]:
     """Yield requests that name nothing of the rival's but what anybody could guess."""
-    path = route.path.replace("{name}", "sfo" if "/sites/" in route.path else "node-1")
+    place = "sfo" if "/sites/" in route.path else "node-1"
+    path = route.path.replace("{name}", place).replace("{id}", "0" * 32)
     kind = kind_of(route)
     if kind is None or name in CASES:
         path = path.replace("{page}", "index")

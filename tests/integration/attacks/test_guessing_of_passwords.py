@@ -104,6 +104,13 @@ def test_who_was_right_begins_anew(guard: GuessingGuard, clock: VirtualClock) ->
     assert refusal(guard, "alice", HOME) is None
 
 
+def test_what_nobody_could_judge_is_no_failure(guard: GuessingGuard) -> None:
+    for _ in range(FREE * 3):
+        guard.attempt("alice", HOME)
+        guard.undecided("alice", HOME)
+    assert refusal(guard, "alice", HOME) is None
+
+
 def test_failures_are_forgotten_and_so_are_usual_places(
     guard: GuessingGuard, clock: VirtualClock
 ) -> None:
