@@ -129,8 +129,30 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """What a login, or its renewal, gives; `refresh` counts once, for the next one."""
+
+    token: Token
+    refresh: str = field(repr=False)
+    ends_at: datetime | None
+    session: str
+
+    @classmethod
+    def of(cls, document: JSON) -> Self:
+        return cls(
+            token=Token(str(document["accessToken"]), moment_of(document.get("expiresAt"))),
+            refresh=str(document["refreshToken"]),
+            ends_at=moment_of(document.get("sessionExpiresAt")),
+            session=str(document.get("session", "")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """Who one is to the server; `tenants` None means all of them."""
+    """Who one is to the server; `tenants` None means all of them.
+
+    `session` is the login, `credential` the token's id.
+    """
 
     identity: str
     display_name: str
@@ -138,6 +160,9 @@ class Identity:
     permissions: tuple[str, ...]
     tenants: tuple[str, ...] | None
     expires_at: datetime | None
+    session: str | None = None
+    credential: str | None = None
+    is_emergency: bool = False
 
     @classmethod
     def of(cls, document: JSON) -> Self:
@@ -149,6 +174,9 @@ class Identity:
             permissions=tuple(document.get("permissions") or ()),
             tenants=None if tenants is None else tuple(tenants),
             expires_at=moment_of(document.get("expiresAt")),
+            session=document.get("session"),
+            credential=document.get("credential"),
+            is_emergency=bool(document.get("emergency", False)),
         )
 
 

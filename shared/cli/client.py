@@ -13,9 +13,10 @@ Invalid with `fields`, RevisionConflict, …), with the request's id in its note
 there is no answer.  `shared/docs/client.md` tells more.
 """
 
+import asyncio
 import os
 import random
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ from shared.cli.answers import (
     Commit,
     Delete,
     Identity,
+    Login,
     Object,
     Put,
     StatusChange,
@@ -48,7 +50,12 @@ from shared.pki.identity import SpiffeId
 API: Final = "/api/v1"
 _TRANSACTIONS: Final = f"{API}/transactions"
 _WATCH: Final = f"{API}/watch"
+_LOGIN: Final = f"{API}/login"
+_RENEW: Final = f"{API}/login/renew"
 MERGE_PATCH: Final = "application/merge-patch+json"
+
+Renewal = Callable[["Client", str | None], Awaitable[Login | None]]
+"""Gets a client another access token in place of one that counts no longer; None: there is none."""
 
 
 class Client:
@@ -61,6 +68,7 @@ class Client:
         ca: str | Path,
         token: str | None = None,
         identity: str | None = None,
+        renewal: Renewal | None = None,
         limits: PeerLimits | None = None,
         clock: Clock | None = None,
         source: random.Random | None = None,
@@ -68,22 +76,27 @@ class Client:
         """`server` is https://HOST:PORT; `ca` the file of the federation's root, or its PEM text.
 
         `identity` is whom to expect there (`spiffe://sfo.hanse.example/sdsp`); left out, it may be
-        the FSM, or an SDSP whose certificate is made for HOST.  `source` scatters retries.
+        the FSM, or an SDSP whose certificate is made for HOST.  `renewal` takes the place of
+        renew(), which uses what login() got.  `source` scatters retries.
         """
         roots = read_roots(ca)
         who = SpiffeId.parse(identity, trust_domain_of(roots[0])) if identity else None
         self.server = server_url(server)
         self.token = token
-        self._connection = Connection(
-            PeerClient(
-                [self.server],
-                tls=person_context(roots, identity=who),
-                token=lambda: self.token,
-                limits=limits,
-            ),
-            clock=clock or SystemClock(),
-            source=source or random.Random(),  # noqa: S311 - scatters retries, keeps no secret
+        self._refresh: str | None = None
+        self._renewal = renewal
+        self._renewing = asyncio.Lock()
+        peer = PeerClient(
+            [self.server],
+            tls=person_context(roots, identity=who),
+            token=lambda: self.token,
+            limits=limits,
         )
+        clock = clock or SystemClock()
+        source = source or random.Random()  # noqa: S311 - scatters retries, keeps no secret
+        self._connection = Connection(peer, clock=clock, source=source, renew=self._renew)
+        # What asks for tokens isn't asked again with other tokens.
+        self._asking = Connection(peer, clock=clock, source=source)
 
     @classmethod
     def from_context(
@@ -93,8 +106,15 @@ class Client:
 
         NotFound (`no_context`, `unknown_context`); Invalid if the file of contexts can't be used.
         """
-        context = ContextsFile.of(os.environ if environ is None else environ).load().find(name)
-        return cls(context.server, ca=context.ca, token=context.token, identity=context.identity)
+        file = ContextsFile.of(os.environ if environ is None else environ)
+        context = file.load().find(name)
+        return cls(
+            context.server,
+            ca=context.ca,
+            token=context.token,
+            identity=context.identity,
+            renewal=context_renewal(file, context.name),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,13 +130,95 @@ class Client:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def login(self, username: str, password: str) -> Token:
-        """Trade a password for a token, which this client sends from then on."""
+    async def login(self, username: str, password: str) -> Login:
+        """Trade a password for a token, which this client sends, and renews, from then on."""
         body = {"username": username, "password": password}
-        answer = (await self._connection.call("POST", f"{API}/login", body=body)).json()
-        token = Token(str(answer["accessToken"]), moment_of(answer.get("expiresAt")))
-        self.token = token.text
-        return token
+        login = Login.of((await self._asking.call("POST", _LOGIN, body=body)).json())
+        self.token, self._refresh = login.token.text, login.refresh
+        return login
+
+    async def renew(self, refresh: str) -> Login:
+        """Trade a refresh token for the next one, and an access token that is sent from then on.
+
+        Unauthenticated (`token_expired`, `token_revoked`, `token_reused`): log in again.
+        """
+        # Its answer may be lost, and for a minute it may be sent again.
+        answer = await self._asking.write("POST", _RENEW, body={"refreshToken": refresh})
+        login = Login.of(answer.json())
+        self.token, self._refresh = login.token.text, login.refresh
+        return login
+
+    async def logout(self) -> None:
+        """End the login that the token belongs to: no token of it counts any longer."""
+        await self._connection.call("POST", f"{API}/logout", body={})
+        self.token = self._refresh = None
+
+    async def sessions(self, *, user: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Return the logins that count: one's own, or everybody's if one may read users."""
+        params = _params(user=user)
+        return [*(await self._connection.mapping("GET", f"{API}/sessions", params=params))["items"]]
+
+    async def revoke(
+        self,
+        *,
+        user: str | None = None,
+        session: str | None = None,
+        token: str | None = None,
+        service_account: str | None = None,
+        tenant: str = COMMON,
+        reason: str = "",
+    ) -> tuple[int, int]:
+        """End what exactly one of them names; return how many logins and how many tokens."""
+        named = {
+            "users": user,
+            "sessions": session,
+            "tokens": token,
+            "serviceaccounts": service_account,
+        }
+        ((plural, name),) = [(each, name) for each, name in named.items() if name is not None]
+        params = _params(tenant=tenant if service_account is not None else None)
+        path = f"{API}/{plural}/{quote(name, safe='')}/revoke"
+        body = {"reason": reason}
+        answer = await self._connection.mapping("POST", path, body=body, params=params)
+        return int(answer["sessions"]), int(answer["tokens"])
+
+    async def give_token(
+        self, service_account: str, *, tenant: str = COMMON, lifetime: str, description: str = ""
+    ) -> Mapping[str, Any]:
+        """Return a new token for a service account, with its `token`, which isn't shown again."""
+        path = f"{API}/serviceaccounts/{_segment(service_account)}/tokens"
+        body = {"lifetime": lifetime, "description": description}
+        return await self._connection.mapping(
+            "POST", path, body=body, params=_params(tenant=tenant)
+        )
+
+    async def given_tokens(
+        self, service_account: str, *, tenant: str = COMMON
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return the tokens of a service account, without their secrets."""
+        path = f"{API}/serviceaccounts/{_segment(service_account)}/tokens"
+        found = await self._connection.mapping("GET", path, params=_params(tenant=tenant))
+        return [*found["items"]]
+
+    async def rotate_keys(
+        self, *, at_once: bool = False, reason: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
+        """Have the server sign tokens with a new key; return all keys, the latest first."""
+        body = {"atOnce": at_once, "reason": reason}
+        found = await self._connection.mapping("POST", f"{API}/tokenkeys/rotate", body=body)
+        return [*found["items"]]
+
+    async def _renew(self) -> bool:
+        used = self.token
+        async with self._renewing:
+            if self.token != used:
+                return True
+            if self._renewal is not None:
+                return await self._renewal(self, used) is not None
+            if self._refresh is None:
+                return False
+            await self.renew(self._refresh)
+            return True
 
     async def whoami(self) -> Identity:
         return Identity.of((await self._connection.call("GET", f"{API}/whoami")).json())
@@ -352,6 +454,27 @@ class Client:
         params = _params(replace="true" if replace else None)
         answer = await self._connection.mapping("POST", path, body={}, params=params)
         return Token(str(answer["token"]), moment_of(answer.get("expiresAt")))
+
+
+def context_renewal(file: ContextsFile, name: str) -> Renewal:
+    """Return what renews a context's login, once for all commands that run at a time."""
+
+    async def renewal(client: Client, used: str | None) -> Login | None:
+        async with file.renewing():
+            context = file.load().named(name)
+            if context is None or context.refresh_token is None:
+                return None
+            if context.token is not None and context.token != used:
+                # Another command was quicker.
+                client.token = context.token
+                return Login(
+                    Token(context.token, None), context.refresh_token, context.expires_at, ""
+                )
+            login = await client.renew(context.refresh_token)
+            file.renew(name, login.token.text, login.refresh, login.ends_at)
+            return login
+
+    return renewal
 
 
 def _address(kind: str, name: str, tenant: str, scope: str | None) -> tuple[str, dict[str, str]]:

@@ -1,13 +1,13 @@
 """One client's calls: request ids, retries that count once, pages, and streams that resume."""
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 from shared.backoff import Backoff
 from shared.clock import Clock
-from shared.errors import HanseError, Malformed, Unavailable, Unreachable
+from shared.errors import Gone, HanseError, Malformed, Unauthenticated, Unavailable, Unreachable
 from shared.http.peer import Answer, PeerClient
 from shared.http.statuses import error_of
 from shared.http.trace import REQUEST_ID, new_request_id
@@ -22,12 +22,30 @@ _LONGEST_WAIT: Final = 15.0
 Lost = Callable[[HanseError], None]
 """Told when a stream has broken and will be resumed."""
 
+Renew = Callable[[], Awaitable[bool]]
+"""Gets another access token; False if there is none to be had."""
+
+_RENEWABLE: Final = frozenset({"token_expired", "token_revoked", "invalid_token"})
+"""An access token may end before its login does: by its time, or with the server's keys."""
+
+
+async def _no_renewal() -> bool:
+    return False
+
 
 class Connection:
     """Calls one server; an error that the server answered has the request's id in its notes."""
 
-    def __init__(self, peer: PeerClient, *, clock: Clock, source: random.Random) -> None:
+    def __init__(
+        self,
+        peer: PeerClient,
+        *,
+        clock: Clock,
+        source: random.Random,
+        renew: Renew = _no_renewal,
+    ) -> None:
         self._peer = peer
+        self._renew = renew
         self._clock = clock
         self._source = source
 
@@ -44,10 +62,20 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         request_id: str | None = None,
     ) -> Answer:
-        """Make one call, under a request id of its own unless it is given."""
+        """Make one call, under a request id of its own unless it is given.
+
+        Once more if the token counts no longer and another is to be had.
+        """
         request_id = request_id or new_request_id()
         sent = {REQUEST_ID: request_id, **(headers or {})}
         with _noting(request_id):
+            try:
+                return await self._peer.request(
+                    method, path, body=body, params=params, headers=sent
+                )
+            except Unauthenticated as exc:
+                if exc.code not in _RENEWABLE or not await self._renew():
+                    raise
             return await self._peer.request(method, path, body=body, params=params, headers=sent)
 
     async def mapping(self, method: str, path: str, **request: Any) -> dict[str, Any]:
@@ -112,6 +140,15 @@ class Connection:
                     yield line
             except Unavailable as exc:
                 lost = exc
+            except Gone as exc:
+                # What the caller may see is another by now; what is told from here on is that.
+                if exc.code != "view_changed":
+                    raise
+                lost = exc
+            except Unauthenticated as exc:
+                if exc.code not in _RENEWABLE or not await self._renew():
+                    raise
+                continue
             if not heard:
                 raise lost
             if on_lost is not None:
@@ -121,7 +158,15 @@ class Connection:
     async def lines(
         self, path: str, params: dict[str, str]
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the lines of a stream that has an end."""
+        """Yield the lines of a stream that has an end; once more if another token is to be had."""
+        try:
+            async for line in self._stream(path, params):
+                yield line
+        except Unauthenticated as exc:
+            if exc.code not in _RENEWABLE or not await self._renew():
+                raise
+        else:
+            return
         async for line in self._stream(path, params):
             yield line
 

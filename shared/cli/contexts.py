@@ -7,16 +7,18 @@
       identity: spiffe://hanse.example/fsm
       user: admin
       ca: …        the federation's root, PEM
-      token: …     what the last login gave, until expiresAt
+      token: …     what is sent; it counts for some minutes
+      refreshToken: …  what the next one is got with, once, until expiresAt
 
 The file is replaced as a whole, so that it is never seen half written.
 """
 
+import asyncio
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -30,6 +32,9 @@ from shared.settings import Settings, load_settings
 
 VARIABLE: Final = "HANSE_CONFIG"
 
+# Seconds; a renewal takes some ten milliseconds.
+_WAIT: Final = 0.02
+
 
 class Context(Settings):
     """One server, and who one is there."""
@@ -40,6 +45,7 @@ class Context(Settings):
     ca: str = Field(repr=False)
     user: str | None = None
     token: str | None = Field(None, repr=False)
+    refresh_token: str | None = Field(None, repr=False)
     expires_at: datetime | None = None
 
     @property
@@ -140,8 +146,36 @@ class ContextsFile:
 
         return self._change(change).find(name)
 
+    def renew(
+        self, name: str, token: str | None, refresh_token: str | None, expires_at: datetime | None
+    ) -> None:
+        """Give a context other tokens, or none; nothing happens if it is gone meanwhile."""
+        update = {"token": token, "refresh_token": refresh_token, "expires_at": expires_at}
+
+        def change(saved: Saved) -> Saved:
+            contexts = tuple(
+                each.model_copy(update=update) if each.name == name else each
+                for each in saved.contexts
+            )
+            return saved.model_copy(update={"contexts": contexts})
+
+        self._change(change)
+
+    @asynccontextmanager
+    async def renewing(self) -> AsyncIterator[None]:
+        """Keep out other processes that renew a login: a refresh token counts once."""
+        lock = self.path.with_name(f".{self.path.name}.renewing")
+        descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            # Another process holds it: no event tells.
+            while not _try_lock(descriptor):  # noqa: ASYNC110
+                await asyncio.sleep(_WAIT)
+            yield
+        finally:
+            os.close(descriptor)
+
     def delete(self, name: str) -> None:
-        """Forget a context; NotFound.  Its token counts until it expires all the same."""
+        """Forget a context; NotFound.  Its login counts until it ends all the same."""
 
         def change(saved: Saved) -> Saved:
             gone = saved.find(name)
@@ -183,3 +217,11 @@ class ContextsFile:
             yield
         finally:
             os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -57,18 +57,19 @@ async def log_in(arguments: LoginArguments, environ: Mapping[str, str]) -> None:
     user = _user(arguments, known)
     password = _password(arguments, user, environ)
     async with Client(server, ca=pem, identity=str(who)) as client:
-        token = await client.login(user, password)
+        login = await client.login(user, password)
     context = Context(
         name=arguments.name or (known.name if known else _new_name(saved, who, server)),
         server=server,
         identity=str(who),
         ca=pem,
         user=user,
-        token=token.text,
-        expires_at=token.expires_at,
+        token=login.token.text,
+        refresh_token=login.refresh,
+        expires_at=login.ends_at,
     )
     file.put(context)
-    until = f" until {token.expires_at:%Y-%m-%d %H:%M} UTC" if token.expires_at else ""
+    until = f" until {login.ends_at:%Y-%m-%d %H:%M} UTC" if login.ends_at else ""
     place = f"site {who.site}" if who.site else "the FSM"
     console().print(
         f"Logged in to {place} ({server}) as {user}{until}; context {context.name}.",
@@ -227,7 +228,7 @@ def list_contexts(form: Output) -> None:
 
 
 def _shown(context: Context, saved: Saved) -> dict[str, object]:
-    data = context.model_dump(mode="json", by_alias=True, exclude={"token", "ca"})
+    data = context.model_dump(mode="json", by_alias=True, exclude={"token", "refresh_token", "ca"})
     return {**data, "current": context.name == saved.current_context}
 
 
@@ -254,10 +255,14 @@ async def print_identity(context: str | None, form: Output) -> None:
         "roles": list(who.roles),
         "tenants": None if who.tenants is None else list(who.tenants),
         "permissions": list(who.permissions),
+        "session": who.session,
+        "credential": who.credential,
+        "emergency": who.is_emergency,
     }
     if form in (Output.JSON, Output.YAML):
         print_data(data, form)
         return
     tenants = "all tenants" if who.tenants is None else f"tenants {', '.join(who.tenants)}"
     roles = ", ".join(who.roles) or "no role"
-    console().print(f"{who.identity}: {roles}, in {tenants}", markup=False, soft_wrap=True)
+    mark = " (the emergency account)" if who.is_emergency else ""
+    console().print(f"{who.identity}{mark}: {roles}, in {tenants}", markup=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import typer
 from rich.markup import escape
 
-from shared.cli.client import Client
+from shared.cli.client import Client, context_renewal
 from shared.cli.contexts import Context, ContextsFile
 from shared.cli.output import console, print_faults
 from shared.errors import HanseError, NotFound, TooManyRequests, Unauthenticated, Unavailable
@@ -92,7 +92,14 @@ async def session(name: str | None, *, site: str | None = None) -> AsyncIterator
 
 
 def client_of(context: Context) -> Client:
-    return Client(context.server, ca=context.ca, token=context.token, identity=context.identity)
+    renewal = context_renewal(ContextsFile.of(os.environ), context.name)
+    return Client(
+        context.server,
+        ca=context.ca,
+        token=context.token,
+        identity=context.identity,
+        renewal=renewal,
+    )
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -1,0 +1,142 @@
+"""Logins of the command line: renewed silently, ended on request, and tokens for programs."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from shared.cli.client import Client
+from shared.cli.contexts import Context, ContextsFile
+from shared.errors import Unauthenticated
+from tests.integration.cli.background import PASSWORD, Place
+from tests.integration.cli.conftest import Hanse
+
+
+@pytest.fixture
+def file(hanse: Hanse, fsm: Place, tmp_path: Path) -> ContextsFile:
+    """The contexts file of somebody who has just logged in to the FSM."""
+    (tmp_path / "password").write_text(PASSWORD)
+    arguments = ("--user", "admin", "--ca", fsm.ca, "--password-file", tmp_path / "password")
+    assert hanse("login", fsm.url, *arguments).status == 0
+    return ContextsFile(tmp_path / "contexts.yaml")
+
+
+def spoil(file: ContextsFile) -> Context:
+    """Put an access token there that counts no longer, as after a quarter of an hour."""
+    context = file.load().find(None)
+    assert context.token
+    assert context.refresh_token
+    head, said, signature = context.token.split(".")
+    file.renew(
+        context.name,
+        f"{head}.{said}.{'A' * len(signature)}",
+        context.refresh_token,
+        context.expires_at,
+    )
+    return context
+
+
+def test_a_command_renews_the_login_and_keeps_what_it_got(hanse: Hanse, file: ContextsFile) -> None:
+    before = spoil(file)
+    assert hanse("auth", "whoami").status == 0
+    after = file.load().find(None)
+    assert after.token != before.token
+    assert after.refresh_token != before.refresh_token
+    assert after.expires_at == before.expires_at
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    for secret in (after.token, after.refresh_token):
+        assert secret not in hanse("context", "-o", "json").out
+        assert secret not in repr(after)
+
+
+def test_commands_at_once_renew_the_login_once(file: ContextsFile) -> None:
+    """Each has a client of its own, as processes have; a refresh token counts once."""
+    before = spoil(file)
+
+    async def work() -> set[str]:
+        clients = [Client.from_context(environ={"HANSE_CONFIG": str(file.path)}) for _ in range(8)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                found = [group.create_task(each.whoami()) for each in clients]
+            return {each.result().credential or "" for each in found}
+        finally:
+            for each in clients:
+                await each.close()
+
+    assert len(asyncio.run(work())) == 1
+    assert file.load().find(None).refresh_token != before.refresh_token
+    asyncio.run(work())
+
+
+def test_after_logging_out_nothing_is_left(hanse: Hanse, file: ContextsFile, fsm: Place) -> None:
+    before = file.load().find(None)
+    assert hanse("logout").status == 0
+    after = file.load().find(None)
+    assert (after.token, after.refresh_token, after.expires_at) == (None, None, None)
+    refused = hanse("whoami")
+    assert (refused.status, "hanse login" in refused.err) == (2, True)
+    assert hanse("logout").status == 0
+
+    async def still_counts() -> None:
+        async with Client(fsm.url, ca=fsm.ca, token=before.token) as client:
+            with pytest.raises(Unauthenticated) as caught:
+                await client.whoami()
+            assert caught.value.code == "token_revoked"
+            with pytest.raises(Unauthenticated):
+                await client.renew(before.refresh_token or "")
+
+    asyncio.run(still_counts())
+
+
+def test_a_login_that_was_revoked_says_how_to_log_in_again(
+    hanse: Hanse, file: ContextsFile
+) -> None:
+    (current,) = [
+        each for each in json.loads(hanse("auth", "sessions", "-o", "json").out) if each["current"]
+    ]
+    assert current["identity"] == "user:admin"
+    done = hanse("auth", "revoke", "--session", current["id"], "--reason", "a test")
+    assert done.out.strip() == "Revoked: 1 login, 0 tokens."
+    refused = hanse("whoami")
+    assert refused.status == 2
+    assert "hanse login" in refused.err
+
+
+def test_exactly_one_thing_is_revoked_at_a_time(hanse: Hanse, file: ContextsFile) -> None:
+    for words in ((), ("--user", "a", "--token", "b")):
+        done = hanse("auth", "revoke", *words)
+        assert (done.status, "exactly one" in done.err) == (2, True)
+
+
+def test_a_program_gets_a_token_and_loses_it(
+    hanse: Hanse, file: ContextsFile, fsm: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "ci.yaml").write_text(
+        "apiVersion: hanse/v1\nkind: ServiceAccount\nmetadata: {name: ci}\nspec: {}\n"
+    )
+    assert hanse("apply", "-f", tmp_path / "ci.yaml").status == 0
+    made = hanse("auth", "token", "create", "--service-account", "ci", "--lifetime", "8h")
+    assert made.status == 0, made.err
+    text = made.out.strip()
+    assert text.startswith("hanse_sa_")
+    assert text not in made.err
+
+    async def who() -> str:
+        async with Client(fsm.url, ca=fsm.ca, token=text) as client:
+            return (await client.whoami()).identity
+
+    assert asyncio.run(who()) == "serviceaccount:common/ci"
+    listed = hanse("auth", "token", "list", "--service-account", "ci", "-o", "name").out.split()
+    assert listed == [text.split("_")[2]]
+    assert hanse("auth", "token", "revoke", listed[0]).status == 0
+    with pytest.raises(Unauthenticated):
+        asyncio.run(who())
+
+
+def test_keys_are_changed_and_nobody_notices(hanse: Hanse, file: ContextsFile) -> None:
+    keys = json.loads(hanse("auth", "rotate-keys", "-o", "json").out)
+    assert len(keys) >= 2
+    assert hanse("whoami").status == 0
+    assert hanse("auth", "rotate-keys", "--at-once", "--reason", "stolen").status == 0
+    assert hanse("whoami").status == 0
