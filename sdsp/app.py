@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +50,9 @@ from shared.feed.connect import Connector
 from shared.feed.follow import Follower
 from shared.http.peer import PeerClient
 from shared.http.server import Server, serving
+from shared.login.effective import site_policy
 from shared.login.logins import Logins
+from shared.login.rules import LoginRules
 from shared.metrics.names import Metrics
 from shared.objects import certificate_handlers
 from shared.objects.api import Parts, Tokens, Trust, create_api, create_services
@@ -350,6 +353,7 @@ def _parts(base: _Base, core: _Core, enrolment: NodeEnrolment) -> Parts:
         store=base.store,
         admission=SiteAdmission(site=base.site, now=core.time.now, executor=base.judging),
         tokens=Tokens(data=base.data, server=identity),
+        login=LoginRules(partial(site_policy, base.site), core.time.now),
         trust=Trust(domain=core.trust_domain, revoked=core.revocations, expected=expected),
         clock=base.clock,
         metrics=base.metrics,

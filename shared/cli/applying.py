@@ -1,8 +1,11 @@
 """`hanse apply` and `hanse delete`: documents and names into one transaction, all or nothing."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import typer
 
 from shared.cli.answers import Applied, Delete, Object, Put, Result
 from shared.cli.kinds import find_kind
@@ -97,8 +100,15 @@ async def _send(
     sources: Sources | None,
 ) -> Applied:
     try:
+        try:
+            return await opened.client.transaction(
+                operations, dry_run=how.dry_run, force=how.force, reason=how.reason
+            )
+        except Invalid as exc:
+            if not confirms_lock_out(exc):
+                raise
         return await opened.client.transaction(
-            operations, dry_run=how.dry_run, force=how.force, reason=how.reason
+            operations, dry_run=how.dry_run, force=True, reason=how.reason
         )
     except HanseError as exc:
         if sources is not None:
@@ -109,6 +119,15 @@ async def _send(
                 "metadata.revision out to replace whatever is there"
             )
         raise
+
+
+def confirms_lock_out(refusal: Invalid) -> bool:
+    """Ask on a terminal, if a write is refused for nothing but that it locks its author out."""
+    codes = {each.code for each in refusal.fields} or {refusal.code}
+    if codes != {"would_lock_out"} or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(refusal.message, file=sys.stderr)
+    return typer.confirm("Write it all the same?", default=False, err=True)
 
 
 def _put(document: dict[str, Any], data: Any) -> Put:

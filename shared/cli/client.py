@@ -434,6 +434,16 @@ class Client:
         body = {**flow, "staged": staged, **({"node": node} if node else {})}
         return await self._connection.mapping("POST", f"{API}/trace", body=body)
 
+    async def test_login(
+        self, policy: Mapping[str, Any], username: str, password: str
+    ) -> dict[str, Any]:
+        """Let the server try the spec of an AuthenticationPolicy with a real login.
+
+        The answer says for each provider whether it `vouched`, `refused` or was `unreachable`.
+        """
+        body = {"policy": dict(policy), "username": username, "password": password}
+        return await self._connection.mapping("POST", f"{API}/authentication/test", body=body)
+
     async def held(self) -> Sequence[Mapping[str, Any]]:
         """Return what a site enforces still although the FSM has it no longer.  Asks an SDSP."""
         items = (await self._connection.mapping("GET", f"{API}/held"))["items"]

@@ -16,7 +16,7 @@ can block a server's way to its directory must still know the secret, and uses i
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -72,6 +72,8 @@ class BreakGlass:
         self._gauge.set(0)
         self._clock = clock
         self._told: datetime | None = None
+        self.on_sealed: Callable[[], None] = lambda: None
+        """Called when the account was sealed: whoever is in by it has to go."""
 
     async def glass(self) -> Glass | None:
         async with self._store.snapshot() as snapshot:
@@ -124,6 +126,7 @@ class BreakGlass:
             committed = await self._store.transact(work)
             if committed.result:
                 log.info("the first administrator is sealed as emergency account")
+                self.on_sealed()
 
     async def reconcile(self) -> Outcome:
         """Tell of an account that is open, and seal it with a new secret when its hour is over."""
@@ -140,6 +143,7 @@ class BreakGlass:
             return Outcome()
         await self._seal_anew(glass)
         self._gauge.set(0)
+        self.on_sealed()
         return Outcome(changed=1)
 
     async def _open(

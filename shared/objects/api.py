@@ -17,20 +17,21 @@ from shared.http.authentication import Authenticator
 from shared.http.health import Check
 from shared.http.rates import RateSettings
 from shared.http.routes import Routes
+from shared.login.effective import federation_policy
+from shared.login.ending import EndForbidden
 from shared.login.keeping import PERIOD
 from shared.login.logins import Logins, create_logins
-from shared.login.people import People
+from shared.login.rules import LoginRules, RuledPeople, create_people
 from shared.login.secrets import Secrets
-from shared.login.stored_people import StoredPeople
 from shared.metrics.names import Metrics
 from shared.model.kinds import Home
-from shared.objects import handlers, session, session_admin
-from shared.objects.accounts import StoredAccounts
+from shared.objects import handlers, login_policy, session, session_admin
 from shared.objects.admission import Admission, AdmissionChain
 from shared.objects.encoded import EncodedObjects
 from shared.objects.granting import GrantingAdmission
 from shared.objects.keys import ENCODED, LOGINS, OBJECTS, READER, ROLES, TRAIL
 from shared.objects.kind_handlers import kind_routes
+from shared.objects.lockout import LockOut
 from shared.objects.reader import ObjectReader
 from shared.objects.service import Alongside, Objects
 from shared.objects.trail import Trail
@@ -39,10 +40,15 @@ from shared.pki.peer import Revoked
 from shared.pki.sealing import load_sealing_key
 from shared.store.contract import Store
 from shared.tasks.group import Group
-from shared.tasks.loop import Loop
+from shared.tasks.loop import Loop, Reconciler
 
 SEALING_KEY: Final = "credential-key"
 """The file that seals Credentials, beside that of tokens."""
+
+# Seconds.  What happens at once is activated; these are for what nobody told, such as the hour of
+# the emergency account, or its opening from the console.
+_SEALING_PERIOD: Final = 2.0
+_ENDING_PERIOD: Final = 30.0
 
 _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 10.0
@@ -84,6 +90,8 @@ class Services:
     passwords: Passwords
     secrets: Secrets
     logins: Logins
+    ruled: RuledPeople
+    lock_out: LockOut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +100,7 @@ class Parts:
 
     `alongside` writes the component's own records in the transaction of each write of objects.
     `trail` is the audit trail, if somebody else writes to it as well.
-    `people` answer for those who log in; None: the accounts of the store alone.
+    `login` says how the AuthenticationPolicy that counts is chosen; None: as an FSM does.
     """
 
     home: Home
@@ -106,7 +114,7 @@ class Parts:
     checks: Mapping[str, Check] = field(default_factory=dict)
     alongside: Alongside | None = None
     trail: Trail | None = None
-    people: People | None = None
+    login: LoginRules | None = None
     rates: RateSettings = field(default_factory=RateSettings)
 
 
@@ -120,14 +128,27 @@ def create_services(parts: Parts) -> Services:
         clock=parts.clock,
     )
     roles = StoredRoles(parts.store, home=parts.home, clock=parts.clock)
+    rules = parts.login or LoginRules(federation_policy, parts.clock.now)
+    ruled = create_people(
+        parts.store,
+        parts.tokens.data,
+        rules=rules,
+        home=parts.home,
+        secrets=secrets,
+        passwords=passwords,
+        grants=roles,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
     logins = create_logins(
         parts.store,
         parts.tokens.data,
         server=parts.tokens.server,
         grants=roles,
-        people=parts.people or StoredPeople(StoredAccounts(parts.store), passwords=passwords),
+        people=ruled.people,
         clock=parts.clock,
     )
+    lock_out = LockOut(judge=rules.judge, now=rules.now, providers=ruled.providers)
     authenticator = Authenticator(
         clock=parts.clock,
         bearer=logins.callers,
@@ -139,7 +160,7 @@ def create_services(parts: Parts) -> Services:
     objects = Objects(
         store=parts.store,
         home=parts.home,
-        admission=AdmissionChain((parts.admission, GrantingAdmission(parts.home))),
+        admission=AdmissionChain((parts.admission, GrantingAdmission(parts.home), lock_out)),
         trail=trail,
         clock=parts.clock,
         metrics=parts.metrics,
@@ -156,6 +177,8 @@ def create_services(parts: Parts) -> Services:
         passwords=passwords,
         secrets=secrets,
         logins=logins,
+        ruled=ruled,
+        lock_out=lock_out,
     )
 
 
@@ -164,7 +187,7 @@ def create_api(parts: Parts, services: Services) -> web.Application:
     metrics, /openapi.json, /docs, and the component's own routes.
     """
     passwords = services.passwords
-    logins = services.logins
+    logins, ruled = services.logins, services.ruled
 
     async def store_answers() -> None:
         await parts.store.position()
@@ -173,6 +196,7 @@ def create_api(parts: Parts, services: Services) -> web.Application:
         [
             session.routes,
             session_admin.routes,
+            login_policy.routes,
             handlers.routes,
             kind_routes(parts.home),
             *parts.routes,
@@ -194,29 +218,43 @@ def create_api(parts: Parts, services: Services) -> web.Application:
     app[TRAIL] = services.trail
     app[LOGINS] = logins
     app[ROLES] = services.roles
+    app[login_policy.TRIALS] = services.ruled.trials
+    app[login_policy.LOCK_OUT] = services.lock_out
+    app[login_policy.STORE] = parts.store
+
+    def loop(reconciler: Reconciler, period: float) -> Loop:
+        source = random.Random(f"{parts.tokens.server} {reconciler.name}")  # noqa: S311 - retries
+        backoff = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=source)
+        return Loop(reconciler, period=period, settle=0.0, backoff=backoff, clock=parts.clock)
 
     async def following(_: web.Application) -> AsyncIterator[None]:
         await services.roles.load()
+        await ruled.policy.load()
         await logins.start()
-        keeping = Loop(
-            logins.keeper,
-            period=PERIOD,
-            settle=0.0,
-            backoff=Backoff(
-                first=_FIRST_RETRY,
-                longest=_LONGEST_RETRY,
-                source=random.Random(parts.tokens.server),  # noqa: S311 - scatters retries
+        keeping = loop(logins.keeper, PERIOD)
+        sealing = loop(ruled.glass, _SEALING_PERIOD)
+        ending = loop(
+            EndForbidden(
+                logins.sessions,
+                policy=lambda: ruled.policy.effective,
+                glass=ruled.glass,
+                clock=parts.clock,
             ),
-            clock=parts.clock,
+            _ENDING_PERIOD,
         )
+        ruled.policy.on_change = ruled.glass.on_sealed = ending.activate
         async with Group() as group:
             group.start(services.trail.run(), name="audit trail")
             group.start(services.reader.broadcast.run(), name="broadcast")
             group.start(services.roles.run(), name="follow the roles")
-            group.start(keeping.run(), name=keeping.name)
+            group.start(ruled.policy.run(), name="follow the login policy")
+            group.start(keeping.run(), name="keep logins")
+            group.start(sealing.run(), name="seal the emergency account")
+            group.start(ending.run(), name="end forbidden logins")
             yield
 
     async def close(_: web.Application) -> None:
+        ruled.providers.close()
         await services.trail.close()
         passwords.close()
 
