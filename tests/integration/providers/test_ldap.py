@@ -15,6 +15,7 @@ from tests.directory import (
     person,
 )
 from tests.integration.providers.conftest import LDAP
+from tests.integration.providers.scripted import BIND, SEARCH, scripted
 from tests.servers import free_port, require
 
 pytestmark = pytest.mark.slapd
@@ -156,6 +157,8 @@ def crowd() -> Directory:
             f"dn: ou=more,{PEOPLE_BASE}\nobjectClass: organizationalUnit\nou: more\n",
             person("alice", "another-alice", base=f"ou=more,{PEOPLE_BASE}"),
             person("several", "several-names", extra="uid: zed\nuid: bob\n"),
+            person("twin", "twins-password", base=f"ou=more,{PEOPLE_BASE}", extra="uid: other\n"),
+            person("twin", "another-twin"),
             person("alias", "alias-password", extra="uid: aka\n"),
             f"dn: cn=Nameless,{PEOPLE_BASE}\nobjectClass: inetOrgPerson\ncn: Nameless\nsn: N\n"
             "uid: first\nuid: second\nuserPassword: nameless-password\n",
@@ -208,6 +211,17 @@ async def test_who_has_somebodys_name_besides_his_own_is_not_taken_for_him(
     person = await login.authenticate("zed", "several-names")
     assert person is not None
     assert person.username == "several"
+
+
+async def test_who_is_known_by_a_name_that_another_has_as_well_is_nobody(crowd, ldap: LDAP) -> None:
+    assert await ldap(crowd).authenticate("other", "twins-password") is None
+
+
+async def test_timing_a_name_that_nobody_has_costs_as_many_questions(slapd, ldap: LDAP) -> None:
+    """And a directory that takes any password makes nobody somebody."""
+    async with scripted({BIND: (0, ""), SEARCH: (0, "")}) as server:
+        assert await ldap(slapd, servers=[server.url]).authenticate("nobody", "wrong") is None
+        assert server.requests == [BIND, SEARCH, BIND]
 
 
 async def test_an_entry_whose_one_name_nobody_can_tell_logs_nobody_in(crowd, ldap: LDAP) -> None:

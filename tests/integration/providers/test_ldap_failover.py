@@ -117,10 +117,10 @@ async def test_a_directory_killed_midway_refuses_nobody(ldap: LDAP, mortal: Dire
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_directory_that_stalls_is_given_up(ldap: LDAP, way, mortal: Directory) -> None:
-    login = ldap(mortal, timeout=0.3, **way)
+    login = ldap(mortal, timeout=2.0, **way)
     assert await alice(login) is not None
     mortal.pause()
-    with pytest.raises(ProviderUnreachable, match=r"no answer within 0\.3 s"):
+    with pytest.raises(ProviderUnreachable, match=r"no answer within 2 s"):
         await alice(login)
     mortal.resume()
 
@@ -142,7 +142,7 @@ async def test_a_dead_directory_holds_up_as_many_logins_as_there_are_threads_and
     slapd, ldap: LDAP
 ) -> None:
     async with scripted({}) as silent:
-        login = ldap(slapd, servers=[silent.url, slapd.tls_url], timeout=0.5)
+        login = ldap(slapd, servers=[silent.url, slapd.tls_url], timeout=2.0)
         people = await asyncio.gather(*(alice(login) for _ in range(50)))
         assert None not in people
         assert silent.connections <= 4

@@ -1,11 +1,15 @@
 """Whose directory is it: certificates that don't verify, and passwords that never go in the clear."""
 
+import asyncio
 import re
 
+import ldap3
 import pytest
+from ldap3.core.exceptions import LDAPSocketOpenError
 from pydantic import ValidationError
 
 from shared.auth.providers.contract import ProviderUnreachable
+from shared.auth.providers.ldap_connections import bind
 from shared.model.settings_policies import LDAPSettings
 from tests.authority import LOOPBACK, Authority
 from tests.directory import PASSWORDS, SERVICE_PASSWORD, directory_server
@@ -119,6 +123,15 @@ async def test_what_is_said_before_tls_counts_for_nothing(slapd, ldap: LDAP) -> 
         with pytest.raises(ProviderUnreachable):
             await alice(ldap(slapd, servers=[server.url], startTls=True))
         assert BIND not in server.requests
+
+
+async def test_a_connection_that_was_closed_is_not_bound_anew_without_tls() -> None:
+    """What ldap3 would do by itself."""
+    async with scripted({BIND: (0, "")}) as server:
+        closed = ldap3.Connection(ldap3.Server(server.url, get_info=ldap3.NONE))
+        with pytest.raises(LDAPSocketOpenError):
+            await asyncio.to_thread(bind, closed, "cn=hanse", SERVICE_PASSWORD)
+        assert not server.connections
 
 
 @pytest.mark.parametrize(
