@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What the nodes of the demo enforce with, and the servers that tests start themselves.
 NODE_PACKAGES := nftables iproute2 procps
-TEST_PACKAGES := $(NODE_PACKAGES) postgresql slapd ldap-utils freeradius
+TEST_PACKAGES := $(NODE_PACKAGES) postgresql slapd ldap-utils freeradius rsyslog rsyslog-openssl
 PEER_PACKAGES := etcd-server wrk apache2-utils openssl util-linux
 ARGS ?=
 # Test processes; two cores have time for four, since many tests wait for programs they start.

@@ -1,9 +1,9 @@
 """Send the trail to a syslog receiver: each record and seal at least once, in order.
 
-Where it stands is kept in the store, and moves on when the receiver's end of the connection has
-taken what was sent: until then it is sent again, to the next connection too.  Syslog knows no
-acknowledgement of its own, so what a receiver loses after that is lost there.  One process at a
-time sends; another takes over when it has been silent for a while.
+Where it stands is kept in the store.  Syslog knows no acknowledgement, so it moves on when the
+receiver's end has taken what was sent and the connection is still there at the next pass; what
+went to one that breaks before is sent again.  One process at a time sends; another takes over when
+it has been silent for a while.
 """
 
 import asyncio
@@ -68,16 +68,23 @@ class Forward:
         self._owner = owner
         self._clock = clock
         self._tls = _context(settings)
-        self._sent = metrics.counter(AUDIT_FORWARDED)
+        self._forwarded = metrics.counter(AUDIT_FORWARDED)
+        self._sent: _Place | None = None
         self._key = f"{settings.host}:{settings.port}"
+        self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def reconcile(self) -> Outcome:
         """Send all that is new; Unavailable (`syslog_unreachable`)."""
-        place = await self._claim()
-        if place is None:
+        kept = await self._claim()
+        if kept is None:
             await self.close()
             return Outcome()
+        if self._is_broken():
+            await self.close()
+        elif self._sent is not None and self._sent != kept:
+            await self._keep(self._sent)
+        place = self._sent or kept
         count = 0
         while True:
             links, seals = await self._news(place)
@@ -88,13 +95,13 @@ class Forward:
             await self._send(b"".join(frame(each) for each in messages))
             last = max(links[-1].number, links[-1].last or 0) if links else place.number
             place = _Place(last, seals[-1].sequence if seals else place.sequence)
-            await self._keep(place)
+            self._sent = place
             count += len(messages)
-            self._sent.inc(len(messages))
+            self._forwarded.inc(len(messages))
 
     async def close(self) -> None:
         """Leave the receiver."""
-        writer, self._writer = self._writer, None
+        writer, self._writer, self._sent = self._writer, None, None
         if writer is not None:
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
@@ -137,15 +144,20 @@ class Forward:
             ) from exc
 
     async def _connect(self) -> asyncio.StreamWriter:
-        reader, writer = await asyncio.open_connection(
+        self._reader, writer = await asyncio.open_connection(
             self._settings.host,
             self._settings.port,
             ssl=self._tls,
             server_hostname=self._settings.host,
         )
-        del reader
         self._writer = writer
         return writer
+
+    def _is_broken(self) -> bool:
+        reader, writer = self._reader, self._writer
+        if reader is None or writer is None:
+            return False
+        return reader.at_eof() or reader.exception() is not None or writer.transport.is_closing()
 
     async def _taken(self, writer: asyncio.StreamWriter) -> None:
         """Wait until the other end's kernel has everything."""
