@@ -166,6 +166,7 @@ def create_services(parts: Parts) -> Services:
         metrics=parts.metrics,
         secrets=secrets,
         alongside=parts.alongside,
+        settled=roles.reach,
     )
     reader = ObjectReader(store=parts.store, home=parts.home, trail=trail, clock=parts.clock)
     return Services(

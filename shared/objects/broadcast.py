@@ -19,6 +19,8 @@ from typing import Any, Final, NoReturn, Protocol
 
 import orjson
 
+from shared.access.authorize import Allows, allows_of
+from shared.access.permissions import reading
 from shared.auth.identity import Grant
 from shared.clock import Clock
 from shared.encoding import encode_to_keep
@@ -27,7 +29,6 @@ from shared.http.ndjson import line
 from shared.http.response import envelope_of
 from shared.ids import Revision
 from shared.objects.rendering import RenderedChanges
-from shared.objects.rights import may_read
 from shared.objects.selection import Labels
 from shared.store.contract import (
     EVERYTHING,
@@ -37,6 +38,7 @@ from shared.store.contract import (
     Operation,
     Position,
     Selection,
+    Stored,
 )
 from shared.tasks.streams import LONG, Place, Seat, chunk_of, closing
 
@@ -206,13 +208,14 @@ class Broadcast:
         return text
 
     def _commit(self, view: View, commit: Commit) -> bytes | None:
+        changed = {change.key.kind for change in commit.changes} & view.kinds
+        allows = {kind: allows_of(view, reading(kind)) for kind in changed}
         changes = [
             document
             for change in commit.changes
-            if change.key.kind in view.kinds
+            if change.key.kind in changed
             and view.tenant in (None, change.key.tenant)
-            and may_read(view, change.key)
-            and (document := self._seen(change, view.labels)) is not None
+            and (document := self._seen(change, allows[change.key.kind], view.labels)) is not None
         ]
         if not changes:
             return None
@@ -220,11 +223,22 @@ class Broadcast:
         return encode_to_keep(document, option=orjson.OPT_APPEND_NEWLINE)
 
     def _seen(
-        self, change: Change, labels: Labels | None
+        self, change: Change, allows: Allows, labels: Labels | None
     ) -> orjson.Fragment | dict[str, Any] | None:
-        """Return a change as a watcher of some labels sees it: what leaves its view is deleted."""
-        before = change.before is not None and (labels is None or labels(change.before.labels))
-        after = change.after is not None and (labels is None or labels(change.after.labels))
+        """Return a change as a watcher of some labels sees it: what leaves its view is deleted.
+
+        It leaves as well if the watcher may see no objects with its new labels.
+        """
+        key = change.key
+
+        def sees(version: Stored | None) -> bool:
+            return (
+                version is not None
+                and (labels is None or labels(version.labels))
+                and allows(key.tenant, key.scope, version.labels)
+            )
+
+        before, after = sees(change.before), sees(change.after)
         if after or (before and change.after is None):
             return self._rendered.render(change)
         if not before or change.before is None:

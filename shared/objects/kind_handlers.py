@@ -28,7 +28,7 @@ from shared.objects.call import call_of
 from shared.objects.keys import ENCODED, OBJECTS, READER
 from shared.objects.paging import Continue
 from shared.objects.reader import LIMIT, MOST, Query
-from shared.objects.rights import absent, check_write
+from shared.objects.rights import absent, check_labels, check_write
 from shared.objects.selection import parse_field_selector, parse_label_selector
 from shared.objects.service import Applied, Options, Write, merge_patch
 from shared.store.contract import Stored
@@ -248,6 +248,7 @@ async def patch_object(request: web.Request, *, kind: Kind) -> web.Response:
         current = await objects.find(key)
         if current is None:
             raise absent(key)
+        check_labels(call.caller, key, before=current.labels, after=None)
         envelope = await aside(request, _patched, current, patch)
         _check_place(envelope.key(objects.default_scope), key._asdict())
         write = Write(key, envelope, current.revision if given is None else given)

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shared.access.authorize import authorize, visible_tenants
+from shared.access.authorize import allows_of, authorize, holding
 from shared.access.permissions import Permission, reading
 from shared.audit.export import exported
-from shared.auth.identity import Caller
+from shared.auth.identity import Caller, union_of
 from shared.clock import Clock
 from shared.errors import Forbidden
 from shared.http.ndjson import line
@@ -89,15 +89,16 @@ class ObjectReader:
         """Return one object; NotFound, or Forbidden if the caller may read none of its kind."""
         check_read(call.caller, key)
         stored = await self._store.latest(key)
-        if stored is None:
+        if stored is None or not may_read(call.caller, key, stored.labels):
             selection = Selection(
                 kinds=frozenset({key.kind}),
                 tenants=frozenset({key.tenant}),
                 names=frozenset({key.name}),
             )
             async with self._store.snapshot() as snapshot:
-                others = [each.key for each in await snapshot.list(selection)]
-            scopes = sorted(each.scope for each in others if may_read(call.caller, each))
+                others = await snapshot.list(selection)
+            seen = (each for each in others if may_read(call.caller, each.key, each.labels))
+            scopes = sorted(each.key.scope for each in seen)
             hint = f"; there is one with scope {' and '.join(scopes)}" if scopes else ""
             raise absent(key, hint=hint)
         await self._trail.read(call, "get", key.kind, key=key)
@@ -131,7 +132,20 @@ class ObjectReader:
     ) -> Sequence[Change]:
         """Return an object's changes, latest first, also of one that was deleted; NotFound."""
         check_read(call.caller, key)
-        changes = await self._store.history(key, before=before, limit=limit)
+        allows = allows_of(call.caller, reading(key.kind))
+
+        def may_see(change: Change) -> bool:
+            version = change.after or change.before
+            return version is not None and allows(key.tenant, key.scope, version.labels)
+
+        changes: list[Change] = []
+        at, more = before, True
+        while more and len(changes) < limit:
+            found = await self._store.history(key, before=at, limit=limit)
+            more = len(found) == limit
+            at = found[-1].revision if found else at
+            changes += [each for each in found if may_see(each)]
+        del changes[limit:]
         if not changes and before is None:
             raise absent(key)
         await self._trail.read(call, "history", key.kind, key=key)
@@ -148,7 +162,7 @@ class ObjectReader:
         limit: int,
     ) -> Sequence[tuple[int, AuditRecord]]:
         """Return audit records with their numbers, latest first, of the caller's tenants only."""
-        tenants = visible_tenants(call.caller, [Permission.READ_AUDIT])
+        tenants = _audited(call.caller)
         if tenant is not None:
             tenants = frozenset({tenant}) if tenants is None or tenant in tenants else frozenset()
         await self._trail.read(call, "list", "AuditRecord", tenant=tenant)
@@ -160,7 +174,7 @@ class ObjectReader:
 
     async def export(self, call: Call, after: int) -> AsyncIterator[bytes]:
         """Return lines of the audit trail behind a record's number; see shared.audit.export."""
-        tenants = visible_tenants(call.caller, [Permission.READ_AUDIT])
+        tenants = _audited(call.caller)
         await self._trail.read(call, "export", "AuditRecord")
         await self._trail.flush()
         return exported(self._store.ledger, after=after, tenants=tenants)
@@ -197,9 +211,16 @@ class ObjectReader:
                 key = change.key
                 if key.kind not in kinds or watching.tenant not in (None, key.tenant):
                     continue
-                if may_read(caller, key):
+                if await self._may_see_status(caller, key):
                     document = key_document(key) | {"status": dict(change.status)}
                     yield line({"type": "status", "sequence": change.sequence, "object": document})
+
+    async def _may_see_status(self, caller: Caller, key: Key) -> bool:
+        grants = holding(tuple(caller.grants), reading(key.kind))
+        if all(each.labels is None for each in grants):
+            return may_read(caller, key, {})
+        stored = await self._store.latest(key)
+        return stored is not None and may_read(caller, key, stored.labels)
 
     def _visible(self, caller: Caller, query: Query) -> tuple[Callable[[Stored], bool], Selection]:
         kind_at(self._home, query.kind)
@@ -216,10 +237,13 @@ class ObjectReader:
             scopes=frozenset({query.scope}) if query.scope else None,
             labels=query.labels,
         )
-        fields = query.fields
+        fields, allows = query.fields, allows_of(caller, reading(query.kind))
 
         def may_see(stored: Stored) -> bool:
-            return may_read(caller, stored.key) and (fields is None or fields(envelope_of(stored)))
+            key = stored.key
+            return allows(key.tenant, key.scope, stored.labels) and (
+                fields is None or fields(envelope_of(stored))
+            )
 
         return may_see, selection
 
@@ -236,3 +260,12 @@ class ObjectReader:
             for name, kind in KINDS.items()
             if self._home in kind.lives_on and authorize(caller, reading(name)).allowed
         )
+
+
+def _audited(caller: Caller) -> frozenset[str] | None:
+    """Return the tenants whose audit records somebody may read; None: all.
+
+    Records have neither scope nor labels, so that a grant within some can't mean them.
+    """
+    grants = holding(tuple(caller.grants), Permission.READ_AUDIT)
+    return union_of(each.tenants for each in grants if each.scopes is None)

@@ -1,6 +1,8 @@
 """Who may see and write which object; what one may not see is not there."""
 
-from shared.access.authorize import Holder, authorize, visible_tenants
+from collections.abc import Mapping
+
+from shared.access.authorize import Holder, authorize, may_somewhere, visible_tenants
 from shared.access.permissions import reading, writing
 from shared.auth.identity import Caller
 from shared.errors import Forbidden, Invalid, NotFound
@@ -16,31 +18,63 @@ def kind_at(home: Home, name: str) -> Kind:
     return kind
 
 
-def may_read(caller: Holder, key: Key) -> bool:
-    return authorize(caller, reading(key.kind), tenant=key.tenant, scope=key.scope).allowed
+def may_read(caller: Holder, key: Key, labels: Mapping[str, str]) -> bool:
+    permission = reading(key.kind)
+    return authorize(caller, permission, tenant=key.tenant, scope=key.scope, labels=labels).allowed
 
 
 def check_read(caller: Caller, key: Key) -> None:
-    """Raise Forbidden if the caller may read none of the kind, NotFound if only not this one."""
-    anywhere = authorize(caller, reading(key.kind))
+    """Raise Forbidden if the caller may read none of the kind, NotFound if none in such a place.
+
+    Of the object itself, its labels may still say no: see may_read().
+    """
+    permission = reading(key.kind)
+    anywhere = authorize(caller, permission)
     if not anywhere.allowed:
         raise Forbidden(anywhere.reason)
-    if not may_read(caller, key):
+    if not may_somewhere(caller, permission, tenant=key.tenant, scope=key.scope):
         raise absent(key)
 
 
 def check_write(caller: Caller, key: Key) -> None:
-    """Raise NotFound if the caller may not even see such an object, Forbidden if not write it."""
+    """Raise NotFound if the caller may not even see objects in such a place, Forbidden if he may
+    write none there.  Of the object itself, check_labels() has the last word.
+    """
     kind = KINDS[key.kind]
-    decision = authorize(caller, writing(key.kind), tenant=key.tenant, scope=key.scope)
-    if not decision.allowed:
-        if authorize(caller, reading(key.kind)).allowed and not may_read(caller, key):
+    tenant, scope = key.tenant, key.scope
+    if not may_somewhere(caller, writing(key.kind), tenant=tenant, scope=scope):
+        read = reading(key.kind)
+        seen = may_somewhere(caller, read, tenant=tenant, scope=scope)
+        if authorize(caller, read).allowed and not seen:
             raise absent(key)
+        decision = authorize(caller, writing(key.kind), tenant=tenant, scope=scope)
         raise Forbidden(decision.reason)
     if kind.written_by == "system":
         raise Forbidden(
             f"objects of kind {kind.name} are written by the system only", code="written_by_system"
         )
+
+
+def check_labels(
+    caller: Caller,
+    key: Key,
+    *,
+    before: Mapping[str, str] | None,
+    after: Mapping[str, str] | None,
+) -> None:
+    """Raise Forbidden unless the caller may write an object as it is, and as it will be.
+
+    NotFound if he may not even see it as it is.  None: there is none.
+    """
+    for labels in (before, after):
+        if labels is None:
+            continue
+        permission = writing(key.kind)
+        decision = authorize(caller, permission, tenant=key.tenant, scope=key.scope, labels=labels)
+        if not decision.allowed:
+            if before is not None and not may_read(caller, key, before):
+                raise absent(key)
+            raise Forbidden(decision.reason)
 
 
 def readable_tenants(caller: Caller, kinds: frozenset[str]) -> frozenset[str] | None:

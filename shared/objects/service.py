@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from shared.access.book import ACCESS_KINDS
 from shared.clock import Clock
 from shared.errors import (
     Conflict,
@@ -34,7 +35,7 @@ from shared.model.kinds import DEFAULT_SCOPE, Home
 from shared.objects.admission import Admission, Batch, Fault, Proposal, Review
 from shared.objects.call import Call
 from shared.objects.diff import diff_of
-from shared.objects.rights import check_scope, check_write
+from shared.objects.rights import check_labels, check_scope, check_write
 from shared.objects.trail import Trail
 from shared.store.contract import Draft, Operation, Snapshot, Store, Stored, Transaction
 
@@ -143,8 +144,12 @@ class Objects:
         metrics: Metrics,
         secrets: Secrets,
         alongside: Alongside | None = None,
+        settled: Callable[[Revision], Awaitable[None]] | None = None,
     ) -> None:
-        """`alongside` is what the component itself writes with every batch."""
+        """`alongside` is what the component itself writes with every batch; `settled` waits until
+        what says who may do what counts here as of a revision.
+        """
+        self._settled = settled
         self._secrets = secrets
         self._store = store
         self._alongside = alongside
@@ -180,6 +185,14 @@ class Objects:
             key = writes[0].key if len(writes) == 1 else None
             await self._trail.refused(call, "write", exc, key=key)
             raise
+        concerns_access = any(write.key.kind in ACCESS_KINDS for write in writes)
+        if self._settled and concerns_access and not options.dry_run:
+            # Whoever is told that it is done finds it so, however soon he comes.
+            await self._settled(applied.revision)
+        if applied.replayed and not options.trusted:
+            # It was allowed then; what it left behind may have got other labels since.
+            for each in applied.written:
+                check_labels(call.caller, each.stored.key, before=each.stored.labels, after=None)
         self._metrics.counter(WRITES).labels("dry_run" if options.dry_run else "ok").inc()
         return applied
 
@@ -264,6 +277,7 @@ class Objects:
         task.sealed.clear()
         for index, write in enumerate(task.writes):
             before = await snapshot.get(write.key)
+            _check_labels(task, write.key, before, write.envelope)
             draft = self._draft(write, task.options)
             if draft is not None and write.envelope is not None and is_secret(write.key.kind):
                 try:
@@ -325,6 +339,8 @@ class Objects:
     ) -> Written:
         options = task.options
         before = await transaction.get(proposal.key)
+        # Somebody may have given it other labels since it was judged.
+        _check_labels(task, proposal.key, before, proposal.envelope)
         if before and before.origin not in (None, LOCAL) and not options.trusted:
             raise Conflict(
                 f"{proposal.key} is inherited and read-only here; to differ from it, write an "
@@ -407,6 +423,18 @@ class Objects:
             labels=dict(metadata.labels),
             annotations=dict(metadata.annotations),
             origin=options.origin or (LOCAL if self._home == "sdsp" else None),
+        )
+
+
+def _check_labels(
+    task: _Task, key: Key, before: Stored | None, envelope: Envelope[Any] | None
+) -> None:
+    if not task.options.trusted:
+        check_labels(
+            task.call.caller,
+            key,
+            before=before.labels if before else None,
+            after=envelope.metadata.labels if envelope else None,
         )
 
 

@@ -24,7 +24,7 @@ from shared.model.base import Duration
 from shared.objects import parameters
 from shared.objects.call import call_of
 from shared.objects.keys import LOGINS, OBJECTS, READER, ROLES, TRAIL
-from shared.objects.rights import check_read, check_write
+from shared.objects.rights import check_labels, check_read, check_write
 from shared.objects.session import Ended
 
 routes = Routes("/api/v1", tag="session")
@@ -227,6 +227,7 @@ async def give_token(request: web.Request) -> web.Response:
     caller, key = caller_of(request), _account(request)
     check_write(caller, key)
     stored = await request.app[READER].get(call_of(request), key)
+    check_labels(caller, key, before=stored.labels, after=None)
     lifetime = span_of(body.lifetime)
     if lifetime > LONGEST:
         raise _invalid("lifetime", "too_long", f"a token counts for {LONGEST.days}d at most")

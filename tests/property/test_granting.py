@@ -100,6 +100,25 @@ writes = st.one_of(
 )
 
 
+ON_SHOPS = {"verbs": ["*"], "kinds": ["*"], "selector": {"matchLabels": {"app": "shop"}}}
+FIRST: tuple[tuple[str, str, Any], ...] = (
+    ("User", "root", {"credential": "c1"}),
+    ("User", "lee", {"credential": "c2", "disabled": True}),
+    ("Role", "shop-keeper", {"grants": [ON_SHOPS]}),
+    (
+        "RoleBinding",
+        "shops",
+        {"role": "shop-keeper", "subjects": [{"kind": "User", "name": "kim"}]},
+    ),
+    ("RoleBinding", "nocs", {"role": "viewer", "subjects": [{"kind": "Group", "name": GROUPS[1]}]}),
+    (
+        "RoleBinding",
+        "bots",
+        {"role": "viewer", "subjects": [{"kind": "ServiceAccount", "name": "acme/bot"}]},
+    ),
+)
+
+
 def held_by(book: Book, subject: Subject) -> frozenset[int]:
     return points_of(book.grants_of(subject))
 
@@ -126,15 +145,18 @@ class Granting(RuleBasedStateMachine):
         self.revision = 0
 
     @initialize(
-        given=st.lists(st.tuples(st.sampled_from(ROLES), subjects, st.none() | grants), max_size=3)
+        given=st.lists(st.tuples(st.sampled_from(ROLES), subjects, st.none() | grants), max_size=2)
     )
     def begin(self, given: list[tuple[str, dict[str, str], Any]]) -> None:
         """Begin with what root, who may everything, has set up."""
+        root = Subject(CallerKind.PERSON, "root")
+        for what in FIRST:
+            assert self.write(root, what)
         for number, (role, subject, grant) in enumerate(given):
             if grant and role != "viewer":
-                self.write(Subject(CallerKind.PERSON, "root"), ("Role", role, {"grants": [grant]}))
+                self.write(root, ("Role", role, {"grants": [grant]}))
             spec = {"role": role, "subjects": [subject]}
-            self.write(Subject(CallerKind.PERSON, "root"), ("RoleBinding", f"given{number}", spec))
+            self.write(root, ("RoleBinding", f"given{number}", spec))
 
     @rule(who=st.sampled_from(EVERYBODY), what=st.lists(writes, min_size=1, max_size=2))
     def somebody_writes(self, who: Subject, what: list[tuple[str, str, Any]]) -> None:
