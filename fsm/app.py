@@ -219,6 +219,7 @@ class _Parts:
             clock=self.clock,
         )
         app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(self.credentials.roots())
+        app[enrolment_handlers.LINKS] = lambda: certificates_to_pem(self.credentials.links())
         return app
 
     def start(self, group: Group, copying: Executor) -> None:

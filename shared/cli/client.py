@@ -42,6 +42,7 @@ from shared.cli.contexts import ContextsFile
 from shared.cli.kinds import find_kind
 from shared.cli.trust import person_context, read_roots, server_url
 from shared.clock import Clock, SystemClock
+from shared.enrolment.joining import LINKS_PATH, ROOT_PATH
 from shared.http.peer import PeerClient, PeerLimits
 from shared.ids import COMMON, parse_name
 from shared.pki.authority import trust_domain_of
@@ -464,6 +465,40 @@ class Client:
         params = _params(replace="true" if replace else None)
         answer = await self._connection.mapping("POST", path, body={}, params=params)
         return Token(str(answer["token"]), moment_of(answer.get("expiresAt")))
+
+    async def certificates(self) -> Sequence[Mapping[str, Any]]:
+        """Return what the server has issued, and its own certificates, with their states."""
+        return [*(await self._connection.mapping("GET", f"{API}/certificates"))["items"]]
+
+    async def revoke_certificate(
+        self, target: str, *, reason: str, confirmed: bool = False
+    ) -> Sequence[Mapping[str, str]]:
+        """Revoke a certificate by its serial, or all of an identity; return them.
+
+        Conflict (`confirmation_needed`) for the server's own and for somebody's last, unless
+        `confirmed`.
+        """
+        body = {"target": target, "reason": reason, "confirmed": confirmed}
+        path = f"{API}/certificates/revoke"
+        return [*(await self._connection.mapping("POST", path, body=body))["revoked"]]
+
+    async def rotate_certificate(
+        self, what: str, *, step: str = "begin", force: bool = False
+    ) -> Mapping[str, Any]:
+        """Exchange a server's `root`, `issuing`, `authority` or `server` certificate.
+
+        `step` is `begin`, `proceed` or `finish`.  Conflict (`not_followed`) names who would be out.
+        """
+        body = {"what": what, "step": step, "force": force}
+        return await self._connection.mapping("POST", f"{API}/certificates/rotate", body=body)
+
+    async def trusted_roots(self) -> tuple[str, str]:
+        """Return the PEM of the roots that the server trusts, and of what vouches for new ones."""
+        roots, links = [
+            (await self._connection.call("GET", path)).body.decode("ascii", errors="replace")
+            for path in (ROOT_PATH, LINKS_PATH)
+        ]
+        return roots, links
 
 
 def context_renewal(file: ContextsFile, name: str) -> Renewal:

@@ -47,6 +47,7 @@ class Context(Settings):
     token: str | None = Field(None, repr=False)
     refresh_token: str | None = Field(None, repr=False)
     expires_at: datetime | None = None
+    roots_at: datetime | None = None
 
     @property
     def site(self) -> str | None:
@@ -135,6 +136,19 @@ class ContextsFile:
         def change(saved: Saved) -> Saved:
             others = tuple(each for each in saved.contexts if each.name != context.name)
             return Saved(current_context=context.name, contexts=(*others, context))
+
+        self._change(change)
+
+    def trust(self, name: str, ca: str, *, at: datetime) -> None:
+        """Note which roots a context's server trusts, and when it was asked; NotFound."""
+
+        def change(saved: Saved) -> Saved:
+            saved.find(name)
+            contexts = tuple(
+                each.model_copy(update={"ca": ca, "roots_at": at}) if each.name == name else each
+                for each in saved.contexts
+            )
+            return saved.model_copy(update={"contexts": contexts})
 
         self._change(change)
 

@@ -19,7 +19,15 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from shared.cli import auth_commands, explain, live, live_accounts, live_sites, offline
+from shared.cli import (
+    auth_commands,
+    explain,
+    live,
+    live_accounts,
+    live_sites,
+    offline,
+    pki_commands,
+)
 from shared.cli.output import print_error
 from shared.errors import HanseError, Unreachable
 from shared.failpoints import arm_from
@@ -77,6 +85,7 @@ def build() -> typer.Typer:
     auth_commands.add_to(app)
     live_sites.add_to(app)
     live_accounts.add_to(app)
+    pki_commands.add_to(app)
     return app
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from types import FrameType
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -20,12 +21,16 @@ from rich.markup import escape
 from shared.cli.client import Client, context_renewal
 from shared.cli.contexts import Context, ContextsFile
 from shared.cli.output import console, print_faults
+from shared.cli.trust import followed
+from shared.clock import Clock, SystemClock
 from shared.errors import HanseError, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from shared.model.kinds import Kind
 
 WRONG: Final = 2
 UNREACHABLE: Final = 3
 INTERRUPTED: Final = 130
+
+FOLLOW_ROOTS: Final = timedelta(hours=1)
 
 Result = TypeVar("Result")
 
@@ -83,12 +88,32 @@ async def session(name: str | None, *, site: str | None = None) -> AsyncIterator
         raise _log_in_again("you are not logged in", context)
     async with client_of(context) as client:
         try:
+            await _follow_roots(client, context)
             yield Session(client, context)
         except Unauthenticated as exc:
             again = _log_in_again(exc.message, context, code=exc.code)
             for note in getattr(exc, "__notes__", ()):
                 again.add_note(note)
             raise again from exc
+
+
+async def _follow_roots(client: Client, context: Context, clock: Clock | None = None) -> None:
+    """Take over the roots that the server trusts by now, if the old ones vouch for them.
+
+    Asked once an hour; a command never fails because of it.
+    """
+    now = (clock or SystemClock()).now()
+    if context.roots_at is not None and abs(now - context.roots_at) < FOLLOW_ROOTS:
+        return
+    try:
+        pem, links = await client.trusted_roots()
+        roots = followed(context.ca, pem, links)
+        ContextsFile.of(os.environ).trust(context.name, roots, at=now)
+    except HanseError as exc:
+        if exc.code == "unlinked_root":
+            print_note(
+                f"warning: {context.server} offers a root that the old one doesn't vouch for"
+            )
 
 
 def client_of(context: Context) -> Client:

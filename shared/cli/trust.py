@@ -27,6 +27,7 @@ from shared.pki.certificates import (
     fingerprint_of,
 )
 from shared.pki.identity import Expectation, Role, SpiffeId, TrustDomain
+from shared.pki.links import accept_roots
 from shared.pki.peer import PeerIdentity
 from shared.pki.tls import ServerCheck, unverified_context_for_root_download, visitor_context
 
@@ -116,6 +117,15 @@ async def offered_roots(server: str) -> str:
     finally:
         await client.close()
     return certificates_to_pem(read_roots(pem))
+
+
+def followed(ca: str, offered: str, links: str) -> str:
+    """Return the PEM of the offered roots, each of which a root in `ca` vouches for.
+
+    Unauthenticated (`unlinked_root`) if one isn't; Invalid if they can't be read.
+    """
+    vouching = certificates_from_pem(links) if links else ()
+    return certificates_to_pem(accept_roots(read_roots(ca), read_roots(offered), vouching))
 
 
 def fingerprints(roots: Sequence[Certificate]) -> list[str]:

@@ -16,6 +16,7 @@ from shared.pki.jointoken import JoinToken, check_root
 from shared.pki.tls import unverified_context_for_root_download, visitor_context
 
 ROOT_PATH = "/pki/root"
+LINKS_PATH = "/pki/links"
 
 
 @dataclass(frozen=True, slots=True)

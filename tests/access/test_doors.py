@@ -42,6 +42,7 @@ OPEN = {
     "POST /api/v1/login/renew",
     # Who joins has no certificate yet: a token, checked inside, lets him in.
     "GET /pki/root",
+    "GET /pki/links",
     "POST /enroll/v1/join",
     "POST /node/v1/join",
 }

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sdsp.upstream.apply import Inbound, claim, refused_in
-from shared.errors import Conflict, NotFound
+from shared.enrolment.revocations import Revocations, revoked_in
+from shared.errors import Conflict, NotFound, StorageFull
 from shared.feed.wire import (
     Changes,
     FeedObject,
@@ -378,3 +379,75 @@ async def test_a_store_is_one_sites(store: Store) -> None:
     with pytest.raises(Conflict) as caught:
         await claim(store, "s2")
     assert caught.value.code == "other_site"
+
+
+REVOKED = {
+    "identity": "spiffe://hanse.example/fsm",
+    "notAfter": "2026-06-01T00:00:00+00:00",
+    "at": "2026-01-01T00:00:00+00:00",
+    "reason": "stolen",
+}
+
+
+class Unwilling:
+    """A store that takes nothing: its disk is full."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def transact(self, *_: Any, **__: Any) -> Any:
+        raise StorageFull("no space is left")
+
+
+async def test_on_rejoin_revocations_count_before_anything_else_of_the_step(
+    store: Store, clock: VirtualClock
+) -> None:
+    revocations = Revocations()
+    seen: list[Position | None] = []
+    with ThreadPoolExecutor(1) as executor:
+        inbound = Inbound(
+            store, site="s1", clock=clock, executor=executor, on_revoked=revocations.add
+        )
+        await inbound.replace(Snapshot(position(5), BASE))
+        full = Inbound(
+            cast("Store", Unwilling(store)),
+            site="s1",
+            clock=clock,
+            executor=executor,
+            on_revoked=revocations.add,
+        )
+        listing = (*BASE, document(key("Revocation", "c0ffee"), REVOKED, 9))
+        with pytest.raises(StorageFull):
+            await full.replace(Snapshot(position(9), listing))
+        assert revocations("c0ffee"), "even if the rest of the step can't be written yet"
+        seen.append(await inbound.position())
+        assert seen == [position(5)]
+
+        await inbound.replace(Snapshot(position(9), listing))
+        later = document(key("Revocation", "bad"), REVOKED, 10)
+        await inbound.apply(Changes(9, position(10), (Put(later),)))
+    assert revocations("bad")
+    fresh = Revocations()
+    async with store.snapshot() as snapshot:
+        await fresh.read(snapshot)
+        stored = await snapshot.get(key("Revocation", "bad"))
+        assert stored is not None
+        assert snapshot.position.revision == stored.revision, "with its position, in one revision"
+    assert set(fresh.all) == {"c0ffee", "bad"}
+
+
+async def test_a_revocation_that_the_fsm_drops_goes_and_one_that_it_lost_is_held(
+    store: Store, inbound: Inbound
+) -> None:
+    revocation = document(key("Revocation", "c0ffee"), REVOKED)
+    await inbound.replace(Snapshot(position(5), (*BASE, revocation)))
+    await inbound.replace(Snapshot(position(6, "restored"), BASE))
+    async with store.snapshot() as snapshot:
+        assert set(await revoked_in(snapshot)) == {"c0ffee"}, "an FSM restored from before"
+    gone = Remove(revocation.key, Removal.DELETED)
+    await inbound.apply(Changes(6, position(7, "restored"), (gone,)))
+    async with store.snapshot() as snapshot:
+        assert await revoked_in(snapshot) == {}

@@ -77,6 +77,31 @@ async def test_what_is_the_fsm_s_own_reaches_no_site(kind: str) -> None:
     assert seen(await world_of(store)) == {"sfo"}
 
 
+REVOKED = {
+    "identity": "spiffe://fra.hanse.example/sdsp",
+    "notAfter": "2026-06-01T00:00:00+00:00",
+    "at": "2026-01-01T00:00:00+00:00",
+    "reason": "stolen",
+}
+
+
+async def test_revocations_reach_every_site_whatever_it_subscribes_to() -> None:
+    narrow = subscription("sfo", kinds=["Service"], tenants=["acme"])
+    world = await federation(Draft(key("Revocation", "c0ffee"), REVOKED), narrow)
+    for name in ("sfo", "nyc"):
+        assert seen(world, name, kind="Revocation") == {"c0ffee"}
+
+
+async def test_a_site_of_an_earlier_release_is_sent_no_revocation_that_it_could_not_take() -> None:
+    old = subscription("sfo", accepts={"Site": ["region"], "Region": ["parent"]})
+    world = await federation(Draft(key("Revocation", "c0ffee"), REVOKED), old)
+    assert seen(world, kind="Revocation") == set()
+    view = view_of(world, "sfo")
+    assert view is not None
+    withheld = select(world, view).withheld
+    assert {each.kind for each in withheld} == {"Revocation"}, "and the FSM says so"
+
+
 async def test_only_roles_that_flow_down_reach_a_site() -> None:
     world = await federation(
         Draft(key("Role", "here"), {}), Draft(key("Role", "below"), {"flowsDown": True})
