@@ -33,6 +33,7 @@ _ORDER: Final = (
     "import",
     "sites",
     "enforcement",
+    "access",
     "trust",
     "operations",
     "backup",
