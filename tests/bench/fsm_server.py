@@ -14,6 +14,7 @@ from pathlib import Path
 from fsm.app import running
 from fsm.settings import FSMSettings, Listen
 from shared.clock import SystemClock
+from shared.http.rates import UNLIMITED
 from shared.tasks.log import configure_logging
 from shared.tasks.program import run_program
 
@@ -28,7 +29,8 @@ def main() -> None:
     given = parser.parse_args()
     # The access log goes where the program's output goes; here nobody reads it.
     configure_logging(level=logging.WARNING)
-    settings = FSMSettings(listen=LISTEN.model_copy(update={"port": given.port}))
+    # What is measured is the server, not its patience; counting costs the same.
+    settings = FSMSettings(listen=LISTEN.model_copy(update={"port": given.port}), rates=UNLIMITED)
 
     async def serve(stop: asyncio.Event) -> None:
         async with running(
