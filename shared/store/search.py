@@ -5,9 +5,9 @@ same records on all of them: words are runs of letters and digits in lower case.
 query (what stands between spaces) must occur, its words side by side.
 """
 
-import hashlib
 import logging
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -31,6 +31,7 @@ _AT_ONCE: Final = 4
 _NO_END: Final = 2**63 - 1
 
 _WORD: Final = re.compile(r"[^\W_]+")
+_ID: Final = re.compile(r"[0-9a-z]{1,64}")
 _WORD_LENGTH: Final = 200
 """PostgreSQL takes words of at most 2 KiB."""
 _WORDS_OF_RECORD: Final = 20_000
@@ -59,29 +60,29 @@ def words_of(record: AuditRecord) -> str:
 def words_of_page(records: Sequence[AuditRecord]) -> str:
     """Return the words by which a page is found, each once; what it is of has words of its own."""
     texts: set[str | None] = set()
-    texts.update([each.identity for each in records])
-    texts.update([each.action for each in records])
-    texts.update([each.outcome for each in records])
-    texts.update([each.tenant for each in records])
-    texts.update([each.source_address for each in records])
-    texts.update([each.reason for each in records])
-    texts.update([each.authority for each in records])
-    texts.update([each.credential for each in records])
-    texts.update([each.request_id for each in records])
-    texts.update([each.trace_id for each in records])
-    keys = {each.key for each in records}
-    tenants = {each.tenant for each in records}
-    keys.discard(None)
-    texts.discard(None)
-    tenants.discard(None)
-    for each in zip(*filter(None, keys), strict=True):
-        texts.update(each)
-    parts = [*filter(None, texts)]
+    add = texts.add
+    for record in records:
+        add(record.identity)
+        add(record.action)
+        add(record.outcome)
+        add(record.source_address)
+        add(record.reason)
+        add(record.authority)
+        add(record.credential)
+        if record.key is not None:
+            texts.update(record.key)
+    tenants = {record.tenant for record in records if record.tenant is not None}
+    keys = {record.key for record in records if record.key is not None}
+    parts = [*filter(None, texts), *tenants]
     for record in records:
         if record.diff:
             parts += _texts(record.diff)
     words = {*_words("\n".join(parts))}
-    places = [*map(_tenant_word, filter(None, tenants)), *map(_key_word, filter(None, keys))]
+    # Most are one word already, and there are two for each record.
+    for each in (*(one.request_id for one in records), *(one.trace_id for one in records)):
+        if each:
+            words.update((each,) if _ID.fullmatch(each) else _words(each))
+    places = [*map(_tenant_word, tenants), *map(_key_word, keys)]
     return _bounded([*places, *words])
 
 
@@ -94,11 +95,16 @@ def page_words(body: str) -> str:
 
 
 def _tenant_word(tenant: str) -> str:
-    return "t" + hashlib.sha256(tenant.encode("utf-8", "replace")).hexdigest()[:16]
+    return _place_word("t", tenant)
 
 
 def _key_word(key: Key) -> str:
-    return "k" + hashlib.sha256("\n".join(key).encode("utf-8", "replace")).hexdigest()[:16]
+    return _place_word("k", "\n".join(key))
+
+
+def _place_word(what: str, text: str) -> str:
+    # Two that share one only cost a look into a page too many.
+    return f"{what}{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
 
 
 def _bounded(words: Sequence[str]) -> str:
