@@ -39,6 +39,16 @@ class ProviderUnreachable(Unavailable):
     default_code = "provider_unreachable"
 
 
+class ProviderBusy(Unavailable):
+    """It wasn't asked, for a reason of ours: too many logins wait, or its settings just changed.
+
+    Code `provider_busy`.  Not a ProviderUnreachable: whoever floods logins mustn't make a provider
+    look down, for that may open an emergency account.
+    """
+
+    default_code = "provider_busy"
+
+
 class Provider(Protocol):
     """One way to log in."""
 
@@ -49,7 +59,7 @@ class Provider(Protocol):
         """Return who it is, None if name and password don't fit together.
 
         None as well for an empty name or password, which is never passed on.
-        Raises ProviderUnreachable.
+        Raises ProviderUnreachable, ProviderBusy.
         """
         ...
 

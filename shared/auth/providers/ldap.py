@@ -18,7 +18,12 @@ from typing import Final, TypeVar
 
 import ldap3
 
-from shared.auth.providers.contract import Person, ProviderName, ProviderUnreachable
+from shared.auth.providers.contract import (
+    Person,
+    ProviderBusy,
+    ProviderName,
+    ProviderUnreachable,
+)
 from shared.auth.providers.failover import PAUSE, Failover, ServerFailed
 from shared.auth.providers.ldap_connections import Connections, Purpose, ServiceAccount
 from shared.auth.providers.ldap_directory import (
@@ -40,6 +45,8 @@ WAITING: Final = 1_000
 """Logins that wait for a thread; a guess, some ten seconds' worth."""
 LONGEST_NAME: Final = 253
 LONGEST_PASSWORD: Final = 1024
+
+_CHANGED: Final = "the settings of the provider ldap have changed meanwhile; try again"
 
 T = TypeVar("T")
 
@@ -80,7 +87,7 @@ class LDAPProvider:
         if not _is_name(username) or not may_be_asked(password) or len(password) > LONGEST_PASSWORD:
             return None
         ask = self._log_in if self._account else self._log_in_directly
-        return await self._run(partial(ask, username, password))
+        return await self._run(partial(ask, username, password), busy=ProviderBusy)
 
     async def look_up(self, username: str) -> Person | None:
         """Return a person as he is now; see Provider."""
@@ -88,33 +95,33 @@ class LDAPProvider:
             raise NotImplementedError("by direct bind nobody can be looked up")
         if not _is_name(username):
             return None
-        return await self._run(partial(self._look_up, username))
+        return await self._run(partial(self._look_up, username), busy=ProviderUnreachable)
 
     def close(self) -> None:
-        """Let go of threads and connections; logins that wait end with ProviderUnreachable."""
+        """Let go of threads and connections; logins that wait end with ProviderBusy."""
         self._is_closed = True
         # Those in the queue are not cancelled: their callers would take it for their own.
         self._threads.shutdown(wait=False)
         self._connections.close()
 
-    async def _run(self, ask: Callable[[str], T]) -> T:
+    async def _run(self, ask: Callable[[str], T], *, busy: Callable[[str], Exception]) -> T:
         if self._is_closed:
-            raise ProviderUnreachable("the provider ldap is closed: its settings have changed")
+            raise busy(_CHANGED)
         if self._waiting >= WAITING:
-            raise ProviderUnreachable(f"{WAITING} logins wait for the provider ldap already")
+            raise busy(f"{WAITING} logins wait for the provider ldap already; try again")
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._ask_in_turn, ask)
+            return await loop.run_in_executor(self._threads, self._ask_in_turn, ask, busy)
         finally:
             self._waiting -= 1
 
-    def _ask_in_turn(self, ask: Callable[[str], T]) -> T:
+    def _ask_in_turn(self, ask: Callable[[str], T], busy: Callable[[str], Exception]) -> T:
         """Ask the servers in order until one has an answer; in a thread."""
         attempt = self._failover.attempt()
         for server in attempt.servers():
             if self._is_closed:
-                break
+                raise busy(_CHANGED)
             try:
                 answer = ask(server)
             except ServerFailed as exc:

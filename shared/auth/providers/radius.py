@@ -26,7 +26,12 @@ from pyrad.packet import (
     PacketError,
 )
 
-from shared.auth.providers.contract import Person, ProviderName, ProviderUnreachable
+from shared.auth.providers.contract import (
+    Person,
+    ProviderBusy,
+    ProviderName,
+    ProviderUnreachable,
+)
 from shared.auth.providers.failover import PAUSE, Failover, ServerFailed
 from shared.auth.providers.typed import may_be_asked
 from shared.clock import Clock
@@ -95,7 +100,7 @@ class RADIUSProvider:
         if not self._secret:
             raise ProviderUnreachable("the provider radius has no secret: is the Credential there?")
         if self._waiting >= AT_ONCE:
-            raise ProviderUnreachable(f"{AT_ONCE} logins wait for the provider radius already")
+            raise ProviderBusy(f"{AT_ONCE} logins wait for the provider radius already; try again")
         self._waiting += 1
         try:
             return await self._ask_in_turn(name, password)

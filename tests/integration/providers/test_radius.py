@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shared.auth.providers.contract import Person, ProviderUnreachable
+from shared.auth.providers.contract import Person, ProviderBusy, ProviderUnreachable
 from shared.auth.providers.failover import PAUSE
 from shared.auth.providers.radius import AT_ONCE, RADIUSProvider
 from shared.clock import SystemClock
@@ -394,7 +394,7 @@ async def test_logins_that_wait_hold_up_no_others_up_to_a_bound(
             for _ in range(AT_ONCE)
         ]
         await clock.sleepers(AT_ONCE)
-        with pytest.raises(ProviderUnreachable, match="wait for the provider radius already"):
+        with pytest.raises(ProviderBusy, match="wait for the provider radius already"):
             await login.authenticate("alice", PASSWORDS["alice"])
         for each in asked:
             each.cancel()
