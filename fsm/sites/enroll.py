@@ -11,7 +11,7 @@ from typing import Final
 
 from fsm.feed.select import site_key
 from fsm.sites.names import registered_for
-from shared.auth.limiter import Limiter
+from shared.auth.limiter import Limiter, origin_of
 from shared.clock import Clock
 from shared.enrolment.register import (
     Issued,
@@ -114,7 +114,7 @@ class SiteEnrolment:
         are audited too.
         """
         # No token is ever guessed; but each attempt writes to the trail.
-        self._limiter.check((ATTEMPTS, f"join:{call.caller.address}"))
+        self._limiter.check((ATTEMPTS, f"join:{origin_of(call.caller.address)}"))
         try:
             enrolled = await self._join(call, text, csr)
         except HanseError as exc:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sdsp.nodes.states import node_key
-from shared.auth.limiter import Limiter
+from shared.auth.limiter import Limiter, origin_of
 from shared.clock import Clock
 from shared.enrolment.register import (
     add_token,
@@ -116,7 +116,7 @@ class NodeEnrolment:
         Raises as spend_token() and Authority.issue_leaf() do, and TooManyRequests; refusals are
         audited too.
         """
-        self._limiter.check((ATTEMPTS, f"join:{call.caller.address}"))
+        self._limiter.check((ATTEMPTS, f"join:{origin_of(call.caller.address)}"))
         try:
             return await self._join(call, text, csr)
         except HanseError as exc:
