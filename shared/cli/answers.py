@@ -163,6 +163,8 @@ class Identity:
     session: str | None = None
     credential: str | None = None
     is_emergency: bool = False
+    bindings: tuple[tuple[str, str], ...] = ()
+    """Which role was given by which RoleBinding."""
 
     @classmethod
     def of(cls, document: JSON) -> Self:
@@ -177,6 +179,9 @@ class Identity:
             session=document.get("session"),
             credential=document.get("credential"),
             is_emergency=bool(document.get("emergency", False)),
+            bindings=tuple(
+                (str(each["role"]), str(each["binding"])) for each in document.get("bindings") or ()
+            ),
         )
 
 

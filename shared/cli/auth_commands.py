@@ -101,6 +101,43 @@ def rotate_keys(
     run(work(context, reason, output, at_once=at_once))
 
 
+@auth.command("can-i")
+def can_i(
+    verb: Annotated[
+        str | None,
+        typer.Argument(help="read, write; override, allot, force, admit, decide, … trace."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="A kind, or status, audit, metrics; for read and write.")
+    ] = None,
+    *,
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="Default: common.")] = None,
+    scope: Annotated[
+        str | None, typer.Option("--scope", help="Default: federation, at a site: site.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="To this very object, whose labels count.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--list", help="List all that one may do instead.")
+    ] = False,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say whether one may do something, and by which role; exit with 1 if not."""
+    from shared.cli import permitted
+    from shared.cli.session import run
+
+    if everything:
+        if verb is not None:
+            raise typer.BadParameter("give either --list, or a verb")
+        run(permitted.list_all(context, output))
+        return
+    if verb is None:
+        raise typer.BadParameter("say what: a verb and a kind, or --list")
+    run(permitted.ask(context, permitted.Question(verb, kind, tenant, scope, name), output))
+
+
 @token.command("create")
 def token_create(
     *,

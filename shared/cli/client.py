@@ -435,6 +435,23 @@ class Client:
         body = {**flow, "staged": staged, **({"node": node} if node else {})}
         return await self._connection.mapping("POST", f"{API}/trace", body=body)
 
+    async def may_i(
+        self,
+        verb: str,
+        kind: str | None = None,
+        *,
+        tenant: str | None = None,
+        scope: str | None = None,
+        name: str | None = None,
+    ) -> dict[str, Any]:
+        """Ask whether one may do something; `allowed`, `role`, `binding` and `reason` say."""
+        params = _params(verb=verb, kind=kind, tenant=tenant, scope=scope, name=name)
+        return await self._connection.mapping("GET", f"{API}/can-i", params=params)
+
+    async def permissions(self) -> Sequence[Mapping[str, Any]]:
+        """Return all that one may do: permissions by role and binding, where and on what."""
+        return [*(await self._connection.mapping("GET", f"{API}/permissions"))["items"]]
+
     async def test_login(
         self, policy: Mapping[str, Any], username: str, password: str
     ) -> dict[str, Any]:

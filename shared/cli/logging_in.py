@@ -253,6 +253,7 @@ async def print_identity(context: str | None, form: Output) -> None:
         "displayName": who.display_name,
         "server": opened.context.server,
         "roles": list(who.roles),
+        "bindings": [{"role": role, "binding": binding} for role, binding in who.bindings],
         "tenants": None if who.tenants is None else list(who.tenants),
         "permissions": list(who.permissions),
         "session": who.session,
@@ -263,6 +264,8 @@ async def print_identity(context: str | None, form: Output) -> None:
         print_data(data, form)
         return
     tenants = "all tenants" if who.tenants is None else f"tenants {', '.join(who.tenants)}"
-    roles = ", ".join(who.roles) or "no role"
+    given = {role: [b for r, b in who.bindings if r == role] for role in who.roles}
+    roles = ", ".join(f"{role} (by {', '.join(by)})" if by else role for role, by in given.items())
+    roles = roles or "no role"
     mark = " (the emergency account)" if who.is_emergency else ""
     console().print(f"{who.identity}{mark}: {roles}, in {tenants}", markup=False, soft_wrap=True)

@@ -34,6 +34,7 @@ _ORDER: Final = (
     "sites",
     "enforcement",
     "access",
+    "roles",
     "trust",
     "operations",
     "backup",

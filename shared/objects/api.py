@@ -25,7 +25,7 @@ from shared.login.rules import LoginRules, RuledPeople, create_people
 from shared.login.secrets import Secrets
 from shared.metrics.names import Metrics
 from shared.model.kinds import Home
-from shared.objects import handlers, login_policy, session, session_admin
+from shared.objects import handlers, held, login_policy, session, session_admin
 from shared.objects.admission import Admission, AdmissionChain
 from shared.objects.encoded import EncodedObjects
 from shared.objects.granting import GrantingAdmission
@@ -198,6 +198,7 @@ def create_api(parts: Parts, services: Services) -> web.Application:
             session.routes,
             session_admin.routes,
             login_policy.routes,
+            held.routes,
             handlers.routes,
             kind_routes(parts.home),
             *parts.routes,

@@ -63,6 +63,9 @@ class Identity(BaseModel):
     displayName: str = Field(description="The name for people.")  # noqa: N815
     roles: list[str] = Field(description="The roles held.")
     permissions: list[str] = Field(description="What they allow.")
+    bindings: list[dict[str, str]] = Field(
+        description="Which role was given by which RoleBinding: role, binding."
+    )
     tenants: list[str] | None = Field(description="In which tenants; null means all.")
     sourceAddress: str | None = Field(description="From where the request came.")  # noqa: N815
     expiresAt: datetime | None = Field(description="When the token stops counting.")  # noqa: N815
@@ -142,6 +145,12 @@ async def whoami(request: web.Request) -> web.Response:
         "displayName": caller.display_name,
         "roles": list(caller.roles),
         "permissions": sorted(permissions),
+        "bindings": [
+            {"role": role, "binding": binding}
+            for role, binding in dict.fromkeys(
+                (each.role, each.binding) for each in caller.grants if each.binding
+            )
+        ],
         "tenants": None if tenants is None else sorted(tenants),
         "sourceAddress": caller.address,
         "expiresAt": timestamp(caller.expires_at) if caller.expires_at else None,

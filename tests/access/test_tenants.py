@@ -80,6 +80,11 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     "POST /api/v1/sites/{name}/jointoken": [("", {})],
     "POST /api/v1/sites/{name}/revoke": [("", {"reason": "x"})],
     "POST /api/v1/nodes/{name}/jointoken": [("", {})],
+    "GET /api/v1/can-i": [
+        ("?verb=read&kind=Network&name=zqsecret&tenant=zqtenant", None),
+        ("?verb=write&kind=Network&name=zqsecret", None),
+    ],
+    "GET /api/v1/permissions": [("", None)],
     "GET /api/v1/sessions": [("", None), ("?user=somebody", None)],
     # It would end the very login that asks; it names nothing.
     "POST /api/v1/logout": [],

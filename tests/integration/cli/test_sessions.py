@@ -140,3 +140,19 @@ def test_keys_are_changed_and_nobody_notices(hanse: Hanse, file: ContextsFile) -
     assert hanse("whoami").status == 0
     assert hanse("auth", "rotate-keys", "--at-once", "--reason", "stolen").status == 0
     assert hanse("whoami").status == 0
+
+
+def test_one_asks_what_one_may_and_the_exit_status_answers(
+    hanse: Hanse, file: ContextsFile
+) -> None:
+    assert file.path.exists()
+    yes = hanse("auth", "can-i", "write", "network", "--tenant", "acme")
+    assert (yes.status, yes.out) == (0, "yes, by role global-admin\n")
+    assert hanse("auth", "can-i", "override").status == 0
+    found = json.loads(hanse("auth", "can-i", "--list", "-o", "json").out)["items"]
+    assert [each["role"] for each in found] == ["global-admin"]
+    assert "write:RoleBinding" in hanse("auth", "can-i", "--list", "-o", "name").out.split()
+    wrong = hanse("auth", "can-i", "raed", "network")
+    assert wrong.status == 2
+    assert 'did you mean "read"?' in wrong.err
+    assert hanse("auth", "can-i").status == 2
