@@ -47,8 +47,8 @@ _FIRST_RETRY = 0.5
 _LONGEST_RETRY = 10.0
 # A refusal by the kernel is tried again, but not so often that it fills the log.
 _LONGEST_REPAIR = 60.0
-# Certificates live a day and are renewed at half: a few minutes more don't matter.
-_RENEW_PERIOD = 300.0
+# Certificates live a day and are renewed at half: a minute more doesn't matter.
+_RENEW_PERIOD = 60.0
 # Nothing is due by time alone: a pass now and then finds out.
 _ENFORCE_PERIOD = 60.0
 
@@ -121,12 +121,19 @@ class Agent:
         )
         enforce = self._loop(EnforceWanted(enforcer), _ENFORCE_PERIOD)
         follower.on_wanted = enforce.activate
+
+        async def recover() -> bool:
+            if follower.link.error != "wrong_root":
+                return False
+            return await trust.recover(client.endpoint)
+
         renew = RenewCertificate(
             transport=client,
             directory=directory,
             context=context,
             identity=self._identity,
             clock=self._clock,
+            recover=recover,
         )
         renewing = self._loop(renew, _RENEW_PERIOD)
 

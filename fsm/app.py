@@ -41,7 +41,9 @@ from shared.enrolment import handlers as enrolment_handlers
 from shared.enrolment.revocations import Revocations
 from shared.errors import NotFound
 from shared.http.server import Server, serving
+from shared.ids import FEDERATION
 from shared.login.logins import Logins
+from shared.login.publish_keys import PublishKeys
 from shared.metrics.names import Metrics
 from shared.objects import certificate_handlers
 from shared.objects.api import Parts, Tokens, Trust, create_api, create_services
@@ -192,6 +194,7 @@ class _Parts:
             trust_domain=self.authority.trust_domain,
             clock=self.clock,
             backups=self._backups(),
+            expiring=lambda: self.renewal.alarm.late,
         )
         app[site_handlers.ENROLMENT] = SiteEnrolment(
             self.store,
@@ -236,6 +239,8 @@ class _Parts:
         self._loop(group, self.renewal, period=60.0)
         # After it, and rather often: a person waits for an exchange to go on.
         self._loop(group, self.publication, period=10.0)
+        keys = PublishKeys(self.store, server=self._identity, scope=FEDERATION)
+        self._loop(group, keys, period=10.0)
         retention = timedelta(seconds=self.settings.log_retention)
         compact = Compact(self.store, self.hub, retention=retention, clock=self.clock)
         self._loop(group, compact, period=600.0)
@@ -265,6 +270,10 @@ class _Parts:
     def _backups(self) -> list[Task]:
         own = self.settings.backup.own_task()
         return [own] if own else []
+
+    @property
+    def _identity(self) -> str:
+        return str(SpiffeId.fsm(self.authority.trust_domain))
 
     def _loop(self, group: Group, reconciler: Reconciler, *, period: float) -> None:
         backoff = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=self.source)

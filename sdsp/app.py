@@ -120,6 +120,7 @@ async def running(
             stack.push_async_callback(upstream.client.close)
         view = _view(base, core, upstream)
         renewal = _renewal(base, core, upstream)
+        view.expiring = lambda: renewal.alarm.late
         app = _application(base, core, view, renewal)
         # The last word of the nodes, for whoever starts next.
         stack.push_async_callback(core.states.reconcile)
@@ -277,6 +278,7 @@ def _renewal(base: _Base, core: _Core, upstream: _Upstream | None) -> RenewCerti
         trust=core.trust,
         on_change=lambda: core.tell_nodes(base.credentials),
         alarm=ExpiryAlarm(clock=base.clock, metrics=base.metrics),
+        link_error=lambda: upstream.follower.link.error if upstream else None,
     )
 
 

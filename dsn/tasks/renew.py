@@ -1,6 +1,7 @@
 """Reconciler: the node's certificate is renewed before half of its life is over."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from dsn.settings import Identity
@@ -42,7 +43,10 @@ class RenewCertificate:
         context: HotContext,
         identity: Identity,
         clock: Clock,
+        recover: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
+        """`recover` looks for roots that ours vouch for, if the site can't be verified."""
+        self._recover = recover
         self._transport = transport
         self._directory = directory
         self._context = context
@@ -61,6 +65,8 @@ class RenewCertificate:
         Unauthenticated (`certificate_expired`) if it is too late: the site doesn't know us any
         more, and the node must join anew.  It goes on enforcing.
         """
+        if self._recover and await self._recover():
+            log.info("roots taken over that the old one vouches for")
         certificate = self._directory.load().certificate
         state = due(
             validity_of(certificate),

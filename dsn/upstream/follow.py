@@ -19,7 +19,7 @@ from dsn.enforce.assignment import Assignment, Version
 from dsn.upstream.frames import Bookmark, End, Hello, Step, Trust, parse_frame
 from dsn.upstream.report import Reporter
 from shared.errors import Forbidden, Invalid, Malformed
-from shared.feed.connect import Connector
+from shared.feed.connect import Connector, Link
 from shared.policy.nodeconfig import NodeConfiguration, from_json
 from shared.policy.nodedelta import apply_delta
 from shared.tasks.group import Group
@@ -66,6 +66,11 @@ class ConfigurationFollower:
         # The last steps of this connection, taken or refused, in the order in which they came.
         self._steps: deque[Version] = deque(maxlen=_REMEMBERED)
         self._whole = False
+
+    @property
+    def link(self) -> Link:
+        """How the connection to the site stands."""
+        return self._connector.link
 
     async def run(self) -> NoReturn:
         """Follow until cancelled, through any number of connections."""

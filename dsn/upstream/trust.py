@@ -14,6 +14,7 @@ import orjson
 
 from dsn.upstream.frames import Trust
 from shared.clock import Clock
+from shared.enrolment.joining import fetch_vouched_roots
 from shared.errors import HanseError, Invalid
 from shared.failpoints import failpoint
 from shared.pki.certificates import (
@@ -112,6 +113,21 @@ class NodeTrust:
             return
         if serial_of(self._directory.load_public()[0][1]) != trust.authority:
             self.on_authority(trust.authority)
+
+    async def recover(self, server: str) -> bool:
+        """Take over the roots that `server` offers, if ours vouch for them; return whether.
+
+        For a node that was away while another root was taken into use.  Raises as
+        fetch_vouched_roots().
+        """
+        own = self._directory.load()
+        offered = await fetch_vouched_roots(server, own.roots)
+        new = [each for each in offered if each not in own.roots]
+        if new:
+            trusting = own.trusting([*own.roots, *new])
+            self._directory.write(trusting)
+            self._context.reload(trusting)
+        return bool(new)
 
     def _take_roots(self, trust: Trust) -> None:
         own = self._directory.load()

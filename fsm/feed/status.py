@@ -67,6 +67,11 @@ class SiteFacts:
         """Return a part of the report that is the server's own affair."""
         return self.report.get(what) if self.report and is_visible(COMMON) else None
 
+    def expiring(self, is_visible: IsVisible) -> list[JSON]:
+        """Return the site's certificates that it says expire soon and have no successor."""
+        said = self.server("trust", is_visible) or {}
+        return list(said.get("expiring", ()))
+
     @cached_property
     def _reported(self) -> dict[Key, JSON]:
         return {

@@ -1,7 +1,7 @@
 """How the federation stands, gathered from the hub, the records of what sites said, and the CA."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,7 @@ from shared.enrolment.revocations import revoked_in
 from shared.errors import NotFound
 from shared.ids import COMMON, Key
 from shared.login.glass import answer_of, glass_in
+from shared.pki.alarm import Expiring
 from shared.pki.identity import SpiffeId, TrustDomain
 from shared.store.contract import Store
 from shared.telemetry.journal import recent_events
@@ -55,8 +56,12 @@ class Sites:
         trust_domain: TrustDomain,
         clock: Clock,
         backups: Sequence[Task] = (),
+        expiring: Callable[[], Sequence[Expiring]] = tuple,
     ) -> None:
-        """`backups` are those that this FSM makes of itself."""
+        """`backups` are those that this FSM makes of itself; `expiring` returns those of its
+        certificates that have a third of their life left and no successor.
+        """
+        self._expiring = expiring
         self._store = store
         self._hub = hub
         self._voices = voices
@@ -100,6 +105,7 @@ class Sites:
             "breakGlass": answer_of(glass, self._clock.now()),
             "backups": backups_json(self._backups, states, now=self._clock.now()),
             "events": [each.to_json() for each in events],
+            "expiring": [each.to_json() for each in self._expiring()],
         }
 
     async def site_status(self, site: str, *, is_visible: IsVisible) -> dict[str, Any]:

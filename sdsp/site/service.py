@@ -29,6 +29,7 @@ from shared.feed.wire import Position
 from shared.ids import COMMON, Key
 from shared.login.glass import answer_of, glass_in, upward_of
 from shared.model.inventory import Workload
+from shared.pki.alarm import Expiring
 from shared.policy.compile import SitePlanner
 from shared.policy.nodeconfig import Packet
 from shared.policy.nodeplan import unenforced
@@ -89,6 +90,8 @@ class SiteView:
         self._clock = clock
         self._executor = executor
         self._backups = backups
+        self.expiring: Callable[[], Sequence[Expiring]] = tuple
+        """Returns those of the site's certificates that expire soon and have no successor."""
         self._sights: OrderedDict[Sight, tuple[Compilation, SitePlanner]] = OrderedDict()
 
     def newest(self) -> Compilation | None:
@@ -145,6 +148,7 @@ class SiteView:
             "breakGlass": answer_of(glass, self._clock.now()),
             "backups": backups_json(wanted, states, now=self._clock.now()),
             "events": [each.to_json() for each in events],
+            "expiring": [each.to_json() for each in self.expiring()],
         }
 
     async def break_glass_upward(self) -> dict[str, Any] | None:

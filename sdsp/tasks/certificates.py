@@ -1,6 +1,7 @@
 """Renew the SDSP's own certificate at the site's CA, and that CA at the FSM, in time."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from sdsp.upstream.enroll import SiteCredentials, is_due, issue_own, renew_authority
 from sdsp.upstream.trust import SiteTrust
@@ -13,6 +14,8 @@ from shared.pki.credentials import Credentials
 from shared.pki.names import HostNames
 from shared.pki.tls import HotContext
 from shared.tasks.loop import Outcome
+
+WRONG_ROOT: Final = "wrong_root"
 
 
 class RenewCertificates:
@@ -34,11 +37,14 @@ class RenewCertificates:
         trust: SiteTrust | None = None,
         on_change: Callable[[], None] = lambda: None,
         alarm: ExpiryAlarm | None = None,
+        link_error: Callable[[], str | None] = lambda: None,
     ) -> None:
         """`registered` returns the names that the Site object has; None if that isn't known.
 
+        `link_error` returns why the last connection to the FSM failed.
         `on_change` is called when there is another certificate, CA or root, and at the first pass.
         """
+        self._link_error = link_error
         self._trust = trust
         self._on_change = on_change
         self._is_first = True
@@ -56,6 +62,9 @@ class RenewCertificates:
         if self._trust:
             try:
                 changed += await self._trust.follow()
+                if self._upstream and self._link_error() == WRONG_ROOT:
+                    # It was away while another root was taken into use.
+                    changed += await self._trust.recover(self._upstream.endpoint)
             except HanseError as exc:
                 failed["the trusted roots"] = exc.code
         # First, for it doesn't wait for the FSM.

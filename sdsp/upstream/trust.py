@@ -12,6 +12,7 @@ from typing import Any, Final
 from sdsp.upstream.enroll import SiteCredentials
 from shared.clock import Clock
 from shared.enrolment.anchors import ANCHORS, Anchors
+from shared.enrolment.joining import fetch_vouched_roots
 from shared.enrolment.register import CERTIFICATES, Issued, issued_in, record_certificate
 from shared.enrolment.revocations import revoked_in
 from shared.pki.authority import Authority
@@ -54,6 +55,22 @@ class SiteTrust:
         if anchors.roots:
             for directory in (self._credentials.authority, self._credentials.server):
                 changed |= _trust(directory, anchors)
+        return changed
+
+    async def recover(self, server: str) -> bool:
+        """Take over the roots that `server` offers, if ours vouch for them; return whether.
+
+        Ours stay trusted: what we show is beneath one of them.  Raises as fetch_vouched_roots().
+        """
+        own = self._credentials.server.load()
+        offered = await fetch_vouched_roots(server, own.roots)
+        changed = False
+        for directory in (self._credentials.authority, self._credentials.server):
+            mine = directory.load()
+            new = [each for each in offered if each not in mine.roots]
+            if new:
+                directory.write(mine.trusting([*mine.roots, *new]))
+                changed = True
         return changed
 
     def is_beneath_another_issuer(self) -> bool:

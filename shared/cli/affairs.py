@@ -14,6 +14,7 @@ JSON = Mapping[str, Any]
 def print_affairs(found: JSON, clock: Clock) -> None:
     """Print what a server says of itself, if it says it: an older one doesn't."""
     print_break_glass(found.get("breakGlass"))
+    print_expiring(found.get("expiring") or ())
     print_backups(found.get("backups") or (), clock)
     events = found.get("events") or ()
     if events:
@@ -30,6 +31,14 @@ def print_break_glass(found: JSON | None, *, where: str = "here") -> None:
     if found and found.get("openUntil"):
         print()
         print(f"BREAK-GLASS: the emergency account {where} is open until {found['openUntil']}")
+
+
+def print_expiring(found: Sequence[JSON], *, where: str = "here") -> None:
+    """Print which certificates expire soon and have no successor; nothing if none does."""
+    if found:
+        print()
+        for each in found:
+            print(f"EXPIRES SOON {where}: {each['certificate']} on {each['notAfter']}")
 
 
 def print_backups(backups: Sequence[JSON], clock: Clock) -> None:

@@ -6,7 +6,12 @@ from typing import Any, Final
 
 import typer
 
-from shared.cli.affairs import print_affairs, print_backups, print_break_glass
+from shared.cli.affairs import (
+    print_affairs,
+    print_backups,
+    print_break_glass,
+    print_expiring,
+)
 from shared.cli.answers import moment_of
 from shared.cli.columns import age_text
 from shared.cli.output import Output, console, print_data, print_table
@@ -152,6 +157,7 @@ def _print_site(found: JSON, clock: Clock) -> None:
     print_table(["POLICY", "WANTED", "STATE", "RUNS", "NODES", "WHY NOT"], rows)
     _print_trouble(found, title=f"Site {found['name']}")
     print_break_glass(found.get("breakGlass"), where=f"of {found['name']}")
+    print_expiring(found.get("expiring") or (), where=f"at {found['name']}")
     print_backups(found.get("backups") or (), clock)
 
 

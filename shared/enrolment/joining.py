@@ -5,14 +5,15 @@ fingerprint is the token's.  Then a second connection is made to the component t
 leads to, beneath that root, and only this one is sent the token.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import Malformed
 from shared.http.peer import PeerClient
-from shared.pki.certificates import Certificate
+from shared.pki.certificates import Certificate, certificates_from_pem
 from shared.pki.jointoken import JoinToken, check_root
+from shared.pki.links import accept_roots
 from shared.pki.tls import unverified_context_for_root_download, visitor_context
 
 ROOT_PATH = "/pki/root"
@@ -39,6 +40,27 @@ async def fetch_root(server: str, fingerprint: bytes) -> Certificate:
     finally:
         await client.close()
     return check_root(pem, fingerprint)
+
+
+async def fetch_vouched_roots(
+    server: str, trusted: Sequence[Certificate]
+) -> tuple[Certificate, ...]:
+    """Return the roots that `server` offers, each of which a trusted one vouches for.
+
+    For whoever was away while a root was taken into use, and can't verify the server's chain any
+    more: the connection proves nothing, the signatures of shared.pki.links do.  Unauthenticated
+    (`unlinked_root`); Unreachable.
+    """
+    client = PeerClient([server], tls=unverified_context_for_root_download())
+    try:
+        texts = [
+            (await client.get(path)).body.decode("ascii", errors="replace")
+            for path in (ROOT_PATH, LINKS_PATH)
+        ]
+    finally:
+        await client.close()
+    links = certificates_from_pem(texts[1]) if texts[1] else ()
+    return accept_roots(trusted, certificates_from_pem(texts[0]), links)
 
 
 async def join(server: str, token: JoinToken, *, path: str, body: Mapping[str, Any]) -> Admitted:

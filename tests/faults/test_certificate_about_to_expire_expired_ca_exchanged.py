@@ -2,7 +2,8 @@
 of both CAs; enforcement goes on; an alert at a third left.
 
 Here: the alert, and that a node whose certificate has expired goes on enforcing, also after a
-restart.  Elsewhere: renewal in tests/unit/{fsm,sdsp,dsn}/tasks and tests/unit/shared/pki/
+restart.  Elsewhere: issuing CA and root exchanged while changes flow to sites and nodes in
+tests/integration/pki/test_exchange.py; renewal in tests/unit/{fsm,sdsp,dsn}/tasks and tests/unit/shared/pki/
 test_rotation.py; hot reload and a CA exchanged step by step, over real handshakes, in
 tests/integration/pki/test_hot_reload.py; a site that renews its own and its nodes' certificates
 without the FSM in tests/integration/road/test_fsm_away.py; expired ones at the door in
@@ -23,6 +24,8 @@ from fsm.tasks.renew_certificates import RenewCertificates
 from fsm.trust import FSMCredentials, create_trust, issue_own
 from shared.backoff import Backoff
 from shared.errors import Unauthenticated, Unreachable
+from shared.metrics.names import Metrics
+from shared.pki.alarm import ExpiryAlarm
 from shared.pki.authority import ISSUING_LIFE
 from shared.pki.tls import server_context
 from shared.tasks.group import Group
@@ -72,12 +75,18 @@ async def test_a_site_tells_at_a_third_left_that_the_fsm_renews_nothing(
     await world.task.reconcile()
     await world.task.reconcile()
     assert alarms(caplog) == ["the site's CA"], "once, and its own certificate it renews itself"
+    (late,) = world.task.alarm.late
+    assert late.certificate == "the site's CA", "shown in its status, and told to the FSM"
+
+    world.upstream.is_away = False
+    await world.task.reconcile()
+    assert world.task.alarm.late == (), "it is over once there is a successor"
 
 
 async def test_an_fsm_whose_root_key_is_away_tells_at_a_third_left(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = VirtualClock()
+    clock, metrics = VirtualClock(), Metrics()
     credentials = FSMCredentials.beneath(tmp_path)
     create_trust(credentials, TRUST_DOMAIN, ("localhost",), clock=clock)
     task = RenewCertificates(
@@ -85,6 +94,7 @@ async def test_an_fsm_whose_root_key_is_away_tells_at_a_third_left(
         server_names=("localhost",),
         context=server_context(issue_own(credentials, ("localhost",), clock=clock)),
         clock=clock,
+        alarm=ExpiryAlarm(clock=clock, metrics=metrics),
     )
     (credentials.root.path / "current" / "key.pem").unlink()
     clock.advance(ISSUING_LIFE.total_seconds() * 0.6)
@@ -94,6 +104,11 @@ async def test_an_fsm_whose_root_key_is_away_tells_at_a_third_left(
     clock.advance(ISSUING_LIFE.total_seconds() * 0.07)
     await task.reconcile()
     assert alarms(caplog) == ["the issuing CA"]
+    assert [each.certificate for each in task.alarm.late] == ["the issuing CA"]
+    expires = credentials.issuing.load().certificate.not_valid_after_utc.timestamp()
+    name = "hanse_certificate_expires_timestamp_seconds"
+    found = metrics.registry.get_sample_value(name, {"certificate": "the issuing CA"})
+    assert found == expires
 
 
 async def test_a_node_whose_certificate_has_expired_enforces_on_and_after_a_restart(

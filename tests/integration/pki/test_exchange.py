@@ -180,8 +180,11 @@ async def test_the_old_root_is_not_dropped_while_a_site_has_not_followed(world: 
     assert caught.value.code == "not_followed"
     assert "fra" in caught.value.message
     cut_off.wire.mend()
-    standing = await world.rotate("root")
-    assert standing["phase"] == "in use"
+    # It can't verify the FSM any more, but finds what the old root vouches for.
+    await world.followed("root", "in use")
+    await world.rotate("root", "finish")
+    while any(len(trusted) > 1 for trusted in world.trusted()):
+        await world.admin.status()
 
 
 async def test_a_site_exchanges_its_ca_and_its_nodes_follow(world: World) -> None:
