@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from shared.cli.output import Output, Plain
 
 _Context = Annotated[
-    str | None, typer.Option("--context", help="Another context than the current.")
+    str | None, typer.Option("--context", "-c", help="Another context than the current.")
 ]
 _Form = Annotated[Output, typer.Option("-o", "--output", help="table, wide, json or yaml.")]
 _Tenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")]

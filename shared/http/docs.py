@@ -34,6 +34,8 @@ _ORDER: Final = (
     "sites",
     "enforcement",
     "access",
+    "directories",
+    "audit",
     "roles",
     "trust",
     "operations",

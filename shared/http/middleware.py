@@ -5,6 +5,7 @@
 3. `admit`: not too often, who calls, and may they use this route at all.
 """
 
+import sys
 from typing import Final
 
 from aiohttp import web
@@ -120,12 +121,9 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         check_route(route, caller)
         if caller is not None and route is not None and route.media_type == NDJSON:
             app[ON_OPENED](request, caller)
-        response = await handler(request)
-    except BaseException as exc:
-        app[ON_ANSWERED](request, caller, exc)
-        raise
-    app[ON_ANSWERED](request, caller, None)
-    return response
+        return await handler(request)
+    finally:
+        app[ON_ANSWERED](request, caller, sys.exc_info()[1])
 
 
 def _check_encoding(request: web.Request) -> None:

@@ -161,14 +161,18 @@ class GroupCommit:
 
     async def _commit(self, units: list[Unit[Any]]) -> list[Committed[Any] | BaseException]:
         """Run units in one database transaction; return their outcomes once it is committed."""
+        is_sure = False
         try:
-            return await self._commit_once(units)
+            outcomes = await self._commit_once(units)
+            is_sure = True
         except SerializationFailure:
+            is_sure = True
             raise
-        except BaseException:
-            # Perhaps it was committed: what comes next must follow from something sure.
-            self._chain.begin_anew()
-            raise
+        finally:
+            if not is_sure:
+                # Perhaps it was committed: what comes next must follow from something sure.
+                self._chain.begin_anew()
+        return outcomes
 
     async def _commit_once(self, units: list[Unit[Any]]) -> list[Committed[Any] | BaseException]:
         trusted, self._trusted = self._trusted, None
