@@ -23,6 +23,7 @@ from shared.login.session_records import Session
 from shared.model.base import Duration
 from shared.objects import parameters
 from shared.objects.call import call_of
+from shared.objects.granting import EXCEEDS
 from shared.objects.keys import LOGINS, OBJECTS, READER, ROLES, TRAIL
 from shared.objects.rights import check_labels, check_read, check_write
 from shared.objects.session import Ended
@@ -334,7 +335,7 @@ def _check_holds(request: web.Request, caller: Caller, account: Key) -> None:
         raise Forbidden(
             f"{account} may do what you may not: {lack}; whoever gives a token for it must hold "
             "all of that",
-            code="not_held",
+            code=EXCEEDS,
         )
 
 
