@@ -32,15 +32,27 @@ class Server:
     database: Path
     peer: PeerClient
     token: str = ""
+    password: str = field(default="", repr=False)
 
     @property
     def connection(self) -> Connection:
-        return Connection(self.peer, clock=SystemClock(), source=random.Random(1))
+        """Calls it, and logs in again when the token has expired."""
+        return Connection(
+            self.peer, clock=SystemClock(), source=random.Random(1), renew=self._log_in_again
+        )
 
     async def login(self, password: str) -> None:
+        self.password = password
+        plain = Connection(self.peer, clock=SystemClock(), source=random.Random(1))
         body = {"username": USER, "password": password}
-        answer = (await self.connection.call("POST", "/api/v1/login", body=body)).json()
+        answer = (await plain.call("POST", "/api/v1/login", body=body)).json()
         self.token = str(answer["accessToken"])
+
+    async def _log_in_again(self) -> bool:
+        if not self.password:
+            return False
+        await self.login(self.password)
+        return True
 
     async def get(self, path: str, **params: str) -> Any:
         return (await self.connection.call("GET", path, params=params)).json()
