@@ -143,13 +143,18 @@ class Directory:
         self._process = subprocess.Popen(
             [
                 *(self._programs["slapd"], "-f", str(self._folder / "slapd.conf"), "-d", "0"),
-                *("-h", f"ldap://127.0.0.1:{self.port}/ ldaps://127.0.0.1:{self.tls_port}/"),
+                *("-h", " ".join(self._listeners())),
             ],
             cwd=self._folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         await_port(self.port, self._process)
+
+    def _listeners(self) -> list[str]:
+        hosts = ("127.0.0.1", "[::1]")
+        schemes = (("ldap", self.port), ("ldaps", self.tls_port))
+        return [f"{scheme}://{host}:{port}/" for host in hosts for scheme, port in schemes]
 
     def fill(self) -> None:
         """Write the people and groups above into the empty directory."""

@@ -73,7 +73,7 @@ _LOCKED_FOR_EVER: Final = "000001010000Z"
 _STATE: Final = (
     *("userAccountControl", "accountExpires"),  # Active Directory
     *("nsAccountLock", "loginDisabled"),  # 389 Directory Server and FreeIPA, eDirectory
-    *("pwdAccountLockedTime", "shadowExpire"),  # OpenLDAP's ppolicy, RFC 2307
+    *("pwdAccountLockedTime", "pwdReset", "shadowExpire"),  # OpenLDAP's ppolicy, RFC 2307
 )
 
 
@@ -177,6 +177,10 @@ class Directory:
                 most=2,
             )
         except LDAPOperationResult as exc:
+            if dn is not None and exc.result == _INSUFFICIENT_ACCESS:
+                # So OpenLDAP treats who must change his password first.
+                log.info("a person may not read his own entry", extra={"answer": words_of(exc)})
+                return []
             raise _of_search(exc, dn or settings.base) from exc
 
     def _spelling(self, connection: ldap3.Connection, entry: Entry) -> str | None:
@@ -248,10 +252,17 @@ class Directory:
 
     def _within(self, groups: Iterable[_Group]) -> dict[str, _Group]:
         """Return those that count, by their DN's normal form."""
-        found = {normalised_dn(group.dn): group for group in groups}
-        if not self._group_base:
-            return found
-        return {dn: group for dn, group in found.items() if is_beneath(dn, self._group_base)}
+        found = {}
+        for group in groups:
+            try:
+                dn = normalised_dn(group.dn)
+            except ValueError:
+                # Whoever makes groups mustn't keep people out by the names of these.
+                log.warning("a group whose DN can't be read doesn't count", extra={"dn": group.dn})
+                continue
+            if not self._group_base or is_beneath(dn, self._group_base):
+                found[dn] = group
+        return found
 
 
 def check_password(connection: ldap3.Connection, dn: str, password: str) -> bool:
@@ -278,7 +289,8 @@ def is_out_of_use(entry: Entry, now: datetime) -> bool:
     control = _number(entry, "userAccountControl")
     filetime = _number(entry, "accountExpires")
     days = _number(entry, "shadowExpire")
-    flags = (entry.text("nsAccountLock"), entry.text("loginDisabled"))
+    # pwdReset: whoever set the password wants another one first, as Active Directory does by 773.
+    flags = (entry.text(name) for name in ("nsAccountLock", "loginDisabled", "pwdReset"))
     return (
         bool(control is not None and control & _ACCOUNT_DISABLED)
         or any(flag.lower() == "true" for flag in flags)

@@ -164,6 +164,7 @@ def crowd() -> Directory:
             "uid: first\nuid: second\nuserPassword: nameless-password\n",
             person("no-password", None),
             person("locked", "locked-password"),
+            person("reset", "reset-password"),
             person("paused", "paused-password"),
             person(
                 "expired",
@@ -185,6 +186,9 @@ def crowd() -> Directory:
                 f"dn: uid={name},{PEOPLE_BASE}\nchangetype: modify\n"
                 f"add: pwdAccountLockedTime\npwdAccountLockedTime: {since}\n"
             )
+        server.change(
+            f"dn: uid=reset,{PEOPLE_BASE}\nchangetype: modify\nadd: pwdReset\npwdReset: TRUE\n"
+        )
         yield server
 
 
@@ -228,9 +232,18 @@ async def test_an_entry_whose_one_name_nobody_can_tell_logs_nobody_in(crowd, lda
     assert await ldap(crowd).authenticate("first", "nameless-password") is None
 
 
-@pytest.mark.parametrize("name", ["no-password", "locked", "expired", "device"])
-async def test_an_account_out_of_use_is_refused(crowd, ldap: LDAP, name: str) -> None:
-    assert await ldap(crowd).authenticate(name, f"{name}-password") is None
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["no-password", "locked", "reset", "expired", "device"])
+async def test_an_account_out_of_use_is_refused(crowd, ldap: LDAP, way, name: str) -> None:
+    assert await ldap(crowd, **way).authenticate(name, f"{name}-password") is None
+
+
+async def test_who_may_not_read_his_own_entry_is_refused(slapd, ldap: LDAP) -> None:
+    """So OpenLDAP treats somebody who must change his password first."""
+    restricted = (50, "Operations are restricted to bind/unbind/abandon/StartTLS/modify password")
+    async with scripted({BIND: (0, ""), SEARCH: restricted}) as server:
+        login = ldap(slapd, servers=[server.url], **DIRECT)
+        assert await login.authenticate("alice", PASSWORDS["alice"]) is None
 
 
 async def test_an_account_that_expires_later_is_in_use(crowd, ldap: LDAP, clock) -> None:
@@ -242,7 +255,7 @@ async def test_an_account_that_expires_later_is_in_use(crowd, ldap: LDAP, clock)
     assert await login.look_up("later") is None
 
 
-@pytest.mark.parametrize("name", ["locked", "expired", "device", "nobody"])
+@pytest.mark.parametrize("name", ["locked", "reset", "expired", "device", "nobody"])
 async def test_who_is_out_of_use_is_not_looked_up(crowd, ldap: LDAP, name: str) -> None:
     assert await ldap(crowd).look_up(name) is None
 

@@ -1,13 +1,16 @@
 """Directories that are down, slow, busy or dying: the next one is asked, and nobody is refused."""
 
 import asyncio
+import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from shared.auth.providers.contract import Person, ProviderBusy, ProviderUnreachable
 from shared.auth.providers.failover import PAUSE
 from shared.auth.providers.ldap import WAITING
+from shared.auth.providers.ldap_connections import KEPT_FOR
 from tests.authority import Authority
 from tests.directory import PASSWORDS, SERVICE_DN, Directory, directory_server
 from tests.integration.providers.conftest import LDAP
@@ -296,3 +299,41 @@ async def test_logins_that_wait_when_the_policy_changes_are_told_so(slapd, ldap:
         await alice(login)
     with pytest.raises(ProviderUnreachable, match="have changed"):
         await login.look_up("alice")
+
+
+async def test_a_connection_is_kept_for_a_minute_and_no_longer(slapd, ldap: LDAP, clock) -> None:
+    """So a service account whose password was changed in the directory is soon refused."""
+    async with scripted({BIND: (0, ""), SEARCH: (0, "")}) as server:
+        login = ldap(slapd, servers=[server.url])
+        for _ in range(5):
+            assert await alice(login) is None
+        assert server.connections == 2  # one to search, one to try passwords
+
+        clock.advance(KEPT_FOR + 1)
+        server.results = {BIND: (49, "invalid credentials")}
+        with pytest.raises(ProviderUnreachable, match="refuses the service account"):
+            await alice(login)
+
+
+async def test_failures_leave_no_descriptors_and_no_threads(slapd, ldap: LDAP) -> None:
+    nowhere = f"ldaps://127.0.0.1:{free_port()}"
+    names = Path("/proc/self/fd")
+    async with (
+        scripted({}) as silent,
+        scripted({BIND: b"nonsense"}) as babbling,
+        scripted({BIND: (49, "")}) as refusing,
+    ):
+        servers = [nowhere, silent.url, babbling.url, refusing.url]
+        before = len(list(names.iterdir()))
+        for number in range(20):
+            foreign = ldap(slapd, caCertificates=Authority().pem)
+            broken = ldap(slapd, servers=servers, timeout=0.05)
+            for login in (foreign, broken):
+                with pytest.raises(ProviderUnreachable):
+                    await alice(login)
+                login.close()
+            if number == 0:
+                before = len(list(names.iterdir()))
+    # The scripted ends of the last connections may not have been told yet.
+    assert len(list(names.iterdir())) <= before + 8
+    assert sum(each.name.startswith("ldap_") for each in threading.enumerate()) <= 8

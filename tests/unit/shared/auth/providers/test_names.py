@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.auth.providers.ldap_directory import Directory, _Group
 from shared.auth.providers.names import (
     common_name,
     equals,
@@ -10,6 +11,7 @@ from shared.auth.providers.names import (
     parse_dn,
     person_dn,
 )
+from shared.model.settings_policies import LDAPSettings
 
 NORMAL = "cn=admins,ou=groups,dc=example,dc=com"
 
@@ -97,3 +99,10 @@ def test_a_groups_name_is_the_cn_in_its_dn(dn: str, name: str | None) -> None:
 )
 def test_what_lies_beneath_a_base(dn: str, is_within: bool) -> None:
     assert is_beneath(normalised_dn(dn), "ou=groups,dc=x") == is_within
+
+
+def test_a_group_whose_dn_cannot_be_read_does_not_count() -> None:
+    """And keeps nobody out who is in it."""
+    settings = LDAPSettings.model_validate({"servers": ["ldaps://a"], "base": "dc=x"})
+    groups = [_Group("nonsense"), _Group("cn=\\ff,dc=x"), _Group(NORMAL)]
+    assert set(Directory(settings)._within(groups)) == {NORMAL}
