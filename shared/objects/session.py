@@ -163,16 +163,20 @@ async def whoami(request: web.Request) -> web.Response:
 
 async def _counted(request: web.Request, work: Awaitable[Opened], *, identity: str) -> Opened:
     """Count a login and write it to the trail, whatever comes of it."""
-    outcome = "ok"
+    outcome, reason = "ok", None
     try:
-        return await work
+        opened = await work
     except HanseError as exc:
-        outcome = exc.code
+        outcome, reason = exc.code, exc.detail
         raise
+    else:
+        marked = " (emergency account)" if opened.session.is_emergency else ""
+        reason = f"{opened.session.provider}: vouched{marked}"
+        return opened
     finally:
         request.app[METRICS].counter(LOGINS_TOTAL).labels(outcome).inc()
         await request.app[TRAIL].login(
-            request_id(request), identity, address_of(request), outcome=outcome
+            request_id(request), identity, address_of(request), outcome=outcome, reason=reason
         )
 
 

@@ -100,9 +100,18 @@ class Trail:
         call.is_refused = True
 
     async def login(
-        self, request_id: str, identity: str, address: str | None, *, outcome: str
+        self,
+        request_id: str,
+        identity: str,
+        address: str | None,
+        *,
+        outcome: str,
+        reason: str | None = None,
     ) -> None:
-        """Record an attempt to log in; those beyond the limit only count."""
+        """Record an attempt to log in; those beyond the limit only count.
+
+        `reason` says which provider vouched or refused.
+        """
         if outcome == TooManyRequests.default_code:
             self._reads.stranger(address, outcome, "login", request_id)
             return
@@ -113,6 +122,7 @@ class Trail:
             action="login",
             outcome=outcome,
             source_address=address,
+            reason=reason[:500] if reason else None,
         )
         self._reads.append(record)
 
