@@ -25,7 +25,7 @@ class NewPassword:
 
     def told(self, user: str) -> str:
         """Return the sentence that tells it, or where it came from."""
-        keep = "Keep it in a safe place: once a directory lets people in, it opens emergencies only."
+        keep = "Keep it safe: once a directory lets people in, it is for emergencies only."
         if self.is_made:
             return f"Administrator: {user}\nPassword (shown once): {self.text}\n{keep}"
         return f"Administrator: {user}, with the password that was given. {keep}"
