@@ -134,6 +134,46 @@ def test_a_program_gets_a_token_and_loses_it(
         asyncio.run(who())
 
 
+def test_a_watch_goes_on_when_roles_and_keys_change(file: ContextsFile) -> None:
+    """The server ends it with `view_changed` or `token_revoked`; nothing is missed or doubled."""
+    lost: list[str] = []
+
+    async def work() -> list[str]:
+        environ = {"HANSE_CONFIG": str(file.path)}
+        async with Client.from_context(environ=environ) as client:
+            after = (await client.put(_network("seen-0"))).revision
+
+            async def change(number: int) -> None:
+                if number == 3:
+                    spec = {"role": "viewer", "subjects": [{"kind": "User", "name": "admin"}]}
+                    await client.put({**_network("more"), "kind": "RoleBinding", "spec": spec})
+                if number == 2:
+                    await client.rotate_keys(at_once=True)
+                await client.put(_network(f"seen-{number}"))
+
+            seen: list[str] = []
+            await change(1)
+            commits = client.watch(
+                ["Network"], after=after, on_lost=lambda exc: lost.append(exc.code)
+            )
+            async for commit in commits:
+                seen += [each.object.name for each in commit.changes]
+                if len(seen) == 5:
+                    break
+                if len(seen) < 5:
+                    await change(len(seen) + 1)
+            await commits.aclose()
+            await client.delete("RoleBinding", "more")
+            return seen
+
+    assert asyncio.run(work()) == [f"seen-{number}" for number in range(1, 6)]
+    assert "view_changed" in lost
+
+
+def _network(name: str) -> dict[str, object]:
+    return {"apiVersion": "hanse/v1", "kind": "Network", "metadata": {"name": name}, "spec": {}}
+
+
 def test_keys_are_changed_and_nobody_notices(hanse: Hanse, file: ContextsFile) -> None:
     keys = json.loads(hanse("auth", "rotate-keys", "-o", "json").out)
     assert len(keys) >= 2
