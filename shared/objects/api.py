@@ -28,6 +28,7 @@ from shared.model.kinds import Home
 from shared.objects import handlers, held, login_policy, session, session_admin
 from shared.objects.admission import Admission, AdmissionChain
 from shared.objects.encoded import EncodedObjects
+from shared.objects.exposure import Exposure
 from shared.objects.granting import GrantingAdmission
 from shared.objects.keys import ENCODED, LOGINS, OBJECTS, READER, ROLES, TRAIL
 from shared.objects.kind_handlers import kind_routes
@@ -160,7 +161,9 @@ def create_services(parts: Parts) -> Services:
     objects = Objects(
         store=parts.store,
         home=parts.home,
-        admission=AdmissionChain((parts.admission, GrantingAdmission(parts.home), lock_out)),
+        admission=AdmissionChain(
+            (parts.admission, GrantingAdmission(parts.home), Exposure(), lock_out)
+        ),
         trail=trail,
         clock=parts.clock,
         metrics=parts.metrics,
