@@ -17,9 +17,9 @@ from shared.model.base import API_VERSION
 from shared.model.documents import parse_value
 from shared.model.settings_policies import AuthenticationPolicy
 from shared.objects.call import call_of
-from shared.objects.exposure import check_exposure
 from shared.objects.keys import OBJECTS, TRAIL
 from shared.objects.lockout import LockOut
+from shared.objects.permitted import check_common
 from shared.store.contract import Store
 
 TRIALS = web.AppKey("trials", Trials)
@@ -76,10 +76,12 @@ async def test(request: web.Request) -> web.Response:
     for a caller, and for the account that is tried.
     """
     only_parameters(request)
+    # The server's own Credentials are shown to whichever servers the policy names.
+    scope = request.app[OBJECTS].default_scope
+    check_common(request, Permission.WRITE_AUTHENTICATION_POLICY, scope=scope)
     body = await read_body(request, TrialBody, limit=_LIMIT)
     policy = _policy(body.policy)
     caller = caller_of(request)
-    check_exposure(caller, policy, scope=request.app[OBJECTS].default_scope)
     trial = await request.app[TRIALS].make(
         policy, body.username, body.password, caller=caller.identity
     )

@@ -192,8 +192,13 @@ async def test_who_looks_after_one_tenant_has_no_say_about_sites_and_nodes(
         (everything.fsm, "/api/v1/sites/sfo/jointoken?replace=true"),
         (everything.fsm, "/api/v1/sites/sfo/revoke"),
         (everything.sdsp, "/api/v1/nodes/node-1/jointoken?replace=true"),
+        # It would show the server's own Credentials to a directory of his choice.
+        (everything.fsm, "/api/v1/authentication/test"),
+        (everything.sdsp, "/api/v1/authentication/test"),
     ):
         body = {"reason": "x"} if path.endswith("revoke") else None
+        if path.endswith("test"):
+            body = {"policy": {"providers": ["local"]}, "username": "a", "password": "b"}
         refused = await server.ask(server.token("admin", tenants=["acme"]), "POST", path, body)
         assert codes(refused) == [("forbidden", "")]
 

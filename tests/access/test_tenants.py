@@ -96,6 +96,10 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     "POST /api/v1/serviceaccounts/{name}/revoke": [("?tenant=zqtenant", {"reason": "x"})],
     # With a body that is none, lest whoever may do it does.
     "GET /api/v1/tokenkeys": [("", None)],
+    "GET /api/v1/audit/export": [("", None), ("?after=1", None)],
+    "POST /api/v1/authentication/test": [
+        ("", {"policy": {"providers": ["local"]}, "username": "somebody", "password": "x"}),
+    ],
     "POST /api/v1/tokenkeys/rotate": [("", {"zq": 1})],
     "GET /api/v1/certificates": [("", None)],
     "POST /api/v1/certificates/revoke": [("", {"target": "c0ffee", "reason": "x"})],
@@ -418,6 +422,31 @@ async def test_a_watcher_that_is_one_of_many_gets_only_his_own(everything: World
     for name in ("acme", "acme too"):
         assert not [line for line in seen[name] if b"zq" in line]
     assert [line for line in seen["rival"] if b"zqsecret3" in line]
+
+
+async def test_a_watcher_whose_tenant_is_taken_from_him_hears_no_more(everything: World) -> None:
+    """From the moment that the change is acknowledged: the stream ends, and a new one is his own."""
+    for server in (everything.fsm, everything.sdsp):
+        admin, watcher = server.token("admin"), server.token()
+        subjects = [{"kind": "User", "name": "somebody"}]
+        binding = {"role": "viewer", "subjects": subjects, "tenants": ["acme", RIVAL]}
+        await server.put(admin, "RoleBinding", "watchers", binding)
+        while (await server.ask(watcher, "GET", "/api/v1/networks")).status == 403:
+            pass
+        lines = server.lines(watcher, "/api/v1/watch?kinds=Network&after=0")
+        async for line in lines:
+            if SECRET.encode() in line:
+                break
+        await server.put(admin, "RoleBinding", "watchers", binding | {"tenants": ["acme"]})
+        late = f"zqsecret-late-{server.home}"
+        await server.put(admin, "Network", late, {}, tenant=RIVAL)
+        rest = [line async for line in lines]
+        assert [line for line in rest if late.encode() in line] == []
+        assert json.loads(rest[-1])["code"] == "view_changed"
+        async for line in server.lines(watcher, "/api/v1/watch?kinds=Network&after=0"):
+            assert b"zq" not in line
+            if json.loads(line)["type"] == "bookmark":
+                break
 
 
 def server_streams(seen: dict[str, list[bytes]]) -> int:
