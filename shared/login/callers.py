@@ -274,6 +274,9 @@ class Callers:
 
     def _keep(self, made: _Known) -> None:
         credential = made.caller.credential or ""
+        # One token may be spelled in several ways; only one of them is known at a time, so that
+        # all are forgotten together.
+        self._drop([credential])
         self._known[made.text] = made
         self._by_credential[credential] = made
         if made.session is not None:
