@@ -171,7 +171,8 @@ def _allotments(batch: Batch) -> Iterator[Fault]:
         before = each.before.spec if each.before else {}
         if (spec.to_json().get("subnets") or []) == (before.get("subnets") or []):
             continue
-        if not batch.may(Permission.ALLOT, tenant=each.key.tenant, scope=each.key.scope):
+        tenant, scope = each.key.tenant, each.key.scope
+        if not batch.may(Permission.ALLOT, tenant=tenant, scope=scope, on=each):
             message = (
                 "giving a tenant addresses needs the permission "
                 f"{Permission.ALLOT.value}, which you don't hold"

@@ -198,7 +198,8 @@ class _Need:
 def _permissions(batch: Batch) -> Iterator[Fault]:
     for index, each in enumerate(batch.proposals):
         for need in dict.fromkeys(_needs(each)):
-            if not batch.may(need.permission, tenant=need.tenant, scope=each.key.scope):
+            scope = each.key.scope
+            if not batch.may(need.permission, tenant=need.tenant, scope=scope, on=each):
                 yield Fault(index, _missing(need.permission, need.path, need.what))
 
 

@@ -33,6 +33,13 @@ class Proposal:
     draft: Draft | None
     before: Stored | None
 
+    @property
+    def labels(self) -> Sequence[Mapping[str, str]]:
+        """The labels that the object has, and those that it is to have."""
+        before = [self.before.labels] if self.before else []
+        after = [self.envelope.metadata.labels] if self.envelope else []
+        return [*before, *after]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -45,9 +52,20 @@ class Batch:
     trusted: bool = False
     """Written by a part of the system, after checks of its own."""
 
-    def may(self, permission: Permission, *, tenant: str, scope: str | None = None) -> bool:
-        return (
-            self.trusted or authorize(self.caller, permission, tenant=tenant, scope=scope).allowed
+    def may(
+        self,
+        permission: Permission,
+        *,
+        tenant: str,
+        scope: str | None = None,
+        on: Proposal | None = None,
+    ) -> bool:
+        """Return whether the caller may do more than write: to the object of a proposal, as it is
+        and as it will be, or to none.
+        """
+        return self.trusted or all(
+            authorize(self.caller, permission, tenant=tenant, scope=scope, labels=labels).allowed
+            for labels in ((on.labels if on else ()) or (None,))
         )
 
     def may_see(self, document: Document) -> bool:
