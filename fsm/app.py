@@ -15,6 +15,7 @@ from fsm.admission import FederationAdmission
 from fsm.feed import handlers as feed_handlers
 from fsm.feed.acks import SiteVoices
 from fsm.feed.hub import Hub
+from fsm.feed.seals import SiteSeals
 from fsm.feed.service import Feed
 from fsm.home import home_of
 from fsm.rotations import FSMCertificates
@@ -187,6 +188,7 @@ class _Parts:
         app[feed_handlers.FEED] = Feed(self.store, self.hub)
         app[feed_handlers.HUB] = self.hub
         app[feed_handlers.VOICES] = self.voices
+        app[feed_handlers.SEALS] = SiteSeals(self.store, clock=self.clock, metrics=self.metrics)
         app[site_handlers.SITES] = Sites(
             self.store,
             self.hub,
@@ -298,6 +300,7 @@ class _Parts:
                 certificate_handlers.routes,
                 site_handlers.routes,
                 feed_handlers.routes,
+                feed_handlers.seal_routes,
             ],
             checks={"feed": self.hub.check},
             rates=self.settings.rates,

@@ -34,9 +34,11 @@ from sdsp.tasks.register import KeepRegister
 from sdsp.upstream.apply import Inbound, claim
 from sdsp.upstream.enroll import SiteCredentials, make_ready, names_of
 from sdsp.upstream.report import ReportUpstream
+from sdsp.upstream.seals import SealUpstream
 from sdsp.upstream.subscription import subscription_of
 from sdsp.upstream.trust import SiteTrust
 from shared.audit import background
+from shared.audit.seals import PERIOD as SEAL_PERIOD
 from shared.audit.syslog import Origin
 from shared.auth.limiter import Limiter
 from shared.backoff import Backoff
@@ -456,6 +458,12 @@ class _Background:
             connected=lambda: upstream.follower.link.connected,
             trust=trust,
         )
+        showing = SealUpstream(
+            self.base.store,
+            upstream=upstream.client,
+            connected=lambda: upstream.follower.link.connected,
+        )
+        self._loop(showing, period=SEAL_PERIOD)
         return self._loop(report, period=5.0, settle=REPORT_SETTLE)
 
     def _loop(self, reconciler: Reconciler, *, period: float, settle: float = 0.0) -> Loop:

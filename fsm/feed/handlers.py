@@ -7,9 +7,11 @@ from aiohttp import web
 from fsm.feed.acks import SiteVoices
 from fsm.feed.hub import Hub
 from fsm.feed.reports import Acknowledgement, Report
+from fsm.feed.seals import SealBody, SiteSeals
 from fsm.feed.select import subscription_key
 from fsm.feed.service import Feed, Since
 from fsm.sites.handlers import site_of
+from shared.access.permissions import Permission
 from shared.errors import Malformed
 from shared.feed.follow import FEED as PREFIX
 from shared.feed.wire import Position
@@ -27,10 +29,12 @@ from shared.pki.identity import Role
 FEED: Final = web.AppKey("feed", Feed)
 HUB: Final = web.AppKey("hub", Hub)
 VOICES: Final = web.AppKey("site_voices", SiteVoices)
+SEALS: Final = web.AppKey("site_seals", SiteSeals)
 
 REPORT_LIMIT: Final = 8 * 1024 * 1024
 
 routes = Routes(PREFIX, tag="feed")
+seal_routes = Routes("/api/v1/audit", tag="audit")
 
 _POSITION: Final = ("incarnation", "revision", "digest", "view")
 
@@ -133,6 +137,26 @@ async def report(request: web.Request) -> web.Response:
     said = await read_body(request, Report, limit=REPORT_LIMIT)
     await request.app[VOICES].report(site_of(request), said)
     return json_response({})
+
+
+@routes.post("/seal", permission=PEER, peer=Role.SDSP, body=SealBody)
+async def seal(request: web.Request) -> web.Response:
+    """Show the newest seal of the calling site's audit trail, for the FSM to keep."""
+    only_parameters(request)
+    said = await read_body(request, SealBody)
+    await request.app[SEALS].keep(site_of(request), said)
+    return json_response({})
+
+
+@seal_routes.get("/seals", permission=Permission.READ_AUDIT)
+async def site_seals(request: web.Request) -> web.Response:
+    """Return the newest seal that each site has shown, to hold its audit trail against.
+
+    `forks` are those that a later one contradicted.
+    """
+    only_parameters(request)
+    found = await request.app[SEALS].all()
+    return json_response({"items": [{"site": site, **found[site]} for site in sorted(found)]})
 
 
 def _position(request: web.Request) -> Position:

@@ -1,0 +1,71 @@
+"""A store and a backup of the release before: upgraded, restored, and verified from there on."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from shared.audit.seals import Sealer
+from shared.audit.walk import verify
+from shared.store.contract import Store
+from shared.store.dump import columns_of, newest_schema, open_dump
+from shared.store.sql import open_store
+from tests.fakes.clock import VirtualClock
+from tests.fakes.trails import credentials_of, record, write
+
+CLOCK = VirtualClock()
+CREDENTIALS = credentials_of(CLOCK)
+
+_OLDER = (
+    "DROP TABLE pages",
+    "DROP TABLE chains",
+    "DROP TABLE seals",
+    *(
+        f"ALTER TABLE audit DROP COLUMN {name}"
+        for name in ("authority", "credential", "duration", "chain", "position", "hash")
+    ),
+    "UPDATE alembic_version SET version_num = '0001'",
+)
+
+
+@pytest.fixture
+async def upgraded(tmp_path: Path) -> Store:
+    """A store as the release before left it, opened by this one."""
+    path = tmp_path / "store.sqlite"
+    url = f"sqlite:///{path}"
+    older = await open_store(url, clock=CLOCK, create=True)
+    for number in range(5):
+        await write(older, number)
+    await older.close()
+    with sqlite3.connect(path) as connection:
+        for statement in _OLDER:
+            connection.execute(statement)
+    connection.close()
+    return await open_store(url, clock=CLOCK)
+
+
+async def test_a_store_of_the_release_before_keeps_its_trail_and_goes_on(upgraded: Store) -> None:
+    old = [each for _, each in await upgraded.audit_records(text="update")]
+    assert len(old) == 5
+    assert {each.authority for each in old} == {None}
+    await write(upgraded, 6)
+    await upgraded.audit([record(7), record(8)])
+    await Sealer(upgraded, credentials=lambda: CREDENTIALS, clock=CLOCK).reconcile()
+    report = await verify(upgraded.ledger, roots=CREDENTIALS.roots)
+    assert report.findings == []
+    assert (report.unchained, report.records, report.unsealed) == (5, 8, 0)
+    await upgraded.close()
+
+
+async def test_an_older_schemas_dump_has_that_schemas_columns(tmp_path: Path) -> None:
+    assert set(columns_of("0001")) == set(columns_of(newest_schema())) - {
+        "pages",
+        "chains",
+        "seals",
+    }
+    url = f"sqlite:///{tmp_path}/s.db"
+    store = await open_store(url, clock=CLOCK, create=True)
+    await write(store, 1)
+    await store.close()
+    async with open_dump(url) as dump:
+        assert dump.schema == newest_schema()
