@@ -99,7 +99,7 @@ class Permission(StrEnum):
     CONFIRM = "confirm"
     """Let a large removal from upstream take effect, or drop what is held."""
     REVOKE = "revoke"
-    """Revoke a certificate."""
+    """Revoke a certificate, a token or a login, and change the keys of tokens."""
     TRACE = "trace"
     """Ask what the policy says of a flow, and what its rules resolve to."""
     READ_STATUS = "read:status"
