@@ -159,6 +159,9 @@ class TrustReport(Body):
 
     roots: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field((), max_length=16)
     issuing: Annotated[str, Field(pattern=r"^[0-9a-f]{1,40}$")] | None = None
+    revoked: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{1,40}$")], ...] = Field(
+        (), max_length=_FAILING, description="Certificates of its own that the SDSP has revoked."
+    )
     untrusting: tuple[Name, ...] = Field((), max_length=_FAILING)
     behind: tuple[Name, ...] = Field((), max_length=_FAILING)
     expiring: tuple[ExpiringCertificate, ...] = Field((), max_length=_FAILING)

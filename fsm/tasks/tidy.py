@@ -4,13 +4,14 @@ A site's certificates are revoked in the transaction that deletes it (fsm.sites.
 those that are left over from earlier releases, lest they count for a site of the same name later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
 
 from fsm.feed.acks import HEARD, REPORTS
 from fsm.feed.delivered import forget
 from fsm.feed.item import SUBSCRIPTION
 from shared.clock import Clock
-from shared.enrolment.register import Issued, forget_expired, revoke_unknown
+from shared.enrolment.register import CERTIFICATES, Issued, forget_expired, revoke_unknown
 from shared.enrolment.revocations import Revocations
 from shared.ids import FEDERATION
 from shared.store.contract import Selection, Store, Stored, Transaction
@@ -49,7 +50,20 @@ class Tidy:
         dropped = (await self._store.transact(work)).result
         async with self._store.snapshot() as snapshot:
             await self._revocations.read(snapshot)
+            known = await snapshot.records(CERTIFICATES)
+            reports = await snapshot.records(REPORTS)
+        self._revocations.tell(_revoked_by_sites(reports, known))
         return Outcome(changed=dropped)
+
+
+def _revoked_by_sites(reports: Mapping[str, Any], known: Container[str]) -> Iterator[str]:
+    """Yield what sites say that they have revoked of their own.
+
+    What the FSM itself has issued is none of theirs: a site could else put out another one.
+    """
+    for report in reports.values():
+        said = report.get("trust") or {}
+        yield from (serial for serial in said.get("revoked", ()) if serial not in known)
 
 
 def _is_known(issued: Issued, sites: Mapping[str, Stored]) -> bool:

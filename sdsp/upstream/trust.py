@@ -100,7 +100,16 @@ class SiteTrust:
     async def report(self, roots_of: RootsOf) -> dict[str, Any]:
         """Return what the FSM is told; `roots_of` says which roots a node reported."""
         chain, _ = self._credentials.authority.load_public()
+        async with self._store.snapshot() as snapshot:
+            revoked = await revoked_in(snapshot)
+        now = self._clock.now()
+        own = [
+            serial
+            for serial, each in revoked.items()
+            if each.identity.endswith("/sdsp") and each.not_after > now
+        ]
         return {
+            "revoked": sorted(own)[:MOST_NAMED],
             "roots": self.roots,
             "issuing": serial_of(chain[1]),
             "untrusting": (await self.nodes_untrusting(roots_of))[:MOST_NAMED],

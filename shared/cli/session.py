@@ -21,10 +21,19 @@ from rich.markup import escape
 from shared.cli.client import Client, context_renewal
 from shared.cli.contexts import Context, ContextsFile
 from shared.cli.output import console, print_faults
-from shared.cli.trust import followed
+from shared.cli.trust import followed, read_roots
 from shared.clock import Clock, SystemClock
-from shared.errors import HanseError, NotFound, TooManyRequests, Unauthenticated, Unavailable
+from shared.enrolment.joining import fetch_vouched_roots
+from shared.errors import (
+    HanseError,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+)
 from shared.model.kinds import Kind
+from shared.pki.certificates import certificates_to_pem
 
 WRONG: Final = 2
 UNREACHABLE: Final = 3
@@ -90,6 +99,13 @@ async def session(name: str | None, *, site: str | None = None) -> AsyncIterator
         try:
             await _follow_roots(client, context)
             yield Session(client, context)
+        except Unreachable as exc:
+            if exc.code == "wrong_root" and await _find_roots(context):
+                exc.add_note(
+                    "the federation has exchanged its root, and the old one vouches for the new: "
+                    f"context {context.name} trusts it from now on. Run the command again"
+                )
+            raise
         except Unauthenticated as exc:
             again = _log_in_again(exc.message, context, code=exc.code)
             for note in getattr(exc, "__notes__", ()):
@@ -109,11 +125,35 @@ async def _follow_roots(client: Client, context: Context, clock: Clock | None = 
         pem, links = await client.trusted_roots()
         roots = followed(context.ca, pem, links)
         ContextsFile.of(os.environ).trust(context.name, roots, at=now)
+    except Unreachable:
+        # So would the command's own calls be.
+        raise
+    except OSError:
+        # The file can't be written here; it is asked again next time.
+        return
     except HanseError as exc:
         if exc.code == "unlinked_root":
             print_note(
-                f"warning: {context.server} offers a root that the old one doesn't vouch for"
+                f"warning: {context.server} offers a root that no trusted one vouches for; it is "
+                "not believed"
             )
+
+
+async def _find_roots(context: Context) -> bool:
+    """Look for roots that the context's vouch for, at a server that they don't verify any more.
+
+    Return whether there are some; they are then saved.
+    """
+    trusted = read_roots(context.ca)
+    try:
+        found = await fetch_vouched_roots(context.server, trusted)
+    except HanseError:
+        return False
+    if set(found) <= set(trusted):
+        return False
+    pem = certificates_to_pem([*trusted, *(each for each in found if each not in trusted)])
+    ContextsFile.of(os.environ).trust(context.name, pem, at=SystemClock().now())
+    return True
 
 
 def client_of(context: Context) -> Client:

@@ -45,11 +45,20 @@ class Revocations:
 
     def __init__(self) -> None:
         self._revoked: dict[str, Revoked] = {}
+        self._told: frozenset[str] = frozenset()
         self.on_change: list[Callable[[], None]] = []
         """Each is called when a serial has come or gone; open connections are looked at then."""
 
     def __call__(self, serial: str) -> bool:
-        return serial in self._revoked
+        return serial in self._revoked or serial in self._told
+
+    def tell(self, serials: Iterable[str]) -> None:
+        """Let serials count no longer that others say they have revoked; those of before go."""
+        told = frozenset(serials)
+        if told != self._told:
+            self._told = told
+            for each in self.on_change:
+                each()
 
     @property
     def all(self) -> Mapping[str, Revoked]:

@@ -13,16 +13,17 @@ import pytest
 
 from dsn.settings import Files
 from dsn.upstream.trust import KnownRevocations
+from fsm.tasks.tidy import Tidy
 from fsm.trust import FSMCredentials
 from sdsp.upstream.enroll import SiteCredentials
 from shared.enrolment.revocations import Revocations
-from shared.errors import Conflict, Invalid, NotFound
+from shared.errors import Conflict, Invalid, NotFound, Unauthenticated
 from shared.pki.certificates import serial_of
 from shared.pki.credentials import CredentialsDirectory
 from shared.pki.identity import Expectation, Role
 from shared.pki.tls import server_context
 from tests.integration.fsm.conftest import stopped, template
-from tests.integration.fsm.harness import FSM, Person
+from tests.integration.fsm.harness import FSM, Person, connect
 from tests.integration.pki.loopback import Component, caller, outcome, running
 from tests.integration.road.world import HurriedClock, RoadSite, declare, joined
 
@@ -170,3 +171,36 @@ async def test_ones_own_and_somebodys_last_certificate_are_revoked_only_when_con
     }
     with pytest.raises(Invalid):
         await admin.client.post("/api/v1/certificates/rotate", {"what": "authority"})
+
+
+async def test_an_sdsps_certificate_that_its_site_revoked_is_refused_by_the_fsm(
+    fsm: FSM, site: RoadSite
+) -> None:
+    stolen = SiteCredentials.beneath(site.data).server.load()
+    thief = connect(fsm, stolen)
+    await thief.get("/feed/v1/snapshot")
+    await site.api.revoke_certificate(
+        serial_of(stolen.certificate), reason="stolen", confirmed=True
+    )
+
+    async def until_refused() -> None:
+        while True:
+            await thief.get("/feed/v1/snapshot")
+
+    with pytest.raises(Unauthenticated) as caught:
+        await until_refused()
+    assert caught.value.code == "certificate_revoked"
+    await site.until(lambda status: status["upstream"]["connected"])
+
+
+async def test_a_site_cannot_revoke_what_is_not_its_own(fsm: FSM, site: RoadSite) -> None:
+    issuing = serial_of(FSMCredentials.beneath(fsm.data).issuing.load().certificate)
+    own = SiteCredentials.beneath(site.data).server.load()
+    rogue = connect(fsm, own)
+    page = (await rogue.get("/feed/v1/snapshot")).json()
+    report = {"position": page["position"], "trust": {"revoked": [issuing]}}
+    await rogue.post("/feed/v1/report", report)
+    revocations = Revocations()
+    await Tidy(fsm.running.store, revocations, clock=fsm.clock).reconcile()
+    assert not revocations(issuing)
+    await site.until(lambda status: status["upstream"]["connected"])
