@@ -159,6 +159,8 @@ def crowd() -> Directory:
             person("several", "several-names", extra="uid: zed\nuid: bob\n"),
             person("twin", "twins-password", base=f"ou=more,{PEOPLE_BASE}", extra="uid: other\n"),
             person("twin", "another-twin"),
+            person("pair", "another-pair"),
+            person("pair", "pairs-password", base=f"ou=more,{PEOPLE_BASE}", extra="uid: second\n"),
             person("alias", "alias-password", extra="uid: aka\n"),
             f"dn: cn=Nameless,{PEOPLE_BASE}\nobjectClass: inetOrgPerson\ncn: Nameless\nsn: N\n"
             "uid: first\nuid: second\nuserPassword: nameless-password\n",
@@ -218,7 +220,9 @@ async def test_who_has_somebodys_name_besides_his_own_is_not_taken_for_him(
 
 
 async def test_who_is_known_by_a_name_that_another_has_as_well_is_nobody(crowd, ldap: LDAP) -> None:
+    """Whichever of the two the directory tells first."""
     assert await ldap(crowd).authenticate("other", "twins-password") is None
+    assert await ldap(crowd).authenticate("second", "pairs-password") is None
 
 
 async def test_timing_a_name_that_nobody_has_costs_as_many_questions(slapd, ldap: LDAP) -> None:
