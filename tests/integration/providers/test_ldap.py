@@ -159,8 +159,8 @@ def crowd() -> Directory:
             person("several", "several-names", extra="uid: zed\nuid: bob\n"),
             person("twin", "twins-password", base=f"ou=more,{PEOPLE_BASE}", extra="uid: other\n"),
             person("twin", "another-twin"),
-            person("pair", "another-pair"),
-            person("pair", "pairs-password", base=f"ou=more,{PEOPLE_BASE}", extra="uid: second\n"),
+            person("pair", "another-pair", base=f"ou=more,{PEOPLE_BASE}"),
+            person("pair", "pairs-password", extra="uid: second\n"),
             person("alias", "alias-password", extra="uid: aka\n"),
             f"dn: cn=Nameless,{PEOPLE_BASE}\nobjectClass: inetOrgPerson\ncn: Nameless\nsn: N\n"
             "uid: first\nuid: second\nuserPassword: nameless-password\n",
