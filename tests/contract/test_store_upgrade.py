@@ -1,6 +1,9 @@
 """A store and a backup of the release before: upgraded, restored, and verified from there on."""
 
+import json
 import sqlite3
+import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,9 @@ import pytest
 from shared.audit.seals import Sealer
 from shared.audit.walk import verify
 from shared.store.contract import Store
-from shared.store.dump import columns_of, newest_schema, open_dump
+from shared.store.dump import Dump, columns_of, newest_schema, open_dump
+from shared.store.load import load_store
+from shared.store.mapping import canonical
 from shared.store.sql import open_store
 from tests.fakes.clock import VirtualClock
 from tests.fakes.trails import credentials_of, record, write
@@ -69,3 +74,50 @@ async def test_an_older_schemas_dump_has_that_schemas_columns(tmp_path: Path) ->
     await store.close()
     async with open_dump(url) as dump:
         assert dump.schema == newest_schema()
+
+
+async def test_a_backup_of_the_release_before_is_restored_as_it_is(tmp_path: Path) -> None:
+    url, other = (f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two"))
+    store = await open_store(url, clock=CLOCK, create=True)
+    for number in range(5):
+        await write(store, number)
+    await store.close()
+    known = columns_of("0001")
+    async with open_dump(url) as dump:
+        counters = dump.counters
+        older = {
+            table: [
+                canonical({name: json.loads(line)[name] for name in names}) + b"\n"
+                async for lines in dump.lines(table)
+                for line in lines
+            ]
+            for table, names in known.items()
+        }
+
+    async def lines() -> AsyncIterator[tuple[str, list[bytes]]]:
+        for table, rows in older.items():
+            if rows:
+                yield table, rows
+
+    async def check(restored: Dump) -> None:
+        found = {
+            table: [row async for rows in restored.lines(table) for row in rows] for table in known
+        }
+        assert found == older
+
+    await load_store(
+        other,
+        lines(),
+        counters=counters,
+        incarnation=uuid.uuid4(),
+        check=check,
+        record=record(99, action="store.restore"),
+        schema="0001",
+    )
+    again = await open_store(other, clock=CLOCK)
+    assert len(await again.audit_records(text="update")) == 5
+    await write(again, 100)
+    report = await verify(again.ledger)
+    assert report.findings == []
+    assert (report.unchained, report.records, report.chains) == (5, 7, 2)
+    await again.close()
