@@ -17,6 +17,7 @@ from shared.model.base import API_VERSION
 from shared.model.documents import parse_value
 from shared.model.settings_policies import AuthenticationPolicy
 from shared.objects.call import call_of
+from shared.objects.exposure import check_exposure
 from shared.objects.keys import OBJECTS, TRAIL
 from shared.objects.lockout import LockOut
 from shared.objects.permitted import check_common
@@ -82,6 +83,7 @@ async def test(request: web.Request) -> web.Response:
     body = await read_body(request, TrialBody, limit=_LIMIT)
     policy = _policy(body.policy)
     caller = caller_of(request)
+    check_exposure(caller, policy, scope=scope)
     trial = await request.app[TRIALS].make(
         policy, body.username, body.password, caller=caller.identity
     )
