@@ -3,9 +3,11 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from shared.pki.jointoken import JoinToken
 from shared.pki.keys import generate_key
 from shared.pki.tls import ServerCheck, client_context, visitor_context
 from shared.store.sql import open_store
-from tests.fakes.tokens import token_for
+from tests.fakes.tokens import stored_token, token_for
 
 TRUST_DOMAIN = TrustDomain("hanse.example")
 PASSWORD = "correct horse battery"
@@ -88,12 +90,21 @@ class FSM:
         return Person(self.visitor(self.admin_token))
 
     def admin_token(self) -> str:
-        """Return the token of an administrator of the process that runs now."""
+        """Return the token of an administrator of the server that runs now."""
+        if self.federation is None:
+            return self._stored_token
         if self._token is None or self._token[0] is not self.running:
             logins = self.running.logins
             text = token_for(logins, self.clock, "admin", subject="user:admin")
             self._token = (self.running, text)
         return self._token[1]
+
+    @cached_property
+    def _stored_token(self) -> str:
+        """A token for a server that runs as a process of its own."""
+        work = stored_token(self.data, "admin", ["admin"], server=str(SpiffeId.fsm(TRUST_DOMAIN)))
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, work).result()
 
     def visitor(self, token: Callable[[], str] | None = None) -> PeerClient:
         """Return a client without a certificate."""
