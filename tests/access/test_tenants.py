@@ -97,6 +97,7 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     # With a body that is none, lest whoever may do it does.
     "GET /api/v1/tokenkeys": [("", None)],
     "GET /api/v1/audit/export": [("", None), ("?after=1", None)],
+    "GET /api/v1/audit/seals": [("", None)],
     "POST /api/v1/authentication/test": [
         ("", {"policy": {"providers": ["local"]}, "username": "somebody", "password": "x"}),
     ],
