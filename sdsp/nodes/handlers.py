@@ -168,6 +168,7 @@ async def report(request: web.Request) -> web.Response:
     "/api/v1/nodes/{name}/jointoken",
     permission=Permission.WRITE_JOIN_TOKEN,
     answer=GivenNodeToken,
+    status=201,
     parameters=(
         Parameter(
             "replace", "Revoke the node's live certificate when it joins.", {"type": "boolean"}

@@ -10,6 +10,7 @@ import pytest
 from shared.model.kinds import KINDS
 from shared.policy.nodeplan import admitted_configurations
 from tests.access.tenants import RIVAL, Asked, Server, World, world
+from tests.access.test_doors import all_routes
 from tests.integration.fsm.conftest import stopped, template
 from tests.integration.fsm.harness import FSM
 from tests.integration.road.world import document
@@ -223,3 +224,10 @@ async def test_a_node_of_one_tenant_gets_nothing_of_anothers(everything: World) 
     of_rival = {rule.policy for rule in configurations["node-1"].rules if rule.tenant == RIVAL}
     assert "zqsecret-own" not in of_acme
     assert "zqsecret-own" in of_rival
+
+
+@pytest.mark.parametrize("home", ["fsm", "sdsp"])
+def test_regression_a_join_token_is_described_as_it_is_answered(home: str) -> None:
+    """A node's was answered with 201 and described as 200."""
+    given = [route for name, route in all_routes(home).items() if name.endswith("/jointoken")]
+    assert [route.status for route in given] == [201]
