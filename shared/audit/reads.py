@@ -126,7 +126,7 @@ class ReadTrail(Generic[Entry]):
                 if self._batch is None:
                     taken = [self._waiting.popleft() for _ in range(min(MOST, end))]
                     end -= len(taken)
-                    self._batch = secrets.token_hex(16), self._records_of(taken)
+                    self._batch = secrets.token_hex(16), _clean(self._records_of(taken))
                 await self._write()
             if last := [*self._overflow(), *self._knocks(everything=everything)]:
                 self._batch = secrets.token_hex(16), last
@@ -184,3 +184,18 @@ class ReadTrail(Generic[Entry]):
             )
             for (address, outcome), each in found
         ]
+
+
+def _clean(records: Sequence[AuditRecord]) -> Sequence[AuditRecord]:
+    """Return records that can be written: half a surrogate pair in one would stop them all."""
+    try:
+        "".join([f"{each.identity}{each.action}{each.reason}" for each in records]).encode()
+    except UnicodeEncodeError:
+        for each in records:
+            each.identity, each.action = _whole(each.identity), _whole(each.action)
+            each.reason = None if each.reason is None else _whole(each.reason)
+    return records
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

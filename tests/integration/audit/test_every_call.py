@@ -171,3 +171,17 @@ async def test_a_minute_of_knocks_is_one_record_while_it_goes_on(tmp_path: Path)
         ("knock", "too_many_requests", {"count": 5})
     ] * 3
     await store.close()
+
+
+async def test_regression_half_a_surrogate_pair_stops_no_record(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = await open_store(f"sqlite:///{tmp_path}/s.db", clock=clock, create=True)
+    trail = trail_of(store, clock, Metrics())
+    await trail.login("r-1", "user:\ud800", None, outcome="wrong_credentials")
+    await trail.login("r-2", "user:kim", None, outcome="ok")
+    await trail.flush()
+    assert [each.identity for _, each in await store.audit_records()] == [
+        "user:kim",
+        "user:\\ud800",
+    ]
+    await store.close()
