@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.errors import Forbidden, Gone, Invalid, Malformed, NotFound, RevisionCompacted
+from shared.errors import Forbidden, Gone, Invalid, Malformed, RevisionCompacted, Unauthenticated
 from shared.feed.accepts import known_fields
 from shared.feed.wire import Position
 from shared.ids import COMMON, FEDERATION, Key
@@ -288,9 +288,9 @@ async def test_a_site_can_subscribe_to_nothing_but_optional_kinds(fsm: FSM, admi
 async def test_a_site_whose_object_is_deleted_gets_nothing(fsm: FSM, admin: Person) -> None:
     site = await join_site(fsm, await admin.token("sfo"))
     await admin.delete("sites", "sfo")
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(Unauthenticated) as caught:
         await site.client.get(SNAPSHOT)
-    assert caught.value.code == "unknown_site"
+    assert caught.value.code == "certificate_revoked"
 
 
 async def test_a_site_speaks_for_itself_only(fsm: FSM, admin: Person) -> None:
