@@ -92,12 +92,18 @@ def allows_of(caller: Holder, permission: Permission) -> Allows:
 
 
 def visible_tenants(caller: Holder, permissions: Iterable[Permission]) -> frozenset[str] | None:
-    """Return the tenants in which the caller holds any of `permissions`; None means all.
+    """Return the tenants in which the caller holds any of `permissions` whatever the labels;
+    None means all.
 
-    Of an object there, authorize() has the last word.
+    For answers that can't look at each object's labels: a grant with a selector gives nothing.
     """
     grants = tuple(caller.grants)
-    return union_of(grant.tenants for each in permissions for grant in holding(grants, each))
+    return union_of(
+        grant.tenants
+        for each in permissions
+        for grant in holding(grants, each)
+        if grant.labels is None
+    )
 
 
 @lru_cache(maxsize=_REMEMBERED)
