@@ -110,6 +110,11 @@ FIRST: tuple[tuple[str, str, Any], ...] = (
         "shops",
         {"role": "shop-keeper", "subjects": [{"kind": "User", "name": "kim"}]},
     ),
+    (
+        "RoleBinding",
+        "lees",
+        {"role": "global-admin", "subjects": [{"kind": "User", "name": "lee"}]},
+    ),
     ("RoleBinding", "nocs", {"role": "viewer", "subjects": [{"kind": "Group", "name": GROUPS[1]}]}),
     (
         "RoleBinding",
