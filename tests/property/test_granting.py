@@ -235,3 +235,15 @@ TestGranting = Granting.TestCase
 TestGranting.settings = settings(
     max_examples=2_000 if SOAKING else 100, stateful_step_count=15, deadline=None
 )
+
+
+def test_enabling_somebody_needs_all_that_he_himself_is_bound_to() -> None:
+    world = Granting()
+    root = Subject(CallerKind.PERSON, "root")
+    for what in FIRST:
+        assert world.write(root, what)
+    # He holds what every group does, and not what lee does.
+    kim = Subject(CallerKind.PERSON, "kim", frozenset(GROUPS))
+    enabled = ("User", "lee", {"credential": "c2"})
+    assert not world.write(kim, enabled)
+    assert world.write(root, enabled)
