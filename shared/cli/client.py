@@ -21,7 +21,6 @@ from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote
 
 from shared.cli.answers import (
     Applied,
@@ -37,18 +36,17 @@ from shared.cli.answers import (
     Token,
     moment_of,
 )
-from shared.cli.connection import Connection, Lost
+from shared.cli.client_access import AccessCalls
+from shared.cli.connection import API, Connection, Lost, params_of, segment_of
 from shared.cli.contexts import ContextsFile
 from shared.cli.kinds import find_kind
 from shared.cli.trust import person_context, read_roots, server_url
 from shared.clock import Clock, SystemClock
-from shared.enrolment.joining import LINKS_PATH, ROOT_PATH
 from shared.http.peer import PeerClient, PeerLimits
 from shared.ids import COMMON, parse_name
 from shared.pki.authority import trust_domain_of
 from shared.pki.identity import SpiffeId
 
-API: Final = "/api/v1"
 _TRANSACTIONS: Final = f"{API}/transactions"
 _WATCH: Final = f"{API}/watch"
 _LOGIN: Final = f"{API}/login"
@@ -59,7 +57,7 @@ Renewal = Callable[["Client", str | None], Awaitable[Login | None]]
 """Gets a client another access token in place of one that counts no longer; None: there is none."""
 
 
-class Client:
+class Client(AccessCalls):
     """One server, as one person.  Use as an async context manager, or call close()."""
 
     def __init__(
@@ -154,61 +152,6 @@ class Client:
         await self._connection.call("POST", f"{API}/logout", body={})
         self.token = self._refresh = None
 
-    async def sessions(self, *, user: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """Return the logins that count: one's own, or everybody's if one may read users."""
-        params = _params(user=user)
-        return [*(await self._connection.mapping("GET", f"{API}/sessions", params=params))["items"]]
-
-    async def revoke(
-        self,
-        *,
-        user: str | None = None,
-        session: str | None = None,
-        token: str | None = None,
-        service_account: str | None = None,
-        tenant: str = COMMON,
-        reason: str = "",
-    ) -> tuple[int, int]:
-        """End what exactly one of them names; return how many logins and how many tokens."""
-        named = {
-            "users": user,
-            "sessions": session,
-            "tokens": token,
-            "serviceaccounts": service_account,
-        }
-        ((plural, name),) = [(each, name) for each, name in named.items() if name is not None]
-        params = _params(tenant=tenant if service_account is not None else None)
-        path = f"{API}/{plural}/{quote(name, safe='')}/revoke"
-        body = {"reason": reason}
-        answer = await self._connection.mapping("POST", path, body=body, params=params)
-        return int(answer["sessions"]), int(answer["tokens"])
-
-    async def give_token(
-        self, service_account: str, *, tenant: str = COMMON, lifetime: str, description: str = ""
-    ) -> Mapping[str, Any]:
-        """Return a new token for a service account, with its `token`, which isn't shown again."""
-        path = f"{API}/serviceaccounts/{_segment(service_account)}/tokens"
-        body = {"lifetime": lifetime, "description": description}
-        return await self._connection.mapping(
-            "POST", path, body=body, params=_params(tenant=tenant)
-        )
-
-    async def given_tokens(
-        self, service_account: str, *, tenant: str = COMMON
-    ) -> Sequence[Mapping[str, Any]]:
-        """Return the tokens of a service account, without their secrets."""
-        path = f"{API}/serviceaccounts/{_segment(service_account)}/tokens"
-        found = await self._connection.mapping("GET", path, params=_params(tenant=tenant))
-        return [*found["items"]]
-
-    async def rotate_keys(
-        self, *, at_once: bool = False, reason: str = ""
-    ) -> Sequence[Mapping[str, Any]]:
-        """Have the server sign tokens with a new key; return all keys, the latest first."""
-        body = {"atOnce": at_once, "reason": reason}
-        found = await self._connection.mapping("POST", f"{API}/tokenkeys/rotate", body=body)
-        return [*found["items"]]
-
     async def _renew(self) -> bool:
         used = self.token
         async with self._renewing:
@@ -246,7 +189,7 @@ class Client:
         `labels` and `fields` are selectors as kubectl has them: `env=prod,!old`,
         `spec.vlan=110`.  Pages are fetched as they are needed.
         """
-        params = _params(
+        params = params_of(
             tenant=tenant, scope=scope, labelSelector=labels, fieldSelector=fields, limit=page
         )
         path = f"{API}/{find_kind(kind).plural}"
@@ -351,7 +294,7 @@ class Client:
         that breaks is made anew from where it was; before the server was heard at all, that is
         Unreachable.  RevisionCompacted means: the changes since then are forgotten; list again.
         """
-        params = _params(kinds=_plurals(kinds), tenant=tenant, labelSelector=labels)
+        params = params_of(kinds=_plurals(kinds), tenant=tenant, labelSelector=labels)
         async for line in self._connection.follow(_WATCH, params, after, "revision", on_lost):
             if line.get("type") == "commit":
                 yield Commit.of(line)
@@ -368,7 +311,7 @@ class Client:
 
         `after` is a StatusChange's sequence; left out, the status of all objects comes first.
         """
-        params = _params(kinds=_plurals(kinds), tenant=tenant, status="true")
+        params = params_of(kinds=_plurals(kinds), tenant=tenant, status="true")
         async for line in self._connection.follow(_WATCH, params, after, "sequence", on_lost):
             if line.get("type") == "status":
                 yield StatusChange(int(line["sequence"]), Object.of(line["object"]))
@@ -398,7 +341,7 @@ class Client:
         limit: int | None = None,
     ) -> AsyncGenerator[AuditEntry, None]:
         """Yield the audit trail, latest first; with `kind` and `name`, of one object."""
-        params = _params(
+        params = params_of(
             kind=find_kind(kind).name if kind else None,
             name=name,
             tenant=tenant,
@@ -420,12 +363,12 @@ class Client:
 
     async def status(self, site: str | None = None) -> dict[str, Any]:
         """Return how the federation or the site stands; with `site`, the FSM tells of that one."""
-        path = f"{API}/status" if site is None else f"{API}/sites/{_segment(site)}/status"
+        path = f"{API}/status" if site is None else f"{API}/sites/{segment_of(site)}/status"
         return await self._connection.mapping("GET", path)
 
     async def resolve(self, *, node: str | None = None, staged: bool = False) -> dict[str, Any]:
         """Return the rules that a site, or one of its nodes, makes of policy.  Asks an SDSP."""
-        params = _params(node=node, staged="true" if staged else None)
+        params = params_of(node=node, staged="true" if staged else None)
         return await self._connection.mapping("GET", f"{API}/resolve", params=params)
 
     async def trace(
@@ -434,33 +377,6 @@ class Client:
         """Judge a flow `{"from", "to", "protocol", "port", "sourcePort"}`.  Asks an SDSP."""
         body = {**flow, "staged": staged, **({"node": node} if node else {})}
         return await self._connection.mapping("POST", f"{API}/trace", body=body)
-
-    async def may_i(
-        self,
-        verb: str,
-        kind: str | None = None,
-        *,
-        tenant: str | None = None,
-        scope: str | None = None,
-        name: str | None = None,
-    ) -> dict[str, Any]:
-        """Ask whether one may do something; `allowed`, `role`, `binding` and `reason` say."""
-        params = _params(verb=verb, kind=kind, tenant=tenant, scope=scope, name=name)
-        return await self._connection.mapping("GET", f"{API}/can-i", params=params)
-
-    async def permissions(self) -> Sequence[Mapping[str, Any]]:
-        """Return all that one may do: permissions by role and binding, where and on what."""
-        return [*(await self._connection.mapping("GET", f"{API}/permissions"))["items"]]
-
-    async def test_login(
-        self, policy: Mapping[str, Any], username: str, password: str
-    ) -> dict[str, Any]:
-        """Let the server try the spec of an AuthenticationPolicy with a real login.
-
-        The answer says for each provider whether it `vouched`, `refused` or was `unreachable`.
-        """
-        body = {"policy": dict(policy), "username": username, "password": password}
-        return await self._connection.mapping("POST", f"{API}/authentication/test", body=body)
 
     async def held(self) -> Sequence[Mapping[str, Any]]:
         """Return what a site enforces still although the FSM has it no longer.  Asks an SDSP."""
@@ -478,44 +394,10 @@ class Client:
 
     async def join_token(self, kind: str, name: str, *, replace: bool = False) -> Token:
         """Return a new token for a Site (asks the FSM) or a Node (asks its SDSP) to join with."""
-        path = f"{API}/{find_kind(kind).plural}/{_segment(name)}/jointoken"
-        params = _params(replace="true" if replace else None)
+        path = f"{API}/{find_kind(kind).plural}/{segment_of(name)}/jointoken"
+        params = params_of(replace="true" if replace else None)
         answer = await self._connection.mapping("POST", path, body={}, params=params)
         return Token(str(answer["token"]), moment_of(answer.get("expiresAt")))
-
-    async def certificates(self) -> Sequence[Mapping[str, Any]]:
-        """Return what the server has issued, and its own certificates, with their states."""
-        return [*(await self._connection.mapping("GET", f"{API}/certificates"))["items"]]
-
-    async def revoke_certificate(
-        self, target: str, *, reason: str, confirmed: bool = False
-    ) -> Sequence[Mapping[str, str]]:
-        """Revoke a certificate by its serial, or all of an identity; return them.
-
-        Conflict (`confirmation_needed`) for the server's own and for somebody's last, unless
-        `confirmed`.
-        """
-        body = {"target": target, "reason": reason, "confirmed": confirmed}
-        path = f"{API}/certificates/revoke"
-        return [*(await self._connection.mapping("POST", path, body=body))["revoked"]]
-
-    async def rotate_certificate(
-        self, what: str, *, step: str = "begin", force: bool = False
-    ) -> Mapping[str, Any]:
-        """Exchange a server's `root`, `issuing`, `authority` or `server` certificate.
-
-        `step` is `begin`, `proceed` or `finish`.  Conflict (`not_followed`) names who would be out.
-        """
-        body = {"what": what, "step": step, "force": force}
-        return await self._connection.mapping("POST", f"{API}/certificates/rotate", body=body)
-
-    async def trusted_roots(self) -> tuple[str, str]:
-        """Return the PEM of the roots that the server trusts, and of what vouches for new ones."""
-        roots, links = [
-            (await self._connection.call("GET", path)).body.decode("ascii", errors="replace")
-            for path in (ROOT_PATH, LINKS_PATH)
-        ]
-        return roots, links
 
 
 def context_renewal(file: ContextsFile, name: str) -> Renewal:
@@ -540,21 +422,13 @@ def context_renewal(file: ContextsFile, name: str) -> Renewal:
 
 
 def _address(kind: str, name: str, tenant: str, scope: str | None) -> tuple[str, dict[str, str]]:
-    path = f"{API}/{find_kind(kind).plural}/{_segment(name)}"
-    return path, _params(tenant=None if tenant == COMMON else tenant, scope=scope)
-
-
-def _segment(name: str) -> str:
-    return quote(parse_name(name), safe="")
+    path = f"{API}/{find_kind(kind).plural}/{segment_of(name)}"
+    return path, params_of(tenant=None if tenant == COMMON else tenant, scope=scope)
 
 
 def _plurals(kinds: Iterable[str]) -> str | None:
     return ",".join(find_kind(kind).plural for kind in kinds) or None
 
 
-def _params(**values: object) -> dict[str, str]:
-    return {name: str(value) for name, value in values.items() if value is not None}
-
-
 def _options(*, dry_run: bool, force: bool) -> dict[str, str]:
-    return _params(dryRun="true" if dry_run else None, force="true" if force else None)
+    return params_of(dryRun="true" if dry_run else None, force="true" if force else None)

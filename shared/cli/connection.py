@@ -4,6 +4,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import quote
 
 from shared.backoff import Backoff
 from shared.clock import Clock
@@ -11,6 +12,9 @@ from shared.errors import Gone, HanseError, Malformed, Unauthenticated, Unavaila
 from shared.http.peer import Answer, PeerClient
 from shared.http.statuses import error_of
 from shared.http.trace import REQUEST_ID, new_request_id
+from shared.ids import parse_name
+
+API: Final = "/api/v1"
 
 # The largest page that servers give.
 PAGE: Final = 1000
@@ -192,3 +196,13 @@ def _noting(request_id: str) -> Iterator[None]:
         if not isinstance(exc, Unreachable):
             exc.add_note(f"request id: {request_id}")
         raise
+
+
+def segment_of(name: str) -> str:
+    """Return a name as part of a path; Invalid (`invalid_name`)."""
+    return quote(parse_name(name), safe="")
+
+
+def params_of(**values: object) -> dict[str, str]:
+    """Return query parameters; those that are None are left out."""
+    return {name: str(value) for name, value in values.items() if value is not None}

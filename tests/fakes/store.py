@@ -229,9 +229,7 @@ class MemoryStore:
     async def compact(self, before: Revision) -> None:
         self.oldest = before
 
-    async def audit(
-        self, records: Sequence[AuditRecord], *, request_id: str | None = None
-    ) -> None:
+    async def audit(self, records: Sequence[AuditRecord], *, request_id: str | None = None) -> None:
         self.audits += records
 
     def restored(self, incarnation: str, revision: int) -> "MemoryStore":

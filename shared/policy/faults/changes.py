@@ -31,9 +31,7 @@ def in_use(
                 f"{fault.document.key} names {document.key} ({fault.path}); "
                 "change that first, or delete both in one transaction"
             )
-            yield Fault(
-                document, "metadata.name", "in_use", message, others=(fault.document,)
-            )
+            yield Fault(document, "metadata.name", "in_use", message, others=(fault.document,))
 
 
 def would_unresolve(before: SitePlanner, after: SitePlanner) -> Iterator[Unresolved]:

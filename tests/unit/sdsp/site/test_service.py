@@ -13,7 +13,6 @@ from shared.policy.nodeconfig import Packet
 from tests.unit.sdsp.compiled import World, compiled
 from tests.unit.sdsp.world import global_, key, policy, rule, to_network, write
 
-
 everybody = Sight()
 common_only = Sight(frozenset({"common"}))
 
