@@ -3,6 +3,8 @@
 Whoever writes a Role, a RoleBinding, an account or its password must himself hold whatever
 somebody comes to hold by that: there is no way round it by binding first and widening later, by
 making an account that is bound already, or by giving somebody else's account another password.
+Whoever says who vouches for people, by an AuthenticationPolicy or an exception to one, could have
+himself vouched for as any of them, so he must hold whatever anybody holds.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,13 +22,16 @@ from shared.model.access import Credential, Role, RoleBinding, User
 from shared.model.base import Spec
 from shared.model.builtin_roles import BUILT_IN_ROLES
 from shared.model.kinds import Home
+from shared.model.override import Override
 from shared.model.schema import suggestion
 from shared.objects.admission import ACCEPTED, Batch, Fault, Proposal, Review
 from shared.store.contract import Selection, Snapshot
 
 EXCEEDS: Final = "exceeds_own_rights"
 
-CONCERNED: Final = ACCESS_KINDS | {"Credential"}
+VOUCHING: Final = "AuthenticationPolicy"
+
+CONCERNED: Final = ACCESS_KINDS | {"Credential", VOUCHING, "Override"}
 
 _DEPENDS_ON: Final = Selection(kinds=ACCESS_KINDS)
 
@@ -64,6 +69,7 @@ class Change:
         yield from self._names()
         yield from self._unbound()
         yield from self._beyond()
+        yield from self._vouched()
 
     def _names(self) -> Iterator[Fault]:
         """Yield names of roles that upstream has taken."""
@@ -120,6 +126,23 @@ class Change:
             for fault in self._told(atom, missing):
                 told.setdefault((fault.index, fault.error.message), fault)
         yield from told.values()
+
+    def _vouched(self) -> Iterator[Fault]:
+        """Yield whom the caller could become although they may do more than he may."""
+        held = tuple(self.batch.caller.grants)
+        for index, each in enumerate(self.batch.proposals):
+            if not _says_who_vouches(each):
+                continue
+            for atom, grants in self.after.assigned.items():
+                lack = next(iter(lacks(grants, held)), None)
+                if lack is not None:
+                    who = str(atom) if self._sees_bindings else "somebody"
+                    message = (
+                        "whoever says who vouches for people could be any of them, and "
+                        f"{who} may do what you may not yourself: {lack}"
+                    )
+                    yield Fault(index, FieldError("", EXCEEDS, message))
+                    break
 
     def _told(self, atom: Atom, found: Iterable[Lack]) -> Iterator[Fault]:
         index, path = self._place(atom)
@@ -188,3 +211,12 @@ def _of_access(batch: Batch) -> list[Proposal]:
 def _sets_secret(proposal: Proposal) -> bool:
     spec: Spec | None = proposal.envelope.spec if proposal.envelope else None
     return isinstance(spec, Credential) and (spec.secret is not None or proposal.before is None)
+
+
+def _says_who_vouches(proposal: Proposal) -> bool:
+    if proposal.key.kind != "Override":
+        return proposal.key.kind == VOUCHING
+    spec: Spec | None = proposal.envelope.spec if proposal.envelope else None
+    after = spec.target.kind if isinstance(spec, Override) else None
+    before = proposal.before.spec["target"]["kind"] if proposal.before else None
+    return VOUCHING in (after, before)
