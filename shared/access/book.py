@@ -3,7 +3,6 @@
 A Book is all that is known at one moment; a change makes another one.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -11,6 +10,7 @@ from typing import Final, Literal, NamedTuple
 import orjson
 
 from shared.access.permissions import ROLES, current_role, permissions_of
+from shared.auth.distinguished import folded, normalised_dn
 from shared.auth.identity import CallerKind, Grant, Labels, Subject
 from shared.ids import COMMON, Key
 from shared.model.access import Role, RoleBinding, ServiceAccount, User
@@ -186,13 +186,11 @@ def atom_of(subject: Named) -> Atom:
 
 
 def normal_group(name: str) -> str:
-    """Return a group's name in the spelling that is compared; a DN may be written with spaces.
-
-    Case counts for nothing in either: directories take it so (RFC 4519 §2.3: cn is compared by
-    caseIgnoreMatch).
-    """
-    folded = name.casefold().strip()
-    return _AROUND.sub(r"\1", folded) if "=" in folded else folded
+    """Return a group's name in the spelling that is compared: without case, a DN as one form."""
+    try:
+        return normalised_dn(name) if "=" in name else folded(name)
+    except ValueError:
+        return folded(name)
 
 
 def canonical_selector(selector: Selector) -> str | None:
@@ -205,9 +203,6 @@ def canonical_selector(selector: Selector) -> str | None:
     }
     terms |= {(key, "In", (value,)) for key, value in selector.match_labels.items()}
     return orjson.dumps(sorted(terms)).decode()
-
-
-_AROUND: Final = re.compile(r"\s*([,=])\s*")
 
 
 def _parts_of(role: Role) -> tuple[_Part, ...]:

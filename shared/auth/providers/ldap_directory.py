@@ -14,17 +14,10 @@ from typing import Final
 import ldap3
 from ldap3.core.exceptions import LDAPOperationResult
 
+from shared.auth.distinguished import folded, normalised_dn, parse_dn
 from shared.auth.providers.failover import ServerFailed
 from shared.auth.providers.ldap_connections import bind, check_result, words_of
-from shared.auth.providers.names import (
-    common_name,
-    equals,
-    folded,
-    is_beneath,
-    normalised_dn,
-    parse_dn,
-    person_dn,
-)
+from shared.auth.providers.names import common_name, equals, is_beneath, person_dn
 from shared.model.settings_policies import LDAPSettings
 
 log = logging.getLogger(__name__)

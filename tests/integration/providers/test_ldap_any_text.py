@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared.auth.distinguished import folded
 from shared.auth.providers.ldap import LDAPProvider
-from shared.auth.providers.names import folded
 from shared.clock import SystemClock
 from shared.model.settings_policies import LDAPSettings
 from tests.directory import PASSWORDS, SERVICE_PASSWORD, Directory

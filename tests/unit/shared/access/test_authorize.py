@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.access.authorize import allows_of, authorize, may_somewhere, visible_tenants
+from shared.access.book import normal_group
 from shared.access.permissions import (
     ADMIN,
     ROLES,
@@ -166,3 +167,11 @@ def test_what_is_prepared_for_many_objects_says_what_is_decided_for_one(grants, 
         tenants = visible_tenants(held, [READ])
         # What looks at no labels counts no grant that does.
         assert decided.grant.labels is not None or tenants is None or tenant in tenants
+
+
+def test_regression_groups_whose_names_differ_by_an_escaped_comma_were_one() -> None:
+    one, other = "cn=a\\, b,ou=x", "CN=a\\2Cb, OU=x"
+    assert normal_group(one) != normal_group(other)
+    assert normal_group(other) == normal_group("cn=A\\,b,ou=X")
+    assert normal_group("Night  Watch") == "night watch"
+    assert normal_group("a=") == "a="

@@ -2,15 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.auth.distinguished import normalised_dn, parse_dn
 from shared.auth.providers.ldap_directory import Directory, _Group
-from shared.auth.providers.names import (
-    common_name,
-    equals,
-    is_beneath,
-    normalised_dn,
-    parse_dn,
-    person_dn,
-)
+from shared.auth.providers.names import common_name, equals, is_beneath, person_dn
 from shared.model.settings_policies import LDAPSettings
 
 NORMAL = "cn=admins,ou=groups,dc=example,dc=com"
