@@ -178,7 +178,13 @@ class Inbound:
                 await transaction.delete_record(REFUSED, name)
             await self._put(transaction, judged, step)
             await self._remove(transaction, judged, step)
-            held = [Held(key, "missing") for key in missing_in(inherited, listed, buried)]
+            missing = missing_in(inherited, listed, buried)
+            for key in missing:
+                # Nobody vouches for that key any more.
+                if key.kind == "VerificationKey":
+                    await self._delete(transaction, key)
+                    step.removed.append(str(key))
+            held = [Held(key, "missing") for key in missing if key.kind != "VerificationKey"]
             await self._hold(transaction, held, step)
             await self._finish(transaction, snapshot.position, step, action="feed.snapshot")
             return step

@@ -43,7 +43,7 @@ ELSEWHERE = frozenset(
     name
     for name in FAILPOINTS
     if name.partition(".")[0] not in _WHERE
-    or name.startswith(("dsn.identity.", "store.compact."))
+    or name.startswith(("dsn.identity.", "dsn.revocations.", "fsm.exchange.", "store.compact."))
     or name in ("fsm.join.before_answer", "sdsp.join.before_answer", "fsm.root.written")
 )
 # Reached only while a site lists anew.

@@ -12,6 +12,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,16 @@ import pytest
 from dsn.enforce.last_good import LastGood
 from dsn.settings import Identity, load_identity, save_identity
 from dsn.upstream.joining import join_site as join_node
+from dsn.upstream.trust import KnownRevocations
 from fsm.settings import FILE, Listen
 from fsm.setup import initialise
-from fsm.trust import FSMCredentials
+from fsm.trust import (
+    FSMCredentials,
+    announce_root,
+    create_trust,
+    drop_old_root,
+    take_root_into_use,
+)
 from sdsp.upstream.enroll import SiteCredentials, join_federation
 from shared.auth.tokenkeys import KeyFolder
 from shared.cli.client import Client
@@ -32,6 +40,8 @@ from shared.errors import Conflict, Unauthenticated, Unreachable
 from shared.failpoints import EXIT_STATUS, FAILPOINTS, armed
 from shared.ids import Key, Revision
 from shared.pki.credentials import CredentialsDirectory
+from shared.pki.identity import parse_trust_domain
+from shared.pki.sealing import load_sealing_key
 from shared.store.contract import Draft, Store, Transaction
 from shared.store.sql import open_store
 from tests.chaos.run import ELSEWHERE
@@ -54,6 +64,13 @@ FILES = {
 }
 SET_UP = ("fsm.root.written", "store.migrate.before", "store.migrate.after", "settings.synced")
 COMPACTION = ("store.compact.before", "store.compact.after")
+SEALING_KEY = ("sealing_key.synced", "sealing_key.placed")
+REVOCATIONS = ("dsn.revocations.synced",)
+EXCHANGE = {
+    "announce": ("fsm.exchange.made", "fsm.exchange.linked"),
+    "drop": ("fsm.exchange.dropped", "fsm.exchange.deleted"),
+}
+NOT_KILLED_YET = frozenset({"break_glass.secret.written", "break_glass.sealed"})
 JOINS = ("fsm.join.before_answer", "sdsp.join.before_answer")
 
 
@@ -61,7 +78,8 @@ def test_each_failpoint_is_reached_here_or_under_load() -> None:
     here = {*SET_UP, *COMPACTION, *JOINS, *(name for each in FILES.values() for name in each)}
     # test_backup_cut_in_half_restore.py takes all of these from the registry.
     backups = {name for name in FAILPOINTS if name.startswith(("backup.", "restore."))}
-    assert here | backups >= ELSEWHERE
+    here |= {*SEALING_KEY, *REVOCATIONS, *(name for each in EXCHANGE.values() for name in each)}
+    assert here | backups | NOT_KILLED_YET >= ELSEWHERE
     assert here <= FAILPOINTS.keys()
 
 
@@ -143,6 +161,63 @@ def test_a_signing_key_is_whole_or_not_there(tmp_path: Path, name: str) -> None:
     assert len(folder.keys()) == (1 if name.endswith("replaced") else 0)
     made = folder.create()
     assert folder.keys()[made.id] == made
+
+
+@pytest.mark.parametrize("name", SEALING_KEY)
+def test_a_sealing_key_is_whole_or_not_there(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "credential-key"
+
+    def killed() -> None:
+        with armed(f"{name}=exit"):
+            load_sealing_key(path)
+
+    assert forked(killed) == EXIT_STATUS
+    assert path.exists() == name.endswith("placed")
+    sealed = load_sealing_key(path).seal("a secret", context="here")
+    assert load_sealing_key(path).open(sealed, context="here") == "a secret"
+
+
+@pytest.mark.parametrize("name", REVOCATIONS)
+def test_a_node_killed_while_it_writes_revocations_knows_those_of_before(
+    tmp_path: Path, name: str
+) -> None:
+    path, now = tmp_path / "revocations.json", SystemClock().now()
+    until = now + timedelta(days=1)
+    KnownRevocations(path).become({"aa": until}, now=now)
+
+    def killed() -> None:
+        with armed(f"{name}=exit"):
+            KnownRevocations(path).become({"bb": until}, now=now)
+
+    assert forked(killed) == EXIT_STATUS
+    found = KnownRevocations(path)
+    assert (found("aa"), found("bb")) == (True, False)
+    found.become({"bb": until}, now=now)
+    again = KnownRevocations(path)
+    assert (again("aa"), again("bb")) == (True, True)
+
+
+@pytest.mark.parametrize("name", [*EXCHANGE["announce"], *EXCHANGE["drop"]])
+def test_an_exchange_of_the_root_goes_on_wherever_it_was_killed(tmp_path: Path, name: str) -> None:
+    clock = SystemClock()
+    credentials = FSMCredentials.beneath(tmp_path)
+    old = create_trust(credentials, parse_trust_domain("hanse.example"), ["localhost"], clock=clock)
+
+    def exchange() -> None:
+        if old in credentials.issuing.load().roots:
+            announce_root(credentials, clock=clock)
+            take_root_into_use(credentials, clock=clock)
+        drop_old_root(credentials)
+
+    def killed() -> None:
+        with armed(f"{name}=exit"):
+            exchange()
+
+    assert forked(killed) == EXIT_STATUS
+    exchange()
+    (root,) = credentials.issuing.load().roots
+    assert root != old
+    assert credentials.root.load().certificate == root
 
 
 @pytest.mark.parametrize("name", SET_UP)

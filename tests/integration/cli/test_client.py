@@ -46,8 +46,9 @@ async def test_whoever_has_not_logged_in_is_refused_with_the_requests_id(fsm: Pl
         assert note.startswith("request id: ")
         with pytest.raises(Unauthenticated):
             await client.login("admin", "not the password")
-        token = await client.login("admin", PASSWORD)
-        assert token.text not in repr(token)
+        login = await client.login("admin", PASSWORD)
+        assert login.token.text not in repr(login)
+        assert login.refresh not in repr(login)
         assert (await client.whoami()).identity == "user:admin"
 
 
@@ -97,7 +98,8 @@ async def test_lists_and_histories_are_followed_page_by_page(client: Client) -> 
         [f"10.0.{number}.0/24"] for number in (4, 3, 2)
     ]
     entries = [each async for each in client.audit(kind="Network", name="Page00")]
-    assert len(entries) == 6
+    writes = [each for each in entries if each.revision is not None]
+    assert len(writes) == 6
     assert {each.identity for each in entries} == {"user:admin"}
 
 
@@ -182,7 +184,8 @@ async def test_a_watch_outlives_its_server_and_misses_nothing(tmp_path: Path) ->
         seen: asyncio.Queue[Commit] = asyncio.Queue()
 
         async def follow() -> None:
-            commits = watcher.watch(after=revision, on_lost=lost.append)
+            # A server that starts writes what is its own.
+            commits = watcher.watch(["Network"], after=revision, on_lost=lost.append)
             async with aclosing(commits):
                 async for commit in commits:
                     await seen.put(commit)

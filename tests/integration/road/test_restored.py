@@ -85,7 +85,8 @@ async def test_nothing_enforced_is_removed_by_an_fsm_restored_from_an_older_back
             ]
             again = status["upstream"]["position"]
             assert again["incarnation"] != position["incarnation"]
-            assert again["revision"] < position["revision"]
+            # It has written its own keys again since.
+            assert again["revision"] <= position["revision"]
             assert rules(await site.api.resolve()) == {"p", "block"}
             assert (await site.api.trace(SSH_TO_W1))["outcome"] == "deny"
             after = await until_enforced(site, 2)
