@@ -95,9 +95,3 @@ def parse_packet(document: Any) -> Packet:
     if not (0 <= port <= 65535 and 0 <= source_port <= 65535):
         raise ValueError("a port is 0 to 65535")
     return Packet(family, source, destination, protocol, source_port, port)
-
-
-def read_listener(file: Path) -> tuple[str, int]:
-    """Return where a running agent's listener is; OSError or ValueError if there is none."""
-    document = json.loads(file.read_bytes())
-    return str(document["host"]), int(document["port"])

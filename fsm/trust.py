@@ -67,9 +67,6 @@ class FSMCredentials:
     def beneath(cls, data: Path) -> "FSMCredentials":
         return cls(*(CredentialsDirectory(data / "pki" / name) for name in _NAMES))
 
-    def has_root_key(self) -> bool:
-        return has_key(self.root)
-
     def roots(self) -> tuple[Certificate, ...]:
         """Return the roots that are trusted now, first the one that the FSM's chain ends in."""
         chain, roots = self.issuing.load_public()

@@ -11,7 +11,6 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Final
 
 from shared.auth.passwords import LONGEST, SHORTEST, Passwords
@@ -151,12 +150,6 @@ async def password_hash(snapshot: Snapshot, key: Key) -> str | None:
 def version_of(stored: Stored | None) -> str | None:
     """Return what changes whenever a Credential's secret does; None if it has none."""
     return _version_of(stored)
-
-
-def set_at(stored: Stored) -> datetime | None:
-    """Return when a Credential's secret was set."""
-    found = stored.spec.get("setAt")
-    return datetime.fromisoformat(found) if isinstance(found, str) else None
 
 
 def record_name(key: Key) -> str:

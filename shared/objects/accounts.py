@@ -1,11 +1,10 @@
-"""Accounts of people, kept as the component's own records: for now the one that `init` makes."""
+"""Accounts of people, kept as the component's own records: the one that `init` makes."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from shared.access.permissions import ADMIN, ROLES, current_role
+from shared.access.permissions import ADMIN
 from shared.access.roles import ACCOUNTS
-from shared.auth.login import Account
 from shared.auth.passwords import Passwords
 from shared.clock import Clock
 from shared.errors import Conflict
@@ -14,26 +13,6 @@ from shared.login.glass import designate
 from shared.store.contract import AuditRecord, Store, Transaction
 
 SPACE: Final = ACCOUNTS
-
-
-class StoredAccounts:
-    """Implements shared.auth.login.Accounts."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def find(self, username: str) -> Account | None:
-        async with self._store.snapshot() as snapshot:
-            record = await snapshot.record(SPACE, username)
-        if record is None:
-            return None
-        return Account(
-            username=username,
-            password_hash=str(record["passwordHash"]),
-            display_name=str(record["displayName"]),
-            roles=tuple(role for role in map(current_role, record["roles"]) if role in ROLES),
-            disabled=bool(record.get("disabled", False)),
-        )
 
 
 async def create_account(
