@@ -1,6 +1,6 @@
 """How the FSM's own certificates are exchanged while sites go on: `hanse pki rotate`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from fsm.exchange import Behind
 from fsm.tasks.publish_trust import PublishTrust
@@ -13,12 +13,11 @@ from fsm.trust import (
     issue_issuing,
 )
 from shared.clock import Clock
-from shared.enrolment.register import Issued, issued_in
-from shared.enrolment.revocations import revoked_in
+from shared.enrolment.register import Issued
 from shared.errors import Conflict
-from shared.objects.certificates import Rotation, Standing
+from shared.objects.certificates import AtOnce, Rotation, Standing, superseded
 from shared.pki.authority import trust_domain_of
-from shared.pki.certificates import Certificate, serial_of
+from shared.pki.certificates import Certificate
 from shared.store.contract import Store
 
 
@@ -61,45 +60,21 @@ class FSMCertificates:
     async def old_authorities(self) -> list[Issued]:
         """Return the issuing CAs before the one of now that still count."""
         domain = trust_domain_of(self.authority())
-        now, current = self.clock.now(), serial_of(self.authority())
         async with self.store.snapshot() as snapshot:
-            revoked = await revoked_in(snapshot)
-            return [
-                each
-                for each in await issued_in(snapshot)
-                if each.identity == f"spiffe://{domain}"
-                and each.not_after > now
-                and each.serial != current
-                and each.serial not in revoked
-            ]
+            return await superseded(
+                snapshot,
+                self.authority(),
+                is_authority=lambda identity: identity == f"spiffe://{domain}",
+                now=self.clock.now(),
+            )
 
     @property
     def rotations(self) -> dict[str, Rotation]:
         return {
-            "server": _Server(self.renew),
+            "server": AtOnce(self.renew, message="The FSM shows its new certificate from now on."),
             "issuing": _Issuing(self),
             "root": _Root(self),
         }
-
-
-class _Server:
-    """The certificate that the FSM shows: exchanged at once, for open connections keep theirs."""
-
-    def __init__(self, renew: Callable[[], Awaitable[None]]) -> None:
-        self._renew = renew
-
-    async def begin(self) -> Standing:
-        await self._renew()
-        return Standing("done", message="The FSM shows its new certificate from now on.")
-
-    async def proceed(self) -> Standing:
-        raise Conflict("the server's certificate is exchanged in one step", code="no_exchange")
-
-    async def behind(self) -> Sequence[str]:
-        return ()
-
-    async def finish(self) -> tuple[Standing, Sequence[Issued]]:
-        raise Conflict("the server's certificate is exchanged in one step", code="no_exchange")
 
 
 class _Issuing:
@@ -113,7 +88,11 @@ class _Issuing:
         return _standing("in use", await self._own.publication.behind(), "issuing")
 
     async def proceed(self) -> Standing:
-        raise Conflict("a new issuing CA is in use at once", code="no_exchange")
+        raise Conflict(
+            "a new issuing CA is in use at once; when everybody has followed: "
+            "hanse pki rotate issuing --finish",
+            code="no_exchange",
+        )
 
     async def behind(self) -> Sequence[str]:
         if self._own.credentials.phase() is not Phase.NONE:
@@ -126,7 +105,10 @@ class _Issuing:
     async def finish(self) -> tuple[Standing, Sequence[Issued]]:
         old = await self._own.old_authorities()
         if not old:
-            raise Conflict("no issuing CA is being exchanged", code="no_exchange")
+            raise Conflict(
+                "no issuing CA is being exchanged; begin with: hanse pki rotate issuing",
+                code="no_exchange",
+            )
         return Standing("done", message="The old issuing CA counts no longer."), old
 
 
@@ -144,7 +126,10 @@ class _Root:
 
     async def proceed(self) -> Standing:
         if self._own.credentials.phase() is not Phase.ANNOUNCED:
-            raise Conflict("no root waits to be taken into use", code="no_exchange")
+            raise Conflict(
+                "no root waits to be taken into use; begin with: hanse pki rotate root",
+                code="no_exchange",
+            )
         await self._own.publication.take_into_use()
         await self._own.settle()
         return await self._now()

@@ -1,16 +1,15 @@
 """How a site's own certificates are exchanged while its nodes go on: `hanse pki rotate`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from sdsp.tasks.certificates import RenewCertificates
 from sdsp.upstream.enroll import SiteCredentials
 from sdsp.upstream.trust import SiteTrust
 from shared.clock import Clock
-from shared.enrolment.register import Issued, issued_in
-from shared.enrolment.revocations import revoked_in
+from shared.enrolment.register import Issued
 from shared.errors import Conflict
-from shared.objects.certificates import Rotation, Standing
-from shared.pki.certificates import Certificate, serial_of
+from shared.objects.certificates import AtOnce, Rotation, Standing, superseded
+from shared.pki.certificates import Certificate
 from shared.store.contract import Store
 
 
@@ -46,39 +45,20 @@ class SiteCertificates:
 
     async def old_authorities(self) -> list[Issued]:
         """Return the site's CAs before the one of now that still count here."""
-        now, current = self._clock.now(), serial_of(self.authority())
         async with self._store.snapshot() as snapshot:
-            revoked = await revoked_in(snapshot)
-            return [
-                each
-                for each in await issued_in(snapshot)
-                if "/" not in each.identity.removeprefix("spiffe://")
-                and each.not_after > now
-                and each.serial != current
-                and each.serial not in revoked
-            ]
+            return await superseded(
+                snapshot,
+                self.authority(),
+                is_authority=lambda identity: "/" not in identity.removeprefix("spiffe://"),
+                now=self._clock.now(),
+            )
 
     @property
     def rotations(self) -> dict[str, Rotation]:
-        return {"server": _Server(self.renew), "authority": _Authority(self)}
-
-
-class _Server:
-    def __init__(self, renew: Callable[[], Awaitable[None]]) -> None:
-        self._renew = renew
-
-    async def begin(self) -> Standing:
-        await self._renew()
-        return Standing("done", message="The SDSP shows its new certificate from now on.")
-
-    async def proceed(self) -> Standing:
-        raise Conflict("the server's certificate is exchanged in one step", code="no_exchange")
-
-    async def behind(self) -> Sequence[str]:
-        return ()
-
-    async def finish(self) -> tuple[Standing, Sequence[Issued]]:
-        raise Conflict("the server's certificate is exchanged in one step", code="no_exchange")
+        return {
+            "server": AtOnce(self.renew, message="The SDSP shows its new certificate from now on."),
+            "authority": _Authority(self),
+        }
 
 
 class _Authority:
@@ -102,7 +82,11 @@ class _Authority:
         )
 
     async def proceed(self) -> Standing:
-        raise Conflict("a new CA is in use at once", code="no_exchange")
+        raise Conflict(
+            "a new CA is in use at once; when every node has followed: "
+            "hanse pki rotate authority --finish",
+            code="no_exchange",
+        )
 
     async def behind(self) -> Sequence[str]:
         return await self._own.trust.nodes_behind()
@@ -110,5 +94,8 @@ class _Authority:
     async def finish(self) -> tuple[Standing, Sequence[Issued]]:
         old = await self._own.old_authorities()
         if not old:
-            raise Conflict("the site's CA is not being exchanged", code="no_exchange")
+            raise Conflict(
+                "the site's CA is not being exchanged; begin with: hanse pki rotate authority",
+                code="no_exchange",
+            )
         return Standing("done", message="The old CA counts no longer at this site."), old

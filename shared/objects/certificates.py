@@ -6,7 +6,7 @@ be revoked: it is exchanged, everybody follows, and then it is.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
@@ -22,7 +22,7 @@ from shared.objects.call import Call
 from shared.objects.trail import Trail
 from shared.pki.certificates import Certificate, serial_of, validity_of
 from shared.pki.rotation import Due, Validity, due
-from shared.store.contract import Store, Transaction
+from shared.store.contract import Snapshot, Store, Transaction
 
 State = Literal["good", "superseded", "expiring", "revoked", "expired"]
 Kind = Literal["root", "issuing", "fsm", "site", "sdsp", "node"]
@@ -56,6 +56,49 @@ class Rotation(Protocol):
 
     async def finish(self) -> tuple[Standing, Sequence[Issued]]:
         """Drop the old one; return also the certificates that are to be revoked with that."""
+
+
+class AtOnce:
+    """A Rotation of the certificate that the server shows: open connections keep theirs."""
+
+    def __init__(self, renew: Callable[[], Awaitable[None]], *, message: str) -> None:
+        """`message` is what is said when `renew` has shown the new one."""
+        self._renew = renew
+        self._message = message
+
+    async def begin(self) -> Standing:
+        await self._renew()
+        return Standing("done", message=self._message)
+
+    async def proceed(self) -> Standing:
+        raise self._refusal()
+
+    async def behind(self) -> Sequence[str]:
+        return ()
+
+    async def finish(self) -> tuple[Standing, Sequence[Issued]]:
+        raise self._refusal()
+
+    def _refusal(self) -> Conflict:
+        return Conflict(
+            "the server's certificate is exchanged in one step: hanse pki rotate server",
+            code="no_exchange",
+        )
+
+
+async def superseded(
+    snapshot: Snapshot, current: Certificate, *, is_authority: Callable[[str], bool], now: datetime
+) -> list[Issued]:
+    """Return the CAs on record, by their identities, that count still beside the one of now."""
+    revoked = await revoked_in(snapshot)
+    return [
+        each
+        for each in await issued_in(snapshot)
+        if is_authority(each.identity)
+        and each.not_after > now
+        and each.serial != serial_of(current)
+        and each.serial not in revoked
+    ]
 
 
 class Own(Protocol):
