@@ -11,6 +11,8 @@ auth = typer.Typer(
     help="Logins, tokens and permissions.", no_args_is_help=True, rich_markup_mode="rich"
 )
 token = typer.Typer(help="Tokens of service accounts.", no_args_is_help=True)
+auth.command("whoami")(whoami)
+auth.add_typer(token, name="token")
 
 Why = Annotated[str, typer.Option("--reason", help="Kept in the audit trail.")]
 Account = Annotated[
@@ -188,6 +190,4 @@ def token_revoke(
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command(rich_help_panel=SERVERS)(logout)
-    auth.command("whoami")(whoami)
-    auth.add_typer(token, name="token")
     app.add_typer(auth, name="auth", rich_help_panel=SERVERS)

@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import entry_points, version
 from typing import Annotated, Any, Final
 
@@ -52,9 +53,15 @@ class _Commands(TyperGroup):
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        for point in entry_points(group=GROUP, name=cmd_name):
-            return _command(point.load(), cmd_name)
-        return None
+        return _of_program(cmd_name)
+
+
+@cache
+def _of_program(name: str) -> Any:
+    """Return the command that an installed program adds, or None."""
+    for point in entry_points(group=GROUP, name=name):
+        return _command(point.load(), name)
+    return None
 
 
 def _command(loaded: Any, name: str) -> Any:
@@ -68,8 +75,9 @@ def _command(loaded: Any, name: str) -> Any:
     return command
 
 
-def build() -> typer.Typer:
-    """Return the application with its own commands."""
+@cache
+def application() -> Any:
+    """Return `hanse` as a command with its own sub-commands; put together once in a process."""
     app = typer.Typer(
         name="hanse",
         cls=_Commands,
@@ -86,7 +94,7 @@ def build() -> typer.Typer:
     live_sites.add_to(app)
     live_accounts.add_to(app)
     pki_commands.add_to(app)
-    return app
+    return typer.main.get_command(app)
 
 
 def _tell_version(asked: bool) -> None:
@@ -112,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         arm_from(os.environ)
-        typer.main.get_command(build()).main(args=list(arguments), prog_name="hanse")
+        application().main(args=list(arguments), prog_name="hanse")
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else OK
     except HanseError as exc:

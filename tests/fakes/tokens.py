@@ -45,7 +45,10 @@ def token_for(
     subject: str = "user:test",
     lifetime: timedelta = timedelta(hours=8),
 ) -> str:
-    """Return a token for a session that only this process knows, of a server that has started."""
+    """Return a token for a session that only this process knows, of a server that has started.
+
+    `lifetime` is the token's; the session has eight hours.
+    """
     callers = logins.callers
     if not isinstance(callers._grants, GivenRoles):
         callers._grants = GivenRoles(callers._grants)
@@ -60,7 +63,7 @@ def token_for(
         groups=frozenset(f"{_MARK}{role}:{where}" for role in roles),
         roles=(),
         created_at=now,
-        expires_at=now + lifetime,
+        expires_at=now + timedelta(hours=8),
         store=callers.store_id,
     )
     callers.remember(session)

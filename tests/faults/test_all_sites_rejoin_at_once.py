@@ -7,20 +7,19 @@ thousand_sites` says what a thousand cost.
 """
 
 import asyncio
-import gc
 import random
 import socket
 from collections import Counter
 
 from shared.backoff import Backoff
 from shared.http.accepting import AT_ONCE
-from shared.http.connections import Connection
 from shared.ids import Key
 from shared.pki.identity import Expectation, Role
 from shared.pki.tls import ServerCheck, client_context
 from shared.store.contract import Draft, Transaction
 from shared.tasks.group import Group
 from shared.tasks.streams import LONG
+from tests.faults.buffers import Buffers
 from tests.integration.fsm.harness import (
     FSM,
     TRUST_DOMAIN,
@@ -95,15 +94,6 @@ async def open_raw(fsm: FSM, site: JoinedSite) -> asyncio.StreamWriter:
     return writer
 
 
-def buffered() -> list[int]:
-    """Return what waits in each of the server's connections, in bytes."""
-    return [
-        each._transport.get_write_buffer_size()
-        for each in gc.get_objects()
-        if isinstance(each, Connection) and each._transport is not None
-    ]
-
-
 async def test_a_snapshot_that_nobody_reads_costs_a_piece_of_it(stopped: FSM) -> None:
     async with stopped.serving() as federation:
 
@@ -116,12 +106,14 @@ async def test_a_snapshot_that_nobody_reads_costs_a_piece_of_it(stopped: FSM) ->
         sites = await join_all(stopped)
         await federation.hub.reach(done.position.revision)
         writers = [await open_raw(stopped, site) for site in sites]
+        buffers = Buffers()
         for writer in writers:
             writer.write(b"GET /feed/v1/snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n")
         async with asyncio.timeout(20):
-            while sum(size > 0 for size in buffered()) < SITES:  # noqa: ASYNC110 - no event says so
+            # No event says so.
+            while sum(size > 0 for size in buffers.sizes()) < SITES:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        assert max(buffered()) < 3 * LONG, "the whole page has 3.6 MB"
+        assert max(buffers.sizes()) < 3 * LONG, "the whole page has 3.6 MB"
         for writer in writers:
             writer.transport.abort()
 

@@ -33,7 +33,7 @@ def test_every_site_and_node_comes_to_the_same_whatever_the_network_does_to_mess
         assert carried[what] >= 3, (what, carried)
 
 
-@pytest.mark.parametrize("seed", [311])
+@pytest.mark.parametrize("seed", [302])
 def test_over_a_slow_link_everything_arrives(seed: int) -> None:
     outcome = run_seed(seed, Plan(weather=SLOW, only=("break",), mishaps=3, edits=8))
 

@@ -7,7 +7,6 @@ site that doesn't read), tests/unit/shared/objects/test_broadcast.py.
 """
 
 import asyncio
-import gc
 import re
 import socket
 from pathlib import Path
@@ -17,13 +16,14 @@ import pytest
 import uvloop
 
 from shared.errors import RevisionCompacted
-from shared.http.connections import Connection, ConnectionLimits
+from shared.http.connections import ConnectionLimits
 from shared.ids import Key, Revision
 from shared.metrics.names import HTTP_STREAMS
 from shared.pki.tls import server_context, visitor_context
 from shared.store.contract import Draft, Transaction
 from shared.tasks.streams import LONG
 from tests.fakes.federation import Federation
+from tests.faults.buffers import Buffers
 from tests.integration.api.harness import Api, running_api
 
 
@@ -63,15 +63,6 @@ def open_streams(api: Api) -> float:
     return float(found[1])
 
 
-def buffered() -> list[int]:
-    """Return what waits in each of the server's connections, in bytes."""
-    return [
-        each._transport.get_write_buffer_size()
-        for each in gc.get_objects()
-        if isinstance(each, Connection) and each._transport is not None
-    ]
-
-
 async def commits_of(api: Api, after: int, until: int) -> list[dict[str, Any]]:
     heard: list[dict[str, Any]] = []
     params = {"after": str(after)}
@@ -102,11 +93,12 @@ async def test_a_slow_watcher_costs_a_bounded_buffer_and_is_cut_off(tmp_path: Pa
         at = await put(api, "a")
         slow = [await open_watch(api, at) for _ in range(5)]
         await until_seated(api, 5)
+        buffers = Buffers()
         most, last = 0, at
         async with asyncio.timeout(60):
             while api.services.reader.broadcast.seated or open_streams(api) > 0:
                 last = await put(api, "big", f"{last}" + "x" * 60_000)
-                most = max([most, *buffered()])
+                most = max([most, *buffers.sizes()])
         # The high-water marks of the stream and of TLS beneath it, and a line on top of each.
         assert LONG < most < 4 * LONG
         for _, writer in slow:
@@ -157,7 +149,7 @@ async def test_one_long_change_costs_one_copy_for_all_who_do_not_read(tmp_path: 
         await api.store.transact(work)
         for _ in range(20):
             await put(api, "after", str(asyncio.get_running_loop().time()))
-        assert max(buffered()) < 4 * LONG, "6 MB for each would be 120"
+        assert max(Buffers().sizes()) < 4 * LONG, "6 MB for each would be 120"
         for _, writer in watchers:
             writer.transport.abort()
 

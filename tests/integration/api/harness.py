@@ -4,6 +4,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from shared.store.sql import open_store
 from tests.fakes.tokens import token_for
 
 SERVER_NAME = "spiffe://hanse.example/fsm"
+LIFETIME = timedelta(hours=8)
 
 
 @dataclass
@@ -43,20 +45,33 @@ class Api:
         *roles: str,
         tenants: Sequence[str] | None = None,
         subject: str = "user:test",
+        lifetime: timedelta = LIFETIME,
     ) -> str:
         """Return a token of somebody who holds built-in roles, in some tenants or all."""
-        return token_for(self.services.logins, self.clock, *roles, tenants=tenants, subject=subject)
+        return token_for(
+            self.services.logins,
+            self.clock,
+            *roles,
+            tenants=tenants,
+            subject=subject,
+            lifetime=lifetime,
+        )
 
     def client(
         self,
         *roles: str,
         tenants: Sequence[str] | None = None,
         subject: str = "user:test",
+        lifetime: timedelta = LIFETIME,
         tls: ssl.SSLContext | None = None,
         limits: PeerLimits | None = None,
     ) -> PeerClient:
         """Return a client with a token for some roles; without any, one that says nothing."""
-        token = self.token(*roles, tenants=tenants, subject=subject) if roles else None
+        token = (
+            self.token(*roles, tenants=tenants, subject=subject, lifetime=lifetime)
+            if roles
+            else None
+        )
         client = PeerClient([self.server.url], tls=tls, token=lambda: token, limits=limits)
         self.clients.append(client)
         return client

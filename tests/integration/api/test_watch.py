@@ -144,8 +144,8 @@ async def test_status_is_watched_apart(api: Api) -> None:
 
 async def test_an_expired_token_ends_a_stream(tmp_path: Path) -> None:
     # The leeway of 60 s counts, so the token's own life must already be over.
-    async with running_api(tmp_path, lifetime=timedelta(seconds=-58)) as api:
-        client = api.client("admin")
+    async with running_api(tmp_path) as api:
+        client = api.client("admin", lifetime=timedelta(seconds=-58))
         async with client.stream("GET", "/api/v1/watch", params={"after": "0"}) as lines:
             heard = [each async for each in lines]
     assert heard[-1]["type"] == "error"

@@ -32,14 +32,18 @@ class Done:
 Hanse = Callable[..., Done]
 
 
-@pytest.fixture(scope="session")
+# A package's, not the whole run's: their threads would go on beside all the tests after these.
+@pytest.fixture(scope="package")
 def fsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     place = prepare_fsm(tmp_path_factory.mktemp("federation"))
-    with fsm_running(place):
+    with pytest.MonkeyPatch.context() as patch, fsm_running(place):
+        # All the tests come from one address, many within a minute.
+        patch.setattr("shared.auth.guessing.PER_ORIGIN", "6000 per minute")
+        patch.setattr("shared.auth.guessing.PER_ACCOUNT", "6000 per minute")
         yield place
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(fsm: Place) -> Iterator[Place]:
     place = prepare_site(fsm.data.parent, "sfo", fsm)
     with site_running(place):
@@ -65,11 +69,15 @@ def hanse(
     return call
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def saved_contexts(
     fsm: Place, site: Place, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
-    """The contexts file of a person who has logged in to both, for tests to copy."""
+    """The contexts file of a person who has logged in to both, for tests to copy.
+
+    A module's, not the whole run's: once the access token has ended, the first copy that renews it
+    uses up the refresh token, and the next copy to try ends the session for all of them.
+    """
     file = tmp_path_factory.mktemp("contexts") / "contexts.yaml"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(file))

@@ -262,7 +262,7 @@ def test_the_audit_trail_is_narrowed_to_an_object(logged_in: Hanse) -> None:
     assert logged_in("apply", "-f", "-", stdin=network("Audited")).status == 0
     items = json.loads(logged_in("audit", "network/Audited", "-o", "json").out)["items"]
     assert [(each["action"], each["identity"]) for each in items] == [("create", "user:admin")]
-    assert "Network Audited (federation)" in logged_in("audit", "-n", "5").out
+    assert "Network Audited (federation)" in logged_in("audit", "--text", "Audited").out
     assert logged_in("audit", "network").status == 2
 
 

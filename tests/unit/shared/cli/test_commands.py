@@ -8,6 +8,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -83,14 +84,14 @@ class TestStatus:
             assert "(missing_field)" in done.err
 
     def test_an_unreachable_server_is_3_and_other_errors_are_2(self, monkeypatch, capsys):
-        def raising(error: Exception) -> typer.Typer:
+        def raising(error: Exception) -> Any:
             app = typer.Typer()
 
             @app.command()
             def fail() -> None:
                 raise error
 
-            return app
+            return typer.main.get_command(app)
 
         for error, status, printed in (
             (Unreachable("the site doesn't answer"), 3, "error: the site doesn't answer\n"),
@@ -99,12 +100,12 @@ class TestStatus:
             (KeyboardInterrupt(), 130, ""),
             (BrokenPipeError(32, "Broken pipe"), 1, ""),
         ):
-            monkeypatch.setattr(main, "build", lambda error=error: raising(error))
+            monkeypatch.setattr(main, "application", lambda error=error: raising(error))
             assert run([]) == status
             assert capsys.readouterr().err == printed
 
     def test_a_mistake_of_ours_is_70_and_a_sentence(self, monkeypatch, capsys):
-        monkeypatch.setattr(main, "build", lambda: 1 / 0)
+        monkeypatch.setattr(main, "application", lambda: 1 / 0)
         assert run(["validate"]) == 70
         printed = capsys.readouterr().err
         assert "hanse made a mistake (ZeroDivisionError" in printed

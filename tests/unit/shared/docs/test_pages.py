@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import typer
 
 from sdsp.status import PolicyState
-from shared.cli.main import build
+from shared.cli.main import application
 from shared.http import docs
 from shared.model.documents import parse_documents
 from tests.unit.shared.docs.blocks import DOCS, IDS, PAGES, blocks, shell_lines
@@ -62,7 +61,7 @@ def require_commands(page: Path) -> None:
 
 def _parse(arguments: list[str]) -> None:
     """Read a command line as `hanse` would, and do nothing; a usage error if it couldn't."""
-    command: Any = typer.main.get_command(build())
+    command: Any = application()
     context = command.make_context("hanse", list(arguments))
     # Typer brings its own click, so groups are known by what they can do.
     while hasattr(command, "resolve_command"):
