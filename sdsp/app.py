@@ -338,6 +338,7 @@ def _application(
     app[node_handlers.STATES] = core.states
     app[site_handlers.SITE_VIEW] = view
     app[site_handlers.INBOUND] = core.inbound
+    core.inbound.on_logged_out = lambda names: app[LOGINS].callers.end(*names)
     app[enrolment_handlers.LINKS] = lambda: certificates_to_pem(core.trust.known.links)
     app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(
         base.credentials.server.load_public()[1]

@@ -29,7 +29,7 @@ class Duty(Enum):
     NEVER = "never"
 
 
-TRUST: Final = frozenset({"Revocation", "VerificationKey", "TrustAnchor"})
+TRUST: Final = frozenset({"Revocation", "LoginRevocation", "VerificationKey", "TrustAnchor"})
 """What a site must know before anything else counts there."""
 _ALWAYS: Final = frozenset({"Site", "Region", "Tenant"}) | TRUST
 _NAMES: Final = frozenset({"Network", "Service"})

@@ -4,8 +4,9 @@ A kill at any moment therefore neither loses a step nor takes it twice.  What ca
 is refused by name, and its last good version stays.  What is removed may be held instead
 (sdsp.upstream.removals): still enforced, reported, dropped by a person only.
 
-Revocations come first: they count in memory before the step that brings them is even written, so
-that nothing else of it is ever acted upon for somebody who is out.
+Revocations come first: those of certificates count in memory before the step that brings them is
+even written, and logins end in its transaction, so that nothing else of it is ever acted upon for
+somebody who is out.
 """
 
 import asyncio
@@ -43,6 +44,8 @@ from shared.feed.wire import (
 )
 from shared.feed.wire import Snapshot as Listing
 from shared.ids import Key
+from shared.login.departures import KIND as LOGIN_REVOCATION
+from shared.login.departures import end_logins_of
 from shared.model.base import Metadata
 from shared.model.kinds import KINDS
 from shared.policy.inputs import Document, is_inherited_scope
@@ -89,6 +92,8 @@ class _Step:
     removed: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    departed: list[str] = field(default_factory=list)
+    ended: Sequence[str] = ()
 
 
 async def position_in(snapshot: Snapshot) -> Position | None:
@@ -143,6 +148,8 @@ class Inbound:
         revocations before they are written.
         """
         self._on_revoked = on_revoked
+        self.on_logged_out: Callable[[Sequence[str]], None] = lambda _: None
+        """Told of the logins that a step has ended, by the names that Callers.end() takes."""
         self.on_trust: Callable[[], None] = lambda: None
         """Called when a step has changed what is said of roots."""
         self._store = store
@@ -191,6 +198,7 @@ class Inbound:
 
         await pause("sdsp.replace.before")
         step = (await self._store.transact(work)).result
+        self.on_logged_out(step.ended)
         self.on_trust()
         await pause("sdsp.replace.after")
         return step.refused
@@ -211,6 +219,7 @@ class Inbound:
 
         await pause("sdsp.apply.before")
         step = (await self._store.transact(work)).result
+        self.on_logged_out(step.ended)
         if any(each.key.kind == ANCHOR for each in changes.changes):
             self.on_trust()
         await pause("sdsp.apply.after")
@@ -305,6 +314,8 @@ class Inbound:
             await transaction.delete_record(REFUSED, name)
             if stored.revision > transaction.base.revision:
                 step.put.append(str(each.key))
+                if each.key.kind == LOGIN_REVOCATION:
+                    step.departed.append(each.spec["identity"])
 
     async def _remove(self, transaction: Transaction, judged: _Judged, step: _Step) -> None:
         present = []
@@ -340,6 +351,7 @@ class Inbound:
         self, transaction: Transaction, position: Position, step: _Step, *, action: str
     ) -> None:
         await transaction.put_record(FEED, POSITION, position.to_json())
+        step.ended = await end_logins_of(transaction, step.departed, at=self._clock.now())
         if step.put or step.removed or step.held or step.refused:
             await transaction.audit(_record(step, position, at=self._clock.now(), action=action))
 

@@ -61,6 +61,8 @@ class Permission(StrEnum):
     WRITE_ADMISSION_RULE = "write:AdmissionRule"
     READ_REVOCATION = "read:Revocation"
     WRITE_REVOCATION = "write:Revocation"
+    READ_LOGIN_REVOCATION = "read:LoginRevocation"
+    WRITE_LOGIN_REVOCATION = "write:LoginRevocation"
     READ_VERIFICATION_KEY = "read:VerificationKey"
     WRITE_VERIFICATION_KEY = "write:VerificationKey"
     READ_TRUST_ANCHOR = "read:TrustAnchor"

@@ -82,7 +82,7 @@ def create_application(routes: Iterable[Routes], collaborators: Collaborators) -
     app[ROUTE_TABLE] = {}
     for each in (health.routes, openapi.routes, docs.routes, *routes):
         each.add_to(app)
-    app[openapi.DOCUMENT] = openapi.describe(app[ROUTE_TABLE].values(), title=collaborators.title)
+    app[openapi.DESCRIPTION] = openapi.Description(app[ROUTE_TABLE], title=collaborators.title)
     app.on_response_prepare.append(decorate)
     app.on_shutdown.append(_end_streams)
     app.on_cleanup.append(_end_readers)

@@ -17,7 +17,7 @@ from aiohttp import web
 from markdown_it import MarkdownIt
 
 from shared.errors import NotFound
-from shared.http.openapi import DOCUMENT
+from shared.http.openapi import DESCRIPTION
 from shared.http.routes import PUBLIC, Routes
 
 routes = Routes("/docs", tag="description")
@@ -71,7 +71,7 @@ async def index(request: web.Request) -> web.Response:
     names = _names()
     reading = _listed("Reading", [each for each in names if "/" not in each])
     decisions = _listed("Decisions, and their reasons", [each for each in names if "/" in each])
-    document = request.app[DOCUMENT]
+    document = await request.app[DESCRIPTION].document(request)
     body = f"<h1>{_e(document['info']['title'])}</h1>{reading}{decisions}{_reference(document)}"
     return _page(document["info"]["title"], body)
 

@@ -21,11 +21,12 @@ from shared.errors import Unauthenticated, Unavailable
 from shared.ids import Key
 from shared.login.authentication import Authenticated
 from shared.login.callers import Callers
+from shared.login.ends import names_of, until, write_ends
 from shared.login.keyring import KeyRing
 from shared.login.people import Lifetimes, People
 from shared.login.programs import PROGRAMS, Program, ProgramToken
 from shared.login.session_records import ENDED, SESSIONS, RefreshToken, Session, digest
-from shared.store.contract import AuditRecord, Snapshot, Store, Transaction
+from shared.store.contract import AuditRecord, Draft, Snapshot, Store, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ class Sessions:
                 session.display_name,
                 session.expires_at,
             ):
-                changed = {"until": _until(session), "changedAt": now.isoformat()}
+                changed = {"until": until(session), "changedAt": now.isoformat()}
                 await transaction.put_record(ENDED, f"session:{renewed.id}", changed)
             await transaction.audit(self._record(renewed, asked, "renew session", "ok"))
             return renewed, key, lifetime
@@ -196,20 +197,27 @@ class Sessions:
         """End a session: its access tokens count no longer here, and within seconds elsewhere."""
         await self._end([session], record)
 
-    async def end_all(self, identity: str, record: AuditRecord) -> tuple[int, int]:
-        """End all that an identity has: return how many sessions and how many programs' tokens."""
+    async def end_all(
+        self, identity: str, record: AuditRecord, *, told: Draft | None = None
+    ) -> tuple[int, int]:
+        """End all that an identity has: return how many sessions and how many programs' tokens.
+
+        `told` is an object that commits with it: what tells other servers.
+        """
 
         async def unit(transaction: Transaction) -> tuple[list[Session], list[Program]]:
             sessions = [each for each in await _all(transaction) if each.identity == identity]
             programs = [
                 each for each in await _all_programs(transaction) if each.identity == identity
             ]
-            await _write_ends(transaction, sessions, programs)
+            await write_ends(transaction, sessions, programs)
+            if told is not None:
+                await transaction.put(told)
             await transaction.audit(record)
             return sessions, programs
 
         sessions, programs = await self._committed(unit)
-        self._callers.end(*_names(sessions, programs))
+        self._callers.end(*names_of(sessions, programs))
         return len(sessions), len(programs)
 
     async def end_token(self, token_id: str, record: AuditRecord) -> None:
@@ -265,11 +273,11 @@ class Sessions:
 
     async def end_program(self, program: Program, record: AuditRecord) -> None:
         async def unit(transaction: Transaction) -> None:
-            await _write_ends(transaction, [], [program])
+            await write_ends(transaction, [], [program])
             await transaction.audit(record)
 
         await self._committed(unit)
-        self._callers.end(*_names([], [program]))
+        self._callers.end(*names_of([], [program]))
 
     async def tidy(self) -> int:
         """Drop what has expired, and what belongs to accounts that are no more; how many."""
@@ -346,11 +354,11 @@ class Sessions:
 
     async def _end(self, sessions: Sequence[Session], record: AuditRecord) -> None:
         async def unit(transaction: Transaction) -> None:
-            await _write_ends(transaction, sessions, [])
+            await write_ends(transaction, sessions, [])
             await transaction.audit(record)
 
         await self._committed(unit)
-        self._callers.end(*_names(sessions, []))
+        self._callers.end(*names_of(sessions, []))
 
     def _opened(
         self, session: Session, key: SigningKey, refresh: RefreshToken, lifetime: timedelta
@@ -390,31 +398,6 @@ class Sessions:
 
 def _lifetime(lifetimes: Lifetimes, session: Session, now: datetime) -> timedelta:
     return max(_SHORTEST, min(lifetimes.access, session.expires_at - now))
-
-
-def _until(session: Session) -> str:
-    """Return until when an end must be remembered: no token of the session lives longer."""
-    return (session.expires_at + 2 * LEEWAY).isoformat()
-
-
-async def _write_ends(
-    transaction: Transaction, sessions: Sequence[Session], programs: Sequence[Program]
-) -> None:
-    for session in sessions:
-        await transaction.delete_record(SESSIONS, session.id)
-        mark = {"ended": True, "until": _until(session)}
-        await transaction.put_record(ENDED, f"session:{session.id}", mark)
-    for program in programs:
-        await transaction.delete_record(PROGRAMS, program.id)
-        mark = {"ended": True, "until": program.expires_at.isoformat()}
-        await transaction.put_record(ENDED, f"program:{program.id}", mark)
-
-
-def _names(sessions: Sequence[Session], programs: Sequence[Program]) -> list[str]:
-    return [
-        *(f"session:{each.id}" for each in sessions),
-        *(f"program:{each.id}" for each in programs),
-    ]
 
 
 async def _all(view: Snapshot | Transaction) -> list[Session]:

@@ -23,7 +23,9 @@ class BuiltInRole:
 
 GLOBAL_ADMIN: Final = "global-admin"
 
-_ACCESS: Final = frozenset({"Role", "RoleBinding", "User", "ServiceAccount", "Credential"})
+_ACCESS: Final = frozenset(
+    {"Role", "RoleBinding", "User", "ServiceAccount", "Credential", "LoginRevocation"}
+)
 _SENSITIVE: Final = _ACCESS | {"JoinToken", "audit"}
 _ORDINARY: Final = tuple(each for each in (*KINDS, *READ_ONLY_KINDS) if each not in _SENSITIVE)
 

@@ -36,7 +36,7 @@ from shared.model.settings_policies import (
     ServicePolicy,
 )
 from shared.model.subscription import Subscription
-from shared.model.trust import Revocation, TrustAnchor, VerificationKey
+from shared.model.trust import LoginRevocation, Revocation, TrustAnchor, VerificationKey
 
 Home = Literal["fsm", "sdsp"]
 ScopeLevel = Literal["federation", "region", "site", "group", "node"]
@@ -135,6 +135,7 @@ _KINDS: Final = (
     Kind("JoinToken", "jointokens", JoinToken, _BOTH, written_by="system"),
     Kind("AdmissionRule", "admissionrules", AdmissionRule, _BOTH),
     Kind("Revocation", "revocations", Revocation, _BOTH, written_by="system"),
+    Kind("LoginRevocation", "loginrevocations", LoginRevocation, _BOTH, written_by="system"),
     Kind("VerificationKey", "verificationkeys", VerificationKey, _BOTH, written_by="system"),
     Kind("TrustAnchor", "trustanchors", TrustAnchor, _FSM, written_by="system"),
     Kind("Subscription", "subscriptions", Subscription, _FSM, written_by="system"),

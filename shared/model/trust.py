@@ -19,6 +19,14 @@ class Revocation(Spec):
     reason: str = Field("", max_length=2000, description="Why, as the person who did it said.")
 
 
+class LoginRevocation(Spec):
+    """That all logins of a person have ended, at every site; its name is a hash of his identity."""
+
+    identity: str = Field(description="Whose logins.")
+    at: Time = Field(description="When he was logged out; he may log in again, if he still may.")
+    reason: str = Field("", max_length=2000, description="Why, as the person who did it said.")
+
+
 class VerificationKey(Spec):
     """The public half of a key with which a server signs; its name is the key's id."""
 

@@ -17,6 +17,7 @@ from shared.http.request import caller_of, only_parameters, text
 from shared.http.response import json_response, timestamp
 from shared.http.routes import AUTHENTICATED, Parameter, Routes
 from shared.ids import COMMON, Key
+from shared.login.departures import login_revocation
 from shared.login.people import span_of
 from shared.login.programs import LIFETIME, LONGEST, Program
 from shared.login.session_records import Session
@@ -157,9 +158,18 @@ async def revoke_session(request: web.Request) -> web.Response:
 
 @routes.post("/users/{name}/revoke", permission=Permission.REVOKE, body=Reason, answer=Ended)
 async def revoke_user(request: web.Request) -> web.Response:
-    """End all logins of a user.  He may log in again, unless his account is disabled."""
+    """End all logins of a user.  He may log in again, unless his account is disabled.
+
+    Said to the FSM, it also ends his logins at all sites, but for those of their local users:
+    within seconds, and where a site is cut off as soon as it is back.
+    """
     only_parameters(request)
-    return await _revoke_all(request, f"user:{request.match_info['name']}", COMMON)
+    return await _revoke_all(
+        request,
+        f"user:{request.match_info['name']}",
+        COMMON,
+        is_everywhere=request.app[OBJECTS].home == "fsm",
+    )
 
 
 @routes.post(
@@ -304,7 +314,9 @@ def _key_list(request: web.Request) -> web.Response:
     return json_response({"items": items})
 
 
-async def _revoke_all(request: web.Request, identity: str, tenant: str) -> web.Response:
+async def _revoke_all(
+    request: web.Request, identity: str, tenant: str, *, is_everywhere: bool = False
+) -> web.Response:
     body = await read_body(request, Reason)
     caller = caller_of(request)
     if not _may_revoke(caller, tenant):
@@ -312,7 +324,10 @@ async def _revoke_all(request: web.Request, identity: str, tenant: str) -> web.R
     record = request.app[TRAIL].record(
         call_of(request), "revoke logins", tenant=tenant, reason=_reason(identity, body)
     )
-    sessions, tokens = await request.app[LOGINS].sessions.end_all(identity, record)
+    told = None
+    if is_everywhere:
+        told = login_revocation(identity, at=record.at, reason=body.reason)
+    sessions, tokens = await request.app[LOGINS].sessions.end_all(identity, record, told=told)
     return json_response({"sessions": sessions, "tokens": tokens})
 
 

@@ -151,8 +151,9 @@ def answer_of(asked: Asked, route: Route) -> str:
         return words[asked.status]
     assert asked.status < 400, asked
     is_list = route.method == "GET" and kind_of(route) and "{name}" not in route.path
-    # The server publishes its keys when it gets to it.
-    unsure = route.path.endswith("/verificationkeys")
+    # The server publishes its keys when it gets to it, and whom the FSM's own matrix logs out
+    # comes to the site while its matrix is made.
+    unsure = route.path.endswith(("/verificationkeys", "/loginrevocations"))
     return "empty" if is_list and (unsure or not json.loads(asked.answer)["items"]) else "yes"
 
 

@@ -110,7 +110,8 @@ def _set_up(seed: int, plan: Plan) -> Iterator[World]:
     collects = gc.isenabled()
     template()
     gc.collect()
-    # When the collector runs depends on what ran before, and it closes forgotten generators.
+    # When the collector runs depends on what ran before, and it closes forgotten generators.  What
+    # is here stays frozen: else each of a thousand histories goes through all that the first saw.
     gc.disable()
     gc.freeze()
     marks = fsm.tasks.compact.MARK_EVERY
@@ -125,7 +126,6 @@ def _set_up(seed: int, plan: Plan) -> Iterator[World]:
             # A killed process gives none of its connections back to their pool.
             warnings.simplefilter("ignore")
             gc.collect()
-        gc.unfreeze()
         logging.disable(before)
         vars(fsm.tasks.compact)["MARK_EVERY"] = marks
         if collects:

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures_directory import slapd
 from tests.integration.fsm.conftest import stopped, template
 from tests.integration.fsm.harness import FSM
 from tests.integration.road.world import RoadSite, declare, joined
 
-__all__ = ["stopped", "template"]
+__all__ = ["slapd", "stopped", "template"]
 
 
 @pytest.fixture

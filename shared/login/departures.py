@@ -1,0 +1,57 @@
+"""People whose logins count no longer, at every server of the federation.
+
+Whoever revokes a person's logins at the FSM means all of them; the sites' are others, which only
+they can end.  So the FSM writes a LoginRevocation, the feed carries it ahead of all policy, and a
+site ends what is there in the very transaction that takes it over.  Local users are a site's own:
+one who has the same name is somebody else.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final
+
+from shared.ids import COMMON, FEDERATION, Key
+from shared.login.ends import names_of, write_ends
+from shared.login.session_records import SESSIONS, Session
+from shared.store.contract import AuditRecord, Draft, Transaction
+
+KIND: Final = "LoginRevocation"
+
+
+def login_revocation(identity: str, *, at: datetime, reason: str) -> Draft:
+    """Return the object that tells all sites; a later one of the same person replaces it."""
+    name = hashlib.sha256(_same(identity).encode()).hexdigest()[:40]
+    spec = {"identity": identity, "at": at.isoformat(), "reason": reason[:2000]}
+    return Draft(Key(KIND, COMMON, FEDERATION, name), spec)
+
+
+async def end_logins_of(
+    transaction: Transaction, identities: Collection[str], *, at: datetime
+) -> list[str]:
+    """End all logins of people for whom not this server itself vouches, each with a record.
+
+    Returns the names by which processes know them: what Callers.end takes, once it is committed.
+    """
+    wanted = {_same(each) for each in identities}
+    records = await transaction.records(SESSIONS) if wanted else {}
+    found = [Session.from_record(name, record) for name, record in records.items()]
+    ending = [each for each in found if each.provider != "local" and _same(each.identity) in wanted]
+    await write_ends(transaction, ending, [])
+    for each in ending:
+        record = AuditRecord(
+            at=at,
+            request_id=f"login-revocation-{secrets.token_hex(8)}",
+            identity="upstream",
+            action="end session",
+            outcome="ok",
+            reason=f"{each.identity}: the FSM has revoked his logins",
+        )
+        await transaction.audit(record)
+    return names_of(ending, [])
+
+
+def _same(identity: str) -> str:
+    # Whether Kim and kim are one is each site's setting; who is out must not stay by spelling it.
+    return identity.casefold()

@@ -1,0 +1,85 @@
+"""Whoever is logged out at the FSM is out at every site, also one that was cut off.
+
+FSM, SDSP, the wire between them, their TLS and the directory are real.
+"""
+
+from typing import Any
+
+import pytest
+
+from shared.cli.client import Client
+from shared.errors import HanseError
+from tests.directory import PASSWORDS, SERVICE_PASSWORD, Directory
+from tests.integration.fsm.harness import FSM
+from tests.integration.road.test_login_policy import until_ended
+from tests.integration.road.world import RoadSite
+
+pytestmark = pytest.mark.slapd
+
+
+async def revoke(fsm: FSM, user: str) -> dict[str, Any]:
+    path = f"/api/v1/users/{user}/revoke"
+    answer: dict[str, Any] = (
+        await fsm.admin().client.post(path, {"reason": "he has left the company"})
+    ).json()
+    return answer
+
+
+async def by_directory(site: RoadSite, slapd: Directory) -> None:
+    """Let the site's people log in by a directory, and as local users."""
+    await site.put("Credential", "directory", {"secret": SERVICE_PASSWORD})
+    spec = {"providers": ["ldap", "local"], "ldap": dict(slapd.settings())}
+    await site.put("AuthenticationPolicy", "login", spec)
+
+
+async def bob_at(site: RoadSite) -> Client:
+    client = Client(site.url, ca=site.ca)
+    while True:
+        try:
+            await client.login("bob", PASSWORDS["bob"])
+        except HanseError as exc:
+            # The policy has not been heard of yet.
+            assert exc.code == "wrong_credentials"  # noqa: PT017
+        else:
+            return client
+
+
+async def test_a_person_logged_out_at_the_fsm_is_out_at_a_site(
+    fsm: FSM, site: RoadSite, slapd: Directory
+) -> None:
+    await by_directory(site, slapd)
+    async with await bob_at(site) as bob:
+        assert (await bob.whoami()).identity == "user:bob"
+        # He has no login at the FSM itself.
+        assert await revoke(fsm, "Bob") == {"sessions": 0, "tokens": 0}
+        assert await until_ended(bob) == "token_revoked"
+    # The site's own people stay, and bob may come again: his account isn't disabled.
+    assert (await site.api.whoami()).identity == "user:admin"
+    async with await bob_at(site) as bob:
+        assert (await bob.whoami()).identity == "user:bob"
+        reasons = {each.reason async for each in site.api.audit(text="revoked")}
+        assert "user:bob: the FSM has revoked his logins" in reasons
+
+
+async def test_a_site_that_was_cut_off_ends_logins_once_it_is_back(
+    fsm: FSM, site: RoadSite, slapd: Directory
+) -> None:
+    await by_directory(site, slapd)
+    site.wire.cut()
+    await revoke(fsm, "bob")
+    async with await bob_at(site) as bob:
+        assert (await bob.whoami()).identity == "user:bob"
+        site.wire.mend()
+        assert await until_ended(bob) == "token_revoked"
+
+
+async def test_a_sites_local_user_of_the_same_name_is_somebody_else(
+    fsm: FSM, site: RoadSite, slapd: Directory
+) -> None:
+    await by_directory(site, slapd)
+    async with await bob_at(site) as bob:
+        # This ends the FSM's own admin, and all that the directory calls admin.
+        await revoke(fsm, "admin")
+        await revoke(fsm, "bob")
+        assert await until_ended(bob) == "token_revoked"
+    assert (await site.api.whoami()).identity == "user:admin"
