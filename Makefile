@@ -56,6 +56,8 @@ lint: install ## Check style, types and import directions
 	$(BIN)/mypy --follow-imports=silent --package tests.bench
 	$(BIN)/lint-imports
 
+# Hundreds of the tests start programs, each of which would else compile all that it imports.
+test: export PYTHONDONTWRITEBYTECODE =
 test: install servers ## Run every test, installing what they need
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 

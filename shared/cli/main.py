@@ -30,6 +30,7 @@ from shared.cli import (
     pki_commands,
 )
 from shared.cli.output import print_error
+from shared.collector import look_less_often
 from shared.errors import HanseError, Unreachable
 from shared.failpoints import arm_from
 
@@ -118,6 +119,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; return its exit status.  Never raises, and shows no traceback unless
     HANSE_TRACEBACK is set.
     """
+    look_less_often()
     try:
         arm_from(os.environ)
         application().main(args=list(arguments), prog_name="hanse")

@@ -14,7 +14,6 @@ from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from aiohttp import web
-from markdown_it import MarkdownIt
 
 from shared.errors import NotFound
 from shared.http.openapi import DESCRIPTION
@@ -130,6 +129,8 @@ def _title(name: str) -> str:
 
 @cache
 def _render(name: str) -> str:
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - no server's start waits for its readers
+
     # "js-default" takes no HTML in the text, so a page can't bring any.
     rendered: str = MarkdownIt("js-default").render(_text(name))
 

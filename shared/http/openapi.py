@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ class Description:
     That takes a third of a second, which a server that starts in an incident has better uses for.
     """
 
-    def __init__(self, table: Mapping[Any, Route], *, title: str) -> None:
+    def __init__(self, table: dict[web.AbstractRoute, Route], *, title: str) -> None:
         """`table` may still be filled, until the first request."""
         self._table = table
         self._title = title

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import networkx as nx
-
 
 def cycles(parents: Mapping[str, str | None]) -> Sequence[Sequence[str]]:
     """Return the cycles among `parents` (name to parent's name), each in order from its least.
@@ -12,6 +10,8 @@ def cycles(parents: Mapping[str, str | None]) -> Sequence[Sequence[str]]:
     """
     if _is_forest(parents):
         return []
+    import networkx as nx  # noqa: PLC0415 - rarely needed, and it takes a fifth of a second
+
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_edges_from((name, parent) for name, parent in parents.items() if parent is not None)
     found = []

@@ -1,11 +1,11 @@
 """What databases complain of, in the one family of errors.  No SQL error leaves this package."""
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -47,7 +47,7 @@ def translated(attempt: str) -> Iterator[None]:
         raise HanseError(
             f"could not {attempt}; the log has the reason", detail=f"{type(exc).__name__}: {exc}"
         ) from exc
-    except (psycopg.Error, sqlite3.Error) as exc:
+    except (sqlite3.Error, *_errors_of_postgres()) as exc:
         raise _translate(exc, attempt) from exc
     except OSError as exc:
         raise _away(attempt, str(exc)) from exc
@@ -57,9 +57,15 @@ def _translate(cause: BaseException | None, attempt: str) -> HanseError:
     detail = f"{type(cause).__name__}: {cause}"
     if isinstance(cause, sqlite3.Error):
         return _of_sqlite(getattr(cause, "sqlite_errorname", None) or "", attempt, detail)
-    if isinstance(cause, psycopg.Error):
-        return _of_postgres(cause.sqlstate, attempt, detail)
+    if isinstance(cause, _errors_of_postgres()):
+        return _of_postgres(getattr(cause, "sqlstate", None), attempt, detail)
     return HanseError(f"could not {attempt}; the log has the reason", detail=detail)
+
+
+def _errors_of_postgres() -> tuple[type[BaseException], ...]:
+    """Return psycopg's, once a PostgreSQL is used: nobody else needs to import it."""
+    psycopg = sys.modules.get("psycopg")
+    return () if psycopg is None else (psycopg.Error,)
 
 
 def _of_sqlite(name: str, attempt: str, detail: str) -> HanseError:

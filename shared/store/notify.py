@@ -5,13 +5,14 @@ A hint may be lost, and with it a few milliseconds: so nothing here ever fails o
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
-
-import psycopg
+from typing import TYPE_CHECKING, Final
 
 from shared.clock import Clock
 from shared.store.engine import Database, Dialect
 from shared.store.flush import CHANNEL
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
 
 RETRY: Final = 5.0
 """Seconds before another connection is tried; a guess."""
@@ -23,7 +24,7 @@ class Listener:
         self._database = database
         self._heard = heard
         self._clock = clock
-        self._connection: psycopg.AsyncConnection | None = None
+        self._connection: AsyncConnection | None = None
         self._descriptor = -1
         self._retry_at = float("-inf")
 
@@ -33,6 +34,8 @@ class Listener:
             return
         if self._clock.monotonic() < self._retry_at:
             return
+        import psycopg  # noqa: PLC0415 - of use with PostgreSQL only
+
         self._retry_at = self._clock.monotonic() + RETRY
         try:
             connection = await psycopg.AsyncConnection.connect(
@@ -58,6 +61,8 @@ class Listener:
         self._connection = None
 
     def _read(self) -> None:
+        import psycopg  # noqa: PLC0415 - here already
+
         assert self._connection is not None
         heard = False
         try:

@@ -7,9 +7,8 @@ execute a small one; and SQLite's upserts it compiles anew each time.
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import psycopg
 from sqlalchemy import CursorResult
 from sqlalchemy import Dialect as SQLDialect
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,6 +16,9 @@ from sqlalchemy.sql import ClauseElement
 
 from shared.failpoints import failpoint
 from shared.store.onehop import OneHopConnection
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection as AsyncPostgres
 
 Values = Mapping[str, Any]
 
@@ -71,13 +73,13 @@ async def run_all(connection: AsyncConnection, steps: Sequence[Step]) -> None:
     if isinstance(raw, OneHopConnection):
         await raw.hop(execute_all, steps)
         return
-    assert isinstance(raw, psycopg.AsyncConnection)
-    async with raw.pipeline(), raw.cursor() as cursor:
+    remote = cast("AsyncPostgres", raw)
+    async with remote.pipeline(), remote.cursor() as cursor:
         for sql, arguments in steps:
             await cursor.executemany(sql, arguments)
     # Behind a pipeline PostgreSQL 15 doesn't begin to count the time that a session is idle in its
     # transaction: whoever stood still here would hold the lock for ever.
-    await raw.execute("")
+    await remote.execute("")
 
 
 def execute_all(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:

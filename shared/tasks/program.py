@@ -6,7 +6,6 @@ signal ends it at once.
 
 import asyncio
 import ctypes
-import gc
 import os
 import resource
 import signal
@@ -15,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import uvloop
+
+from shared.collector import calm_collector
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 """A program: it returns soon after the event is set."""
@@ -36,13 +37,6 @@ of a gigabyte for good.
 _ARENAS: Final = 2
 """Heaps for all threads together; each keeps what was freed in it."""
 
-_COLLECT_AFTER: Final = (50_000, 20, 20)
-"""How many objects are made before the collector looks among them for cycles; see gc.
-
-Of the thousands that the requests of one moment make, hardly any is garbage that only it can find.
-With Python's 700 it took a tenth of the time of reading.
-"""
-
 
 def run_program(main: Main) -> None:
     """Run `main` on uvloop until it returns, with all the descriptors that the system allows."""
@@ -63,12 +57,6 @@ def return_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING)
         mallopt(_M_ARENA_MAX, _ARENAS)
-
-
-def calm_collector() -> None:
-    """Have the collector of cycles leave alone what is loaded by now, and look less often."""
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def _until_signalled(main: Main) -> None:

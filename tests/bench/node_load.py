@@ -19,9 +19,9 @@ from typing import Any, Final
 from dsn.dataplane.nftables import NftablesDataPlane
 from shared.algebra.cidrs import parse_cidrs
 from shared.cli.demo.namespaces import are_possible
+from shared.collector import calm_collector
 from shared.policy.nodeconfig import NodeConfiguration, NodeRule, NodeService, Tier, rule_id
 from shared.policy.nodedelta import apply_delta, compute_delta
-from shared.tasks.program import calm_collector
 from tests.bench.harness import Goal, Measurement, Program, Results, Run, Series, benchmark
 
 SCRATCH: Final = Goal(500.0, "at most", of="figure")

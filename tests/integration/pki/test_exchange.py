@@ -27,7 +27,7 @@ from tests.integration.road.world import HurriedClock, RoadSite, declare, joined
 
 __all__ = ["stopped", "template"]
 
-BROKEN_HANDSHAKES = {"wrong_root", "tls_failed", "wrong_issuer", "certificate_expired", "silent"}
+BROKEN_HANDSHAKES = {"wrong_root", "tls_failed", "wrong_issuer", "certificate_expired"}
 
 
 @dataclass
