@@ -47,7 +47,7 @@ def translated(attempt: str) -> Iterator[None]:
         raise HanseError(
             f"could not {attempt}; the log has the reason", detail=f"{type(exc).__name__}: {exc}"
         ) from exc
-    except (sqlite3.Error, *_errors_of_postgres()) as exc:
+    except _errors_of_drivers() as exc:
         raise _translate(exc, attempt) from exc
     except OSError as exc:
         raise _away(attempt, str(exc)) from exc
@@ -57,15 +57,15 @@ def _translate(cause: BaseException | None, attempt: str) -> HanseError:
     detail = f"{type(cause).__name__}: {cause}"
     if isinstance(cause, sqlite3.Error):
         return _of_sqlite(getattr(cause, "sqlite_errorname", None) or "", attempt, detail)
-    if isinstance(cause, _errors_of_postgres()):
+    if isinstance(cause, _errors_of_drivers()):
         return _of_postgres(getattr(cause, "sqlstate", None), attempt, detail)
     return HanseError(f"could not {attempt}; the log has the reason", detail=detail)
 
 
-def _errors_of_postgres() -> tuple[type[BaseException], ...]:
-    """Return psycopg's, once a PostgreSQL is used: nobody else needs to import it."""
+def _errors_of_drivers() -> tuple[type[Exception], ...]:
+    """Return SQLite's, and psycopg's once a PostgreSQL is used: nobody else needs to import it."""
     psycopg = sys.modules.get("psycopg")
-    return () if psycopg is None else (psycopg.Error,)
+    return (sqlite3.Error,) if psycopg is None else (sqlite3.Error, psycopg.Error)
 
 
 def _of_sqlite(name: str, attempt: str, detail: str) -> HanseError:
