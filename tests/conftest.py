@@ -4,7 +4,10 @@ import os
 import signal
 
 import pytest
+from argon2.profiles import CHEAPEST, RFC_9106_LOW_MEMORY
 from hypothesis import HealthCheck, settings
+
+from shared.auth import passwords
 
 settings.register_profile(
     "ci", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
@@ -20,6 +23,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 
 def pytest_configure() -> None:
+    # Thousands of tests begin with a login or two, and argon2 is meant to be slow.
+    vars(passwords)["COST"] = CHEAPEST
     # Whoever starts the tests in the background may have them ignore Ctrl-C, and the programs
     # that they start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -28,6 +33,12 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="re-record golden files")
+
+
+@pytest.fixture
+def real_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let passwords cost what they do in earnest."""
+    monkeypatch.setattr(passwords, "COST", RFC_9106_LOW_MEMORY)
 
 
 @pytest.fixture
