@@ -1,6 +1,6 @@
 """The routes of one kind each, made from the registry: /api/v1/KIND-PLURAL[/NAME]."""
 
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -65,6 +65,7 @@ class History(BaseModel):
     items: list[HistoryEntry] = Field(description="Changes, latest first.")
 
 
+@cache
 def kind_routes(home: Home) -> Routes:
     """Return the routes of all kinds that live on a component; kinds that only the system
     writes can only be read.
