@@ -7,7 +7,7 @@ the token says who acts and the certificate over whose connection.
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
@@ -35,8 +35,34 @@ def _never(_: str) -> bool:
     return False
 
 
+async def _nobody(_: str) -> Caller:
+    raise _no_token()
+
+
+def _no_token() -> Unauthenticated:
+    return Unauthenticated("the Authorization header must be: Bearer TOKEN")
+
+
+def _token_in(header: str) -> str:
+    """Return the token of an Authorization header; Unauthenticated if there is none."""
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise _no_token()
+    if len(token) > _LONGEST:
+        raise Unauthenticated("the token is too long to be one of ours", code="invalid_token")
+    return token.strip()
+
+
 def _always(_: Caller) -> None:
     """Have nothing against anybody."""
+
+
+class _Seen(NamedTuple):
+    """A token as a header had it, whose it is, and he as he calls over this connection."""
+
+    token: str
+    bearer: Caller
+    caller: Caller
 
 
 class _Connected:
@@ -46,17 +72,19 @@ class _Connected:
         self.component = component_caller(peer, address=address) if peer else None
         self._peer = peer
         self._address = address
-        self._callers: dict[str, tuple[Caller, Caller]] = {}
+        self._seen: dict[str, _Seen] = {}
 
-    def caller(self, header: str, bearer: Caller) -> Caller:
-        """Return whom a header's token stands for, as he calls over this connection."""
-        known = self._callers.get(header)
-        if known is not None and known[0] is bearer:
-            return known[1]
-        if len(self._callers) >= _TOKENS:
-            self._callers.clear()
+    async def caller(self, header: str, verify: BearerVerifier) -> Caller:
+        """Return whom a header's token stands for now, as he calls over this connection."""
+        seen = self._seen.get(header)
+        token = _token_in(header) if seen is None else seen.token
+        bearer = await verify(token)
+        if seen is not None and seen.bearer is bearer:
+            return seen.caller
+        if len(self._seen) >= _TOKENS:
+            self._seen.clear()
         made = replace(bearer, address=self._address, peer=self._peer)
-        self._callers[header] = (bearer, made)
+        self._seen[header] = _Seen(token, bearer, made)
         return made
 
 
@@ -77,7 +105,7 @@ class Authenticator:
         `expected` are the components that may come here at all; None: any of the trust domain.
         """
         self._clock = clock
-        self._bearer = bearer
+        self._bearer = bearer or _nobody
         self._still = still
         self._trust_domain = trust_domain
         self._revoked = revoked or _never
@@ -91,7 +119,7 @@ class Authenticator:
         header = request.headers.get("Authorization")
         caller = connected.component
         if header is not None:
-            caller = connected.caller(header, await self._from(header))
+            caller = await connected.caller(header, self._bearer)
         if caller:
             self.recheck(caller)
         return caller
@@ -128,14 +156,6 @@ class Authenticator:
             revoked=self._revoked,
             expected=self._expected,
         )
-
-    async def _from(self, header: str) -> Caller:
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip() or self._bearer is None:
-            raise Unauthenticated("the Authorization header must be: Bearer TOKEN")
-        if len(token) > _LONGEST:
-            raise Unauthenticated("the token is too long to be one of ours", code="invalid_token")
-        return await self._bearer(token.strip())
 
 
 def address_of(request: web.Request) -> str | None:

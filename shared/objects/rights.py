@@ -29,11 +29,12 @@ def check_read(caller: Caller, key: Key) -> None:
     Of the object itself, its labels may still say no: see may_read().
     """
     permission = reading(key.kind)
+    if may_somewhere(caller, permission, tenant=key.tenant, scope=key.scope):
+        return
     anywhere = authorize(caller, permission)
     if not anywhere.allowed:
         raise Forbidden(anywhere.reason)
-    if not may_somewhere(caller, permission, tenant=key.tenant, scope=key.scope):
-        raise absent(key)
+    raise absent(key)
 
 
 def check_write(caller: Caller, key: Key) -> None:
