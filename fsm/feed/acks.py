@@ -210,10 +210,11 @@ def _alarm(
     known = (before or {}).get("breakGlass")
     if opened is None or (known and known["openedAt"] == opened["openedAt"]):
         return None
+    until = datetime.fromisoformat(opened["openUntil"])
     return Event(
         "break-glass.opened",
         Severity.CRITICAL,
         now,
-        f"the emergency account of site {site} is open until {opened['openUntil']}",
+        f"the emergency account of site {site} is open until {until:%Y-%m-%d %H:%M} UTC",
         fields={"site": site, "until": opened["openUntil"]},
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.cli.answers import moment_of
+from shared.cli.answers import minute_of, moment_of
 from shared.cli.columns import age_text
 from shared.cli.output import print_table
 from shared.clock import Clock
@@ -30,7 +30,8 @@ def print_break_glass(found: JSON | None, *, where: str = "here") -> None:
     """Print that an emergency account is open; nothing while it is shut."""
     if found and found.get("openUntil"):
         print()
-        print(f"BREAK-GLASS: the emergency account {where} is open until {found['openUntil']}")
+        until = minute_of(found["openUntil"])
+        print(f"BREAK-GLASS: the emergency account {where} is open until {until}")
 
 
 def print_expiring(found: Sequence[JSON], *, where: str = "here") -> None:

@@ -352,3 +352,8 @@ def _if_match(revision: int | None) -> dict[str, int]:
 def _warned(document: JSON) -> Warned:
     path, code, message = (str(document.get(part, "")) for part in ("path", "code", "message"))
     return Warned(int(document.get("operation", 0)), FieldError(path, code, message))
+
+
+def minute_of(moment: object) -> str:
+    """Return a moment, or its ISO text, as people read it; empty if there is none."""
+    return "" if moment is None else f"{str(moment)[:16].replace('T', ' ')} UTC"

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from shared.auth.passwords import Passwords
+from shared.cli.answers import minute_of
 from shared.clock import SystemClock
 from shared.errors import NotFound
 from shared.login.breakglass import FILE, open_by_hand
@@ -45,7 +46,7 @@ async def _open(url: str, judge: Judge, *, reason: str, despite_policy: bool) ->
     finally:
         passwords.close()
     return (
-        f"The emergency account is open until {opened.until.isoformat(timespec='seconds')}.\n"
+        f"The emergency account is open until {minute_of(opened.until)}.\n"
         f"Log in as: {opened.account}\nSecret (shown once): {opened.secret}\n"
         f"Every action is marked. Then it is sealed with another secret, in DATA/{FILE}."
     )
@@ -62,7 +63,7 @@ async def _told(url: str, data: Path) -> str:
     sentences = {
         "first": "is an ordinary local account until an administrator of a directory logs in",
         "sealed": "is sealed",
-        "open": f"is open until {glass.open_until}, by {glass.opened_by}",
+        "open": f"is open until {minute_of(glass.open_until)}, by {glass.opened_by}",
     }
     lines = [f"The emergency account {glass.account} {sentences[state]}."]
     if (data / FILE).exists():

@@ -25,9 +25,14 @@ _WORDS: Final[Mapping[str, Kind]] = {
 }
 
 
+def kind_called(word: str) -> Kind | None:
+    """Return the kind of a name, plural or short name in any case; None if there is none."""
+    return _WORDS.get(word.lower())
+
+
 def find_kind(word: str) -> Kind:
     """Return the kind of a name, plural or short name in any case; Invalid (`unknown_kind`)."""
-    kind = _WORDS.get(word.lower())
+    kind = kind_called(word)
     if kind is None:
         hint = suggestion(word, [*KINDS, *(each.plural for each in KINDS.values())])
         raise Invalid(

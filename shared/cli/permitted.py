@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from shared.cli.kinds import kind_called
 from shared.cli.output import Output, console, print_data, print_table
 from shared.cli.session import session
 
@@ -25,7 +26,7 @@ async def ask(context: str | None, question: Question, form: Output) -> None:
     async with session(context) as opened:
         answer = await opened.client.may_i(
             question.verb,
-            question.kind,
+            _kind(question.kind),
             tenant=question.tenant,
             scope=question.scope,
             name=question.name,
@@ -63,6 +64,12 @@ async def list_all(context: str | None, form: Output) -> None:
             print(name)
         return
     print_table(["PERMISSION", "TENANTS", "SCOPES", "LABELS", "BY"], sorted(rows))
+
+
+def _kind(word: str | None) -> str | None:
+    """Return a kind's name for whatever it may be called; the server knows words beyond kinds."""
+    known = None if word is None else kind_called(word)
+    return word if known is None else known.name
 
 
 def _by(answer: Any) -> str:

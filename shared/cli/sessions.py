@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
+from shared.cli.answers import minute_of
 from shared.cli.contexts import ContextsFile
 from shared.cli.output import Output, console, print_data, print_table
 from shared.cli.session import client_of, print_note, session
@@ -46,8 +46,8 @@ async def list_sessions(context: str | None, user: str | None, form: Output) -> 
             each["id"],
             each["identity"],
             each["sourceAddress"] or "",
-            _minute(each["createdAt"]),
-            _minute(each["expiresAt"]),
+            minute_of(each["createdAt"]),
+            minute_of(each["expiresAt"]),
             each["provider"],
             ", ".join(each["groups"]),
         ]
@@ -77,7 +77,7 @@ async def create_token(
     if form in (Output.JSON, Output.YAML):
         print_data(dict(given), form)
         return
-    until = _minute(given["expiresAt"])
+    until = minute_of(given["expiresAt"])
     print_note(f"The token {given['id']} of {given['serviceAccount']}, until {until}; shown once:")
     print(given["token"])
 
@@ -98,8 +98,8 @@ async def list_tokens(context: str | None, account: str, tenant: str, form: Outp
             each["id"],
             each["description"],
             each["createdBy"],
-            _minute(each["createdAt"]),
-            _minute(each["expiresAt"]),
+            minute_of(each["createdAt"]),
+            minute_of(each["expiresAt"]),
         ]
         for each in found
     ]
@@ -113,9 +113,5 @@ async def rotate_keys(context: str | None, reason: str, form: Output, *, at_once
     if form in (Output.JSON, Output.YAML):
         print_data([*keys], form)
         return
-    rows = [[each["id"], _minute(each["signsAt"]), _minute(each["retiresAt"])] for each in keys]
+    rows = [[each["id"], minute_of(each["signsAt"]), minute_of(each["retiresAt"])] for each in keys]
     print_table(["KEY", "SIGNS FROM", "COUNTS UNTIL"], rows)
-
-
-def _minute(moment: Any) -> str:
-    return "" if moment is None else f"{str(moment)[:16].replace('T', ' ')} UTC"

@@ -308,11 +308,13 @@ async def _opened(
     identity = f"user:{glass.account}" if glass.opened_by == "login" else "system:console"
     record = replace(_record("open break-glass", identity, now, why[:500]), source_address=address)
     await transaction.audit(record)
+    until = glass.open_until
+    assert until is not None, "it is open"
     event = Event(
         "break-glass.opened",
         Severity.CRITICAL,
         now,
-        f"the emergency account {glass.account} is open until {text_of(glass.open_until)}",
+        f"the emergency account {glass.account} is open until {until:%Y-%m-%d %H:%M} UTC",
         code=f"by_{glass.opened_by}",
         fields={"until": text_of(glass.open_until)},
     )

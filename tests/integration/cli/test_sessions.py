@@ -188,6 +188,8 @@ def test_one_asks_what_one_may_and_the_exit_status_answers(
     assert file.path.exists()
     yes = hanse("auth", "can-i", "write", "network", "--tenant", "acme")
     assert (yes.status, yes.out) == (0, "yes, by role global-admin\n")
+    # By its short name, as with every other command.
+    assert hanse("auth", "can-i", "write", "policy").status == 0
     assert hanse("auth", "can-i", "override").status == 0
     found = json.loads(hanse("auth", "can-i", "--list", "-o", "json").out)["items"]
     assert [each["role"] for each in found] == ["global-admin"]
