@@ -228,11 +228,15 @@ class BreakGlass:
         )
 
     def _place_secret(self, glass: Glass) -> None:
-        """Give the secret's file its name; again, should the server have died before."""
-        if glass.secret is not None:
-            draft = self._data / f".{FILE}.{glass.secret}"
-            if draft.exists():
+        """Give the secret's file its name; again, should the server have died before.
+
+        A secret that the store never heard of opens nothing, and its file goes.
+        """
+        for draft in self._data.glob(f".{FILE}.*"):
+            if draft.name == f".{FILE}.{glass.secret}":
                 draft.replace(self._data / FILE)
+            else:
+                draft.unlink()
 
 
 @dataclass(frozen=True, slots=True)

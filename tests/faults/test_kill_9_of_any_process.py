@@ -11,12 +11,13 @@ tests/integration/dsn/test_agent_in_kernel.py, tests/unit/shared/pki/test_creden
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dsn.enforce.last_good import LastGood
 from dsn.settings import Identity, load_identity, save_identity
@@ -32,6 +33,7 @@ from fsm.trust import (
     take_root_into_use,
 )
 from sdsp.upstream.enroll import SiteCredentials, join_federation
+from shared.auth.passwords import Passwords
 from shared.auth.tokenkeys import KeyFolder
 from shared.cli.client import Client
 from shared.cli.setup import store_settings
@@ -39,6 +41,11 @@ from shared.clock import SystemClock
 from shared.errors import Conflict, Unauthenticated, Unreachable
 from shared.failpoints import EXIT_STATUS, FAILPOINTS, armed
 from shared.ids import Key, Revision
+from shared.login.breakglass import FILE as BREAK_GLASS_FILE
+from shared.login.breakglass import BreakGlass, open_by_hand
+from shared.login.glass import ACCOUNTS
+from shared.metrics.names import Metrics
+from shared.model.settings_policies import AuthenticationPolicy
 from shared.pki.credentials import CredentialsDirectory
 from shared.pki.identity import parse_trust_domain
 from shared.pki.sealing import load_sealing_key
@@ -48,7 +55,7 @@ from tests.chaos.run import ELSEWHERE
 from tests.e2e.hosts import Host
 from tests.fakes.federation import Federation
 from tests.fakes.processes import forked
-from tests.integration.fsm.harness import FSM, PASSWORD
+from tests.integration.fsm.harness import FSM, PASSWORD, ShiftedClock
 from tests.integration.road.world import joined
 from tests.servers import free_port, require
 from tests.unit.dsn.configurations import make_assignment
@@ -70,7 +77,7 @@ EXCHANGE = {
     "announce": ("fsm.exchange.made", "fsm.exchange.linked"),
     "drop": ("fsm.exchange.dropped", "fsm.exchange.deleted"),
 }
-NOT_KILLED_YET = frozenset({"break_glass.secret.written", "break_glass.sealed"})
+BREAK_GLASS = ("break_glass.secret.written", "break_glass.sealed")
 JOINS = ("fsm.join.before_answer", "sdsp.join.before_answer")
 
 
@@ -79,7 +86,8 @@ def test_each_failpoint_is_reached_here_or_under_load() -> None:
     # test_backup_cut_in_half_restore.py takes all of these from the registry.
     backups = {name for name in FAILPOINTS if name.startswith(("backup.", "restore."))}
     here |= {*SEALING_KEY, *REVOCATIONS, *(name for each in EXCHANGE.values() for name in each)}
-    assert here | backups | NOT_KILLED_YET >= ELSEWHERE
+    here |= {*BREAK_GLASS}
+    assert here | backups >= ELSEWHERE
     assert here <= FAILPOINTS.keys()
 
 
@@ -245,6 +253,64 @@ def test_setting_up_can_be_done_again_wherever_it_was_killed(tmp_path: Path, nam
     made = FSMCredentials.beneath(data).root.load().certificate
     set_up()
     assert FSMCredentials.beneath(data).root.load().certificate == made
+
+
+@pytest.mark.parametrize("name", BREAK_GLASS)
+def test_an_emergency_account_has_one_secret_wherever_its_sealing_was_killed(
+    stopped: FSM, name: str
+) -> None:
+    clock = ShiftedClock()
+
+    async def with_glass(work: Callable[[Store, BreakGlass], Awaitable[None]]) -> None:
+        store = await open_store(f"sqlite:///{stopped.data / 'fsm.sqlite'}", clock=clock)
+        passwords = Passwords()
+        try:
+            metrics = Metrics()
+            glass = BreakGlass(
+                store, data=stopped.data, passwords=passwords, metrics=metrics, clock=clock
+            )
+            await work(store, glass)
+        finally:
+            passwords.close()
+            await store.close()
+
+    async def opened(store: Store, _: BreakGlass) -> None:
+        await open_by_hand(
+            store,
+            policy=AuthenticationPolicy(),
+            passwords=(passwords := Passwords()),
+            metrics=Metrics(),
+            clock=clock,
+            reason="a test",
+        )
+        passwords.close()
+
+    async def sealed(_: Store, glass: BreakGlass) -> None:
+        await glass.reconcile()
+
+    def killed() -> None:
+        with armed(f"{name}=exit"):
+            asyncio.run(with_glass(sealed))
+
+    asyncio.run(with_glass(opened))
+    clock.ahead += timedelta(hours=2)
+    assert forked(killed) == EXIT_STATUS
+
+    async def judged(store: Store, glass: BreakGlass) -> None:
+        await glass.reconcile()
+        found = await glass.glass()
+        assert found is not None
+        assert found.state(clock.now()) == "sealed"
+        async with store.snapshot() as snapshot:
+            account = await snapshot.record(ACCOUNTS, found.account)
+        assert account is not None
+        assert not [*stopped.data.glob(f".{BREAK_GLASS_FILE}.*")]
+        written = yaml.safe_load((stopped.data / BREAK_GLASS_FILE).read_text())
+        passwords = Passwords()
+        assert await passwords.verify(str(written["secret"]), str(account["passwordHash"]))
+        passwords.close()
+
+    asyncio.run(with_glass(judged))
 
 
 STORE = (
