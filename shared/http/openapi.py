@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -32,8 +31,13 @@ class Description:
     async def document(self, request: web.Request) -> dict[str, Any]:
         if self._document is None:
             loop = asyncio.get_running_loop()
-            work = partial(describe, [*self._table.values()], title=self._title)
-            self._document = await loop.run_in_executor(request.app[READERS], work)
+            return await loop.run_in_executor(request.app[READERS], self._made)
+        return self._document
+
+    def _made(self) -> dict[str, Any]:
+        # In the one thread of READERS, so that many who ask at once have it made once.
+        if self._document is None:
+            self._document = describe(self._table.values(), title=self._title)
         return self._document
 
 

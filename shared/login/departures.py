@@ -22,7 +22,7 @@ KIND: Final = "LoginRevocation"
 
 def login_revocation(identity: str, *, at: datetime, reason: str) -> Draft:
     """Return the object that tells all sites; a later one of the same person replaces it."""
-    name = hashlib.sha256(_same(identity).encode()).hexdigest()[:40]
+    name = hashlib.sha256(same_person(identity).encode()).hexdigest()[:40]
     spec = {"identity": identity, "at": at.isoformat(), "reason": reason[:2000]}
     return Draft(Key(KIND, COMMON, FEDERATION, name), spec)
 
@@ -34,10 +34,12 @@ async def end_logins_of(
 
     Returns the names by which processes know them: what Callers.end takes, once it is committed.
     """
-    wanted = {_same(each) for each in identities}
+    wanted = {same_person(each) for each in identities}
     records = await transaction.records(SESSIONS) if wanted else {}
     found = [Session.from_record(name, record) for name, record in records.items()]
-    ending = [each for each in found if each.provider != "local" and _same(each.identity) in wanted]
+    ending = [
+        each for each in found if each.provider != "local" and same_person(each.identity) in wanted
+    ]
     await write_ends(transaction, ending, [])
     for each in ending:
         record = AuditRecord(
@@ -52,6 +54,9 @@ async def end_logins_of(
     return names_of(ending, [])
 
 
-def _same(identity: str) -> str:
-    # Whether Kim and kim are one is each site's setting; who is out must not stay by spelling it.
+def same_person(identity: str) -> str:
+    """Return what is equal for all spellings of a person's identity.
+
+    Whether Kim and kim are one is each server's setting; who is out must not stay by spelling.
+    """
     return identity.casefold()

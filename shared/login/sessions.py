@@ -21,6 +21,7 @@ from shared.errors import Unauthenticated, Unavailable
 from shared.ids import Key
 from shared.login.authentication import Authenticated
 from shared.login.callers import Callers
+from shared.login.departures import same_person
 from shared.login.ends import names_of, until, write_ends
 from shared.login.keyring import KeyRing
 from shared.login.people import Lifetimes, People
@@ -206,7 +207,11 @@ class Sessions:
         """
 
         async def unit(transaction: Transaction) -> tuple[list[Session], list[Program]]:
-            sessions = [each for each in await _all(transaction) if each.identity == identity]
+            sessions = [
+                each
+                for each in await _all(transaction)
+                if same_person(each.identity) == same_person(identity)
+            ]
             programs = [
                 each for each in await _all_programs(transaction) if each.identity == identity
             ]

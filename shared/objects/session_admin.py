@@ -16,7 +16,7 @@ from shared.http.body import Body, read_body
 from shared.http.request import caller_of, only_parameters, text
 from shared.http.response import json_response, timestamp
 from shared.http.routes import AUTHENTICATED, Parameter, Routes
-from shared.ids import COMMON, Key
+from shared.ids import COMMON, FEDERATION, Key
 from shared.login.departures import login_revocation
 from shared.login.people import span_of
 from shared.login.programs import LIFETIME, LONGEST, Program
@@ -321,6 +321,11 @@ async def _revoke_all(
     caller = caller_of(request)
     if not _may_revoke(caller, tenant):
         raise Forbidden(f"this needs the permission {Permission.REVOKE.value} in tenant {tenant}")
+    if is_everywhere and not _may_revoke(caller, tenant, scope=FEDERATION):
+        raise Forbidden(
+            f"this needs the permission {Permission.REVOKE.value} in scope {FEDERATION}: it ends "
+            "logins at every site"
+        )
     record = request.app[TRAIL].record(
         call_of(request), "revoke logins", tenant=tenant, reason=_reason(identity, body)
     )
@@ -331,13 +336,13 @@ async def _revoke_all(
     return json_response({"sessions": sessions, "tokens": tokens})
 
 
-def _may_revoke(caller: Caller, tenant: str | None) -> bool:
+def _may_revoke(caller: Caller, tenant: str | None, *, scope: str | None = None) -> bool:
     """Return whether a caller may revoke what belongs to a tenant; None: to the server."""
     if tenant is None:
         return any(
             Permission.REVOKE in each.permissions and each.tenants is None for each in caller.grants
         )
-    return authorize(caller, Permission.REVOKE, tenant=tenant).allowed
+    return authorize(caller, Permission.REVOKE, tenant=tenant, scope=scope).allowed
 
 
 def _account(request: web.Request) -> Key:

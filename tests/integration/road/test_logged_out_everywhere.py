@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from shared.cli.client import Client
-from shared.errors import HanseError
+from shared.errors import Forbidden, HanseError
 from tests.directory import PASSWORDS, SERVICE_PASSWORD, Directory
-from tests.integration.fsm.harness import FSM
+from tests.integration.fsm.harness import FSM, PASSWORD
 from tests.integration.road.test_login_policy import until_ended
-from tests.integration.road.world import RoadSite
+from tests.integration.road.world import RoadSite, document
 
 pytestmark = pytest.mark.slapd
 
@@ -59,6 +59,36 @@ async def test_a_person_logged_out_at_the_fsm_is_out_at_a_site(
         assert (await bob.whoami()).identity == "user:bob"
         reasons = {each.reason async for each in site.api.audit(text="revoked")}
         assert "user:bob: the FSM has revoked his logins" in reasons
+
+
+async def test_regression_a_person_was_logged_out_at_sites_but_not_where_it_was_said(
+    fsm: FSM, site: RoadSite
+) -> None:
+    assert fsm.federation is not None
+    async with Client(fsm.url, ca=site.ca) as admin:
+        await admin.login("admin", PASSWORD)
+        # Sites don't mind the spelling, and the FSM must not either.
+        assert (await revoke(fsm, "ADMIN"))["sessions"] >= 1
+        assert await until_ended(admin) == "token_revoked"
+
+
+async def test_regression_who_may_revoke_in_a_region_ended_logins_everywhere(
+    fsm: FSM, site: RoadSite
+) -> None:
+    admin = fsm.admin().client
+    account = document("ServiceAccount", "west", {})
+    await admin.put("/api/v1/serviceaccounts/west", account)
+    binding = {
+        "role": "site-operator",
+        "scopes": ["region/west"],
+        "subjects": [{"kind": "ServiceAccount", "name": "west"}],
+    }
+    await admin.put("/api/v1/rolebindings/west", document("RoleBinding", "west", binding))
+    given = await admin.post("/api/v1/serviceaccounts/west/tokens", {})
+    token = given.json()["token"]
+    with pytest.raises(Forbidden, match="scope federation"):
+        await fsm.visitor(lambda: token).post("/api/v1/users/admin/revoke", {})
+    assert (await site.api.whoami()).identity == "user:admin"
 
 
 async def test_a_site_that_was_cut_off_ends_logins_once_it_is_back(
