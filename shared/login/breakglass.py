@@ -221,6 +221,7 @@ class BreakGlass:
             (self._data / f".{FILE}.{name}").unlink(missing_ok=True)
             return
         self._journal.count(event)
+        self._drop_drafts(name)
         self._place_secret(Glass(account=glass.account, secret=name))
         log.warning(
             "the emergency account is sealed with a new secret: take it, and delete the file",
@@ -228,14 +229,19 @@ class BreakGlass:
         )
 
     def _place_secret(self, glass: Glass) -> None:
-        """Give the secret's file its name; again, should the server have died before.
+        """Give the secret's file its name; again, should the server have died before."""
+        if glass.secret is not None:
+            draft = self._data / f".{FILE}.{glass.secret}"
+            if draft.exists():
+                draft.replace(self._data / FILE)
 
-        A secret that the store never heard of opens nothing, and its file goes.
+    def _drop_drafts(self, name: str) -> None:
+        """Remove all but one draft: of what was begun before this sealing, none can count now.
+
+        Not sooner: of a commit that broke off nobody knows yet whether it will have happened.
         """
         for draft in self._data.glob(f".{FILE}.*"):
-            if draft.name == f".{FILE}.{glass.secret}":
-                draft.replace(self._data / FILE)
-            else:
+            if draft.name != f".{FILE}.{name}":
                 draft.unlink()
 
 
