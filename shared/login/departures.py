@@ -7,15 +7,14 @@ one who has the same name is somebody else.
 """
 
 import hashlib
-import secrets
 from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
 from shared.ids import COMMON, FEDERATION, Key
-from shared.login.ends import names_of, write_ends
+from shared.login.ends import names_of, record_of_end, write_ends
 from shared.login.session_records import SESSIONS, Session
-from shared.store.contract import AuditRecord, Draft, Transaction
+from shared.store.contract import Draft, Transaction
 
 KIND: Final = "LoginRevocation"
 
@@ -42,14 +41,8 @@ async def end_logins_of(
     ]
     await write_ends(transaction, ending, [])
     for each in ending:
-        record = AuditRecord(
-            at=at,
-            request_id=f"login-revocation-{secrets.token_hex(8)}",
-            identity="upstream",
-            action="end session",
-            outcome="ok",
-            reason=f"{each.identity}: the FSM has revoked his logins",
-        )
+        why = "the FSM has revoked his logins"
+        record = record_of_end(each, why, cause="login-revocation", who="upstream", at=at)
         await transaction.audit(record)
     return names_of(ending, [])
 

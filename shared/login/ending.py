@@ -6,7 +6,6 @@ sealed, since from then on the account is for emergencies.  Logins by a director
 doesn't name any longer end as well.
 """
 
-import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -14,6 +13,7 @@ from typing import Protocol
 from shared.clock import Clock
 from shared.login.breakglass import BreakGlass
 from shared.login.effective import EffectivePolicy
+from shared.login.ends import record_of_end
 from shared.login.glass import Glass, may_go_on
 from shared.login.providers import counting
 from shared.login.session_records import Session
@@ -79,11 +79,6 @@ def forbidden(
 
 def _record(session: Session, why: str, policy: EffectivePolicy, now: datetime) -> AuditRecord:
     by = f" (by {policy.policy})" if policy.policy else ""
-    return AuditRecord(
-        at=now,
-        request_id=f"login-policy-{secrets.token_hex(8)}",
-        identity="system:login-policy",
-        action="end session",
-        outcome="ok",
-        reason=f"{session.identity}: {why}{by}",
+    return record_of_end(
+        session, f"{why}{by}", cause="login-policy", who="system:login-policy", at=now
     )

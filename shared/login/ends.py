@@ -1,11 +1,13 @@
 """How the end of a login, or of a program's token, is written down."""
 
+import secrets
 from collections.abc import Sequence
+from datetime import datetime
 
 from shared.auth.tokens import LEEWAY
 from shared.login.programs import PROGRAMS, Program
 from shared.login.session_records import ENDED, SESSIONS, Session
-from shared.store.contract import Transaction
+from shared.store.contract import AuditRecord, Transaction
 
 
 async def write_ends(
@@ -28,6 +30,18 @@ def names_of(sessions: Sequence[Session], programs: Sequence[Program]) -> list[s
         *(f"session:{each.id}" for each in sessions),
         *(f"program:{each.id}" for each in programs),
     ]
+
+
+def record_of_end(session: Session, why: str, *, cause: str, who: str, at: datetime) -> AuditRecord:
+    """Return the record of a login that no person ended; `cause` begins its request id."""
+    return AuditRecord(
+        at=at,
+        request_id=f"{cause}-{secrets.token_hex(8)}",
+        identity=who,
+        action="end session",
+        outcome="ok",
+        reason=f"{session.identity}: {why}",
+    )
 
 
 def until(session: Session) -> str:
