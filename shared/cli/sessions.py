@@ -66,6 +66,8 @@ async def revoke(context: str | None, what: Mapping[str, str], reason: str) -> N
     logins = "1 login" if sessions == 1 else f"{sessions} logins"
     others = "1 token" if tokens == 1 else f"{tokens} tokens"
     console().print(f"Revoked: {logins}, {others}.", markup=False, soft_wrap=True)
+    if "user" in what and opened.site is None:
+        print_note("Counted at the FSM only; each site ends his logins there once it hears of it.")
 
 
 async def create_token(

@@ -78,6 +78,7 @@ def create_application(routes: Iterable[Routes], collaborators: Collaborators) -
     )
     app[STREAMS] = Streams()
     # One thread: more would only share the interpreter, and large bodies may wait for each other.
+    # openapi.Description also relies on it.
     app[READERS] = ThreadPoolExecutor(1, thread_name_prefix="bodies")
     app[ROUTE_TABLE] = {}
     for each in (health.routes, openapi.routes, docs.routes, *routes):

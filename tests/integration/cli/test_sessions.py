@@ -103,6 +103,14 @@ def test_a_login_that_was_revoked_says_how_to_log_in_again(
     assert "hanse login" in refused.err
 
 
+def test_of_a_person_it_is_said_that_sites_follow(hanse: Hanse, file: ContextsFile) -> None:
+    done = hanse("auth", "revoke", "--user", "nobody-here", "--reason", "a test")
+    assert done.out.strip() == "Revoked: 0 logins, 0 tokens."
+    assert done.err.strip() == (
+        "Counted at the FSM only; each site ends his logins there once it hears of it."
+    )
+
+
 def test_exactly_one_thing_is_revoked_at_a_time(hanse: Hanse, file: ContextsFile) -> None:
     for words in ((), ("--user", "a", "--token", "b")):
         done = hanse("auth", "revoke", *words)
