@@ -12,10 +12,11 @@ from aiohttp import web
 
 from shared.clock import Clock, SystemClock
 from shared.http.connections import ConnectionLimits
-from shared.http.peer import PeerClient, PeerLimits
+from shared.http.peer import Answer, PeerClient, PeerLimits
 from shared.http.rates import RateSettings
 from shared.http.routes import Routes
 from shared.http.server import Server, serving
+from shared.ids import Key
 from shared.metrics.names import Metrics
 from shared.model.kinds import Home
 from shared.objects.admission import Admission, AdmissionChain
@@ -26,6 +27,10 @@ from tests.fakes.tokens import token_for
 
 SERVER_NAME = "spiffe://hanse.example/fsm"
 LIFETIME = timedelta(hours=8)
+
+# The network that most tests write.
+WEB = Key("Network", "common", "federation", "web")
+PATH = "/api/v1/networks/web"
 
 
 @dataclass
@@ -132,3 +137,24 @@ def network(
         "metadata": {"name": name, "labels": dict(labels or {}), **metadata},
         "spec": {"subnets": list(subnets)} if subnets else {},
     }
+
+
+def put(document: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Return an operation of a transaction."""
+    return {"operation": "put", "object": document, **more}
+
+
+def delete(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    """Return an operation of a transaction."""
+    document = {"apiVersion": "hanse/v1", "kind": kind, "metadata": {"name": name}}
+    return {"operation": "delete", "object": document, **more}
+
+
+def revision(answer: Answer) -> int:
+    return answer.json()["metadata"]["revision"]
+
+
+async def audit_actions(api: Api) -> list[tuple[str, str]]:
+    """Return what was done and how it ended, the oldest first."""
+    await api.services.trail.flush()
+    return [(r.action, r.outcome) for _, r in await api.store.audit_records()][::-1]
