@@ -12,6 +12,7 @@ from shared.policy.compile import SitePlanner
 from shared.policy.faults.fault import Fault, Reference
 from shared.policy.faults.federation import federation_faults, policytest_faults
 from shared.policy.faults.placement import duplicates
+from shared.policy.faults.roles import binding_faults
 from shared.policy.faults.site import site_faults, site_warnings
 from shared.policy.inputs import Documents
 
@@ -27,12 +28,12 @@ class Report:
 def check_repository(repository: Repository, *, now: datetime) -> Report:
     """Return everything that is wrong with a repository, tests included."""
     errors = [*repository.faults]
-    errors += _errors(repository, federation_faults(repository.federation), "federation")
+    errors += _errors(repository, _federation(repository), "federation")
     warnings: list[FieldError] = []
     for site in sorted({*repository.site_names(), *repository.sites}):
         inputs = repository.inputs(site, now=now)
         planner = SitePlanner(inputs)
-        faults = site_faults(inputs, planner)
+        faults = _site(planner)
         if not _is_declared(repository, site):
             # Nobody knows what such a site inherits; that it is unknown was said already.
             faults = (fault for fault in faults if fault.refers is None)
@@ -49,10 +50,10 @@ def require_sound(repository: Repository, planner: SitePlanner) -> None:
     """
     inputs = planner.inputs
     errors = [*repository.faults_for(inputs.site)]
-    errors += _errors(repository, federation_faults(repository.federation), "federation")
+    errors += _errors(repository, _federation(repository), "federation")
     if _is_declared(repository, inputs.site):
         folders = ("federation", f"sites/{inputs.site}")
-        errors += _errors(repository, site_faults(inputs, planner), *folders)
+        errors += _errors(repository, _site(planner), *folders)
     if errors:
         _refuse(errors)
 
@@ -73,6 +74,17 @@ def _refuse(errors: Iterable[FieldError]) -> None:
 def _ordered(faults: Iterable[FieldError]) -> tuple[FieldError, ...]:
     """Return faults by file and line, each once."""
     return tuple(sorted(dict.fromkeys(faults), key=lambda each: (each.file or "", each.line or 0)))
+
+
+def _federation(repository: Repository) -> Iterator[Fault]:
+    yield from federation_faults(repository.federation)
+    yield from binding_faults(repository.federation, Documents())
+
+
+def _site(planner: SitePlanner) -> Iterator[Fault]:
+    inputs = planner.inputs
+    yield from site_faults(inputs, planner)
+    yield from binding_faults(inputs.local, inputs.federation)
 
 
 def _tests(repository: Repository) -> Iterator[Fault]:

@@ -18,13 +18,14 @@ from shared.access.permissions import Permission
 from shared.access.roles import book_in
 from shared.errors import FieldError
 from shared.ids import COMMON, Key
-from shared.model.access import Credential, Role, RoleBinding, User
+from shared.model.access import Credential, RoleBinding, User
 from shared.model.base import Spec
-from shared.model.builtin_roles import BUILT_IN_ROLES
 from shared.model.kinds import Home
 from shared.model.override import Override
-from shared.model.schema import suggestion
 from shared.objects.admission import ACCEPTED, Batch, Fault, Proposal, Review
+from shared.policy.faults.fault import Fault as PolicyFault
+from shared.policy.faults.roles import binding_faults
+from shared.policy.inputs import Document, Documents
 from shared.store.contract import Selection, Snapshot
 
 EXCEEDS: Final = "exceeds_own_rights"
@@ -84,26 +85,18 @@ class Change:
 
     def _unbound(self) -> Iterator[Fault]:
         """Yield bindings that find no role, or not everywhere, and roles that are still bound."""
-        known = {*BUILT_IN_ROLES, *(key.name for key in self._roles())}
-        for key, spec in self.after.objects.items():
-            if not isinstance(spec, RoleBinding) or self.after.is_inherited(key):
-                continue
+        before: set[Key | None] | None = None
+        for each in _binding_faults(self.after):
+            assert each.document is not None, "the faults are of bindings"
+            key, spec = each.document.key, each.document.spec
             index = self._index(key)
-            if not self.after.has_role(spec.role):
-                if index is not None:
-                    message = f"there is no role {spec.role}{suggestion(spec.role, known)}"
-                    yield Fault(index, FieldError("spec.role", "unknown_role", message))
-                elif self.before.has_role(spec.role):
-                    yield from self._in_use(spec.role, key)
-            elif spec.flows_down and not self._flows(self.after, spec.role):
-                if index is not None:
-                    message = (
-                        f"the role {spec.role} doesn't flow down, and this binding would mean "
-                        "nothing at sites; let both flow down, or neither"
-                    )
-                    yield Fault(index, FieldError("spec.flowsDown", "role_stays", message))
-                elif self._flows(self.before, spec.role):
-                    yield from self._in_use(spec.role, key)
+            if index is not None:
+                yield Fault(index, FieldError(each.path, each.code, each.message))
+                continue
+            if before is None:
+                before = {fault.key for fault in _binding_faults(self.before)}
+            if key not in before and isinstance(spec, RoleBinding):
+                yield from self._in_use(spec.role, key)
 
     def _in_use(self, role: str, binding: Key) -> Iterator[Fault]:
         for index, each in enumerate(self.batch.proposals):
@@ -196,12 +189,14 @@ class Change:
     def _roles(self) -> list[Key]:
         return [key for key in self.after.objects if key.kind == "Role"]
 
-    @staticmethod
-    def _flows(book: Book, role: str) -> bool:
-        if role in BUILT_IN_ROLES:
-            return True
-        specs = (spec for key, spec in book.objects.items() if key.name == role)
-        return any(isinstance(spec, Role) and spec.flows_down for spec in specs)
+
+def _binding_faults(book: Book) -> Iterator[PolicyFault]:
+    """Yield what is wrong with the bindings of the server itself."""
+    documents = [Document(key, spec) for key, spec in book.objects.items()]
+    return binding_faults(
+        Documents(each for each in documents if not book.is_inherited(each.key)),
+        Documents(each for each in documents if book.is_inherited(each.key)),
+    )
 
 
 def _of_access(batch: Batch) -> list[Proposal]:

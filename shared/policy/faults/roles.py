@@ -1,6 +1,6 @@
 """Faults of Roles and RoleBindings: words that mean nothing, and roles that nobody has."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from shared.model.access import Grant, Role, RoleBinding
@@ -30,20 +30,35 @@ def role_faults(documents: Documents) -> Iterator[Fault]:
             yield from _scopes(document, "spec", spec.scopes)
 
 
-def unknown_roles(bindings: Documents, roles: Iterable[Documents]) -> Iterator[Fault]:
-    """Yield the bindings of roles that are neither built in nor among `roles`."""
-    known = {document.key.name for each in roles for document in each.of_kind("Role")}
-    known |= set(BUILT_IN_ROLES)
-    for document in bindings.of_kind("RoleBinding"):
+def binding_faults(own: Documents, inherited: Documents) -> Iterator[Fault]:
+    """Yield the RoleBindings that find no role (`unknown_role`), or none at sites (`role_stays`).
+
+    `own` are all documents of one server.  `inherited` are the federation's, if that server is a
+    site's; their roles are known there if they flow down.
+    """
+    flowing = {name for name, role in _roles(inherited) if role.flows_down}
+    flowing |= {name for name, role in _roles(own) if role.flows_down} | set(BUILT_IN_ROLES)
+    known = flowing | {name for name, _ in _roles(own)}
+    for document in own.of_kind("RoleBinding"):
         spec = document.spec
-        if isinstance(spec, RoleBinding) and spec.role not in known:
-            yield unknown_role(document, spec, known)
+        if not isinstance(spec, RoleBinding):
+            continue
+        if spec.role not in known:
+            message = f"there is no role {spec.role} here{suggestion(spec.role, sorted(known))}"
+            refers = Reference("Role", spec.role)
+            yield Fault(document, "spec.role", "unknown_role", message, refers)
+        elif spec.flows_down and spec.role not in flowing:
+            message = (
+                f"the role {spec.role} doesn't flow down, and this binding would mean nothing at "
+                "sites; let both flow down, or neither"
+            )
+            yield Fault(document, "spec.flowsDown", "role_stays", message)
 
 
-def unknown_role(document: Document, spec: RoleBinding, known: Iterable[str]) -> Fault:
-    """Return the fault of binding a role that isn't there."""
-    message = f"there is no role {spec.role} here{suggestion(spec.role, known)}"
-    return Fault(document, "spec.role", "unknown_role", message, Reference("Role", spec.role))
+def _roles(documents: Documents) -> Iterator[tuple[str, Role]]:
+    for document in documents.of_kind("Role"):
+        if isinstance(document.spec, Role):
+            yield document.key.name, document.spec
 
 
 def _grant(document: Document, path: str, grant: Grant) -> Iterator[Fault]:

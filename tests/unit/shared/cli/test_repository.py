@@ -199,6 +199,33 @@ class TestWhoseFaults:
         root = repo({"federation/places.yaml": places})
         assert codes(root) == [("federation/places.yaml", 4, "unknown_field")]
 
+    def test_a_binding_names_a_role_that_is_known_where_it_stands(self, repo, codes):
+        def binding(role: str) -> str:
+            spec = f"{{role: {role}, subjects: [{{kind: User, name: kim}}]}}"
+            return DOCUMENT.format("RoleBinding", role, spec)
+
+        grants = "{grants: [{verbs: [read], kinds: [Network]}]"
+        root = repo(
+            {
+                "federation/roles.yaml": DOCUMENT.format("Role", "above", f"{grants}}}")
+                + "---\n"
+                + DOCUMENT.format("Role", "flowing", f"{grants}, flowsDown: true}}"),
+                "federation/bindings.yaml": "---\n".join(map(binding, ["above", "near", "viewer"])),
+                "sites/s1/roles.yaml": DOCUMENT.format("Role", "near", f"{grants}}}"),
+                "sites/s1/bindings.yaml": "---\n".join(map(binding, ["above", "flowing", "near"])),
+                "sites/s2/bindings.yaml": "---\n".join(map(binding, ["near", "flowing"])),
+            }
+        )
+        assert codes(root) == [
+            ("federation/bindings.yaml", 9, "unknown_role"),
+            ("sites/s1/bindings.yaml", 4, "unknown_role"),
+            ("sites/s2/bindings.yaml", 4, "unknown_role"),
+        ]
+        # A role that couldn't be read is not called unknown.
+        (root / "sites/s2/role.yaml").write_text(DOCUMENT.format("Role", "near", "{grants: 1}"))
+        assert codes(root)[-1] == ("sites/s2/role.yaml", 4, "invalid_value")
+        assert len(codes(root)) == 3
+
     def test_warnings_count_only_if_strict(self, repo, hanse, codes):
         policy = (
             "{enforcement: mandatory, rules: "
