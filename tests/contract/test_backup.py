@@ -18,17 +18,10 @@ from shared.backup.restore import EMBEDDED, Order, Restored, Restorer
 from shared.clock import SystemClock
 from shared.errors import Conflict, HanseError
 from shared.ids import Key, Revision
-from shared.store.contract import (
-    AuditRecord,
-    Commit,
-    Draft,
-    Position,
-    Store,
-    Transaction,
-)
+from shared.store.contract import AuditRecord, Commit, Draft, Position, Store, Transaction
 from shared.store.sql import open_store
 from tests.contract.conftest import Opener
-from tests.contract.test_store import WEB, delete, put
+from tests.contract.store_objects import WEB, delete, put
 from tests.fakes.clock import VirtualClock
 from tests.servers import PostgresServer
 
