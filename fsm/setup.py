@@ -7,15 +7,12 @@ from typing import Any
 
 from fsm.settings import FILE, FSMSettings
 from fsm.trust import ROOT_FILE, FSMCredentials, create_trust, fingerprint_text
-from shared.auth.passwords import Passwords
-from shared.cli.setup import create_folder, new_password, parse_listen, store_settings
+from shared.cli.setup import create_folder, create_store, new_password, parse_listen, store_settings
 from shared.clock import SystemClock
 from shared.errors import Conflict
 from shared.failpoints import failpoint
-from shared.objects.accounts import create_account
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import parse_trust_domain
-from shared.store.sql import open_store
 
 
 def initialise(
@@ -49,7 +46,7 @@ def initialise(
     root = create_trust(credentials, domain, settings.server_names, clock=clock)
     (data / ROOT_FILE).write_text(certificates_to_pem([root]), "ascii")
     failpoint("fsm.root.written")
-    asyncio.run(_create_store(settings, data, admin, password.text))
+    asyncio.run(create_store(settings.database_url(data), admin=admin, password=password.text))
     # Last: a folder with settings is a folder that is complete.
     store_settings(data / FILE, values)
     return (
@@ -57,15 +54,3 @@ def initialise(
         f"Root certificate: {data / ROOT_FILE}\nIts SHA-256: {fingerprint_text(root)}\n"
         f"{password.told(admin)}\nNext: hanse fsm serve --data {data}"
     )
-
-
-async def _create_store(settings: FSMSettings, data: Path, admin: str, password: str) -> None:
-    clock = SystemClock()
-    store = await open_store(settings.database_url(data), clock=clock, create=True)
-    passwords = Passwords()
-    try:
-        # A second try after one that was cut short has the account already.
-        await create_account(store, admin, password, passwords=passwords, clock=clock, replace=True)
-    finally:
-        passwords.close()
-        await store.close()

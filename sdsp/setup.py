@@ -8,9 +8,9 @@ from typing import Any
 
 from sdsp.settings import FILE, SDSPSettings, load
 from sdsp.upstream.enroll import SiteCredentials, join_federation
-from shared.auth.passwords import Passwords
 from shared.cli.setup import (
     create_folder,
+    create_store,
     new_password,
     parse_listen,
     read_token,
@@ -18,9 +18,7 @@ from shared.cli.setup import (
 )
 from shared.clock import SystemClock
 from shared.errors import Conflict, Unreachable
-from shared.objects.accounts import create_account
 from shared.pki.jointoken import JoinToken
-from shared.store.sql import open_store
 from shared.tasks.lock import only_process
 
 
@@ -40,25 +38,13 @@ def initialise(
         values["database"] = url
     settings = SDSPSettings.model_validate(values)
     create_folder(data)
-    asyncio.run(_create_store(settings, data, admin, password.text))
+    asyncio.run(create_store(settings.database_url(data), admin=admin, password=password.text))
     # Last: a folder with settings is a folder that is complete.
     store_settings(data / FILE, values)
     return (
         f"Prepared {data}.\n{password.told(admin)}\n"
         f"Next: hanse sdsp join --data {data} --server https://FSM:8443 --token TOKEN"
     )
-
-
-async def _create_store(settings: SDSPSettings, data: Path, admin: str, password: str) -> None:
-    clock = SystemClock()
-    store = await open_store(settings.database_url(data), clock=clock, create=True)
-    passwords = Passwords()
-    try:
-        # A second try after one that was cut short has the account already.
-        await create_account(store, admin, password, passwords=passwords, clock=clock, replace=True)
-    finally:
-        passwords.close()
-        await store.close()
 
 
 def join_site(data: Path, *, servers: Sequence[str], token: str) -> str:

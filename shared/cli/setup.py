@@ -9,9 +9,13 @@ from getpass import getpass
 from pathlib import Path
 from typing import Any, Final
 
+from shared.auth.passwords import Passwords
+from shared.clock import SystemClock
 from shared.errors import Invalid
 from shared.failpoints import failpoint
 from shared.model.documents import dump_yaml
+from shared.objects.accounts import create_account
+from shared.store.sql import open_store
 
 PASSWORD_VARIABLE: Final = "HANSE_ADMIN_PASSWORD"  # noqa: S105 - the variable's name
 
@@ -69,6 +73,19 @@ def parse_listen(text: str) -> tuple[str, int]:
 def create_folder(path: Path) -> None:
     """Make a folder that only its owner may enter."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+async def create_store(url: str, *, admin: str, password: str) -> None:
+    """Make a store with its first administrator; Invalid (`invalid_name`, `weak_password`)."""
+    clock = SystemClock()
+    store = await open_store(url, clock=clock, create=True)
+    passwords = Passwords()
+    try:
+        # A second try after one that was cut short has the account already.
+        await create_account(store, admin, password, passwords=passwords, clock=clock, replace=True)
+    finally:
+        passwords.close()
+        await store.close()
 
 
 def store_settings(path: Path, values: Mapping[str, Any]) -> None:
