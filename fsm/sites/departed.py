@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shared.clock import Clock
-from shared.enrolment.register import drop_tokens, live_certificates, revoke
+from shared.enrolment.register import drop_tokens, revoke_live
 from shared.ids import FEDERATION
 from shared.objects.service import Written
 from shared.pki.identity import SpiffeId, TrustDomain
@@ -29,7 +29,6 @@ class DepartedSites:
         now = self._clock.now()
         for site in deleted:
             identity = str(SpiffeId.sdsp(self._trust_domain, site))
-            live = await live_certificates(transaction, identity, now=now)
             reason = f"Site {site} was deleted"
-            await revoke(transaction, live, scope=FEDERATION, now=now, reason=reason)
+            await revoke_live(transaction, identity, scope=FEDERATION, now=now, reason=reason)
         await drop_tokens(transaction, JoinKind.SDSP, deleted)

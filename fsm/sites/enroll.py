@@ -7,18 +7,19 @@ certificate and its nodes', the site issues by itself.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from fsm.feed.select import site_key
 from fsm.sites.names import registered_for
 from shared.auth.limiter import Limiter, origin_of
 from shared.clock import Clock
 from shared.enrolment.register import (
+    JOIN_ATTEMPTS,
+    GivenToken,
     Issued,
     add_token,
     live_certificates,
     record_certificate,
-    revoke,
+    revoke_live,
     spend_token,
 )
 from shared.enrolment.revocations import Revocations
@@ -32,17 +33,6 @@ from shared.pki.certificates import Certificate, certificates_to_pem
 from shared.pki.identity import SpiffeId
 from shared.pki.jointoken import JoinKind, JoinToken
 from shared.store.contract import Snapshot, Store, Stored, Transaction
-
-ATTEMPTS: Final = "30 per minute"
-"""How often one address may try to join."""
-
-
-@dataclass(frozen=True, slots=True)
-class GivenToken:
-    """A join token's text, to be shown once, and when it expires (RFC 3339)."""
-
-    token: str
-    expires_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +81,9 @@ class SiteEnrolment:
         token = JoinToken.create(JoinKind.SDSP, site=site, name=site, root=root)
         audit = self._trail.record(call, "jointoken.create", key=site_key(site))
 
-        async def work(transaction: Transaction) -> str:
+        async def work(transaction: Transaction) -> GivenToken:
             await _site(transaction, site)
-            expires_at = await add_token(
+            given = await add_token(
                 transaction,
                 token,
                 identity=self._identity(site),
@@ -102,9 +92,9 @@ class SiteEnrolment:
                 replace=replace,
             )
             await transaction.audit(audit)
-            return expires_at.isoformat()
+            return given
 
-        return GivenToken(str(token), (await self._store.transact(work)).result)
+        return (await self._store.transact(work)).result
 
     async def join(self, call: Call, text: str, csr: str) -> Enrolled:
         """Trade a token and a signing request (PEM) for a site's CA certificate.
@@ -113,8 +103,7 @@ class SiteEnrolment:
         spend_token() and Authority.issue_site_intermediate() do, and TooManyRequests; refusals
         are audited too.
         """
-        # No token is ever guessed; but each attempt writes to the trail.
-        self._limiter.check((ATTEMPTS, f"join:{origin_of(call.caller.address)}"))
+        self._limiter.check((JOIN_ATTEMPTS, f"join:{origin_of(call.caller.address)}"))
         try:
             enrolled = await self._join(call, text, csr)
         except HanseError as exc:
@@ -144,13 +133,14 @@ class SiteEnrolment:
         audit = self._trail.record(call, "site.revoke", key=site_key(site), reason=reason)
 
         async def work(transaction: Transaction) -> list[Issued]:
-            now = self._clock.now()
-            live = await live_certificates(transaction, self._identity(site), now=now)
-            if not live:
+            now, identity = self._clock.now(), self._identity(site)
+            revoked = await revoke_live(
+                transaction, identity, scope=FEDERATION, now=now, reason=reason
+            )
+            if not revoked:
                 raise NotFound(f"site {site} has no certificate that is still good")
-            await revoke(transaction, live, scope=FEDERATION, now=now, reason=reason)
             await transaction.audit(audit)
-            return live
+            return revoked
 
         revoked = (await self._store.transact(work)).result
         await self.read_revocations()
@@ -174,8 +164,10 @@ class SiteEnrolment:
             )
             stored = await _site(transaction, token.site)
             if replaces:
-                live = await live_certificates(transaction, self._identity(token.site), now=now)
-                await revoke(transaction, live, scope=FEDERATION, now=now, reason="joined anew")
+                identity = self._identity(token.site)
+                await revoke_live(
+                    transaction, identity, scope=FEDERATION, now=now, reason="joined anew"
+                )
             enrolled = await self._issue(transaction, stored, csr)
             await transaction.audit(audit)
             return enrolled

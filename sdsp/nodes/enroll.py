@@ -13,11 +13,13 @@ from sdsp.nodes.states import node_key
 from shared.auth.limiter import Limiter, origin_of
 from shared.clock import Clock
 from shared.enrolment.register import (
+    JOIN_ATTEMPTS,
+    GivenToken,
     add_token,
     drop_tokens,
     live_certificates,
     record_certificate,
-    revoke,
+    revoke_live,
     spend_token,
 )
 from shared.enrolment.revocations import Revocations
@@ -34,21 +36,10 @@ from shared.pki.identity import SpiffeId
 from shared.pki.jointoken import JoinKind, JoinToken
 from shared.store.contract import Draft, Operation, Selection, Store, Stored, Transaction
 
-ATTEMPTS: Final = "30 per minute"
-"""How often one address may try to join: no token is ever guessed, but each try is audited."""
-
 # A node renews twice a day; each certificate is on record until it expires.
 _MOST_LIVE: Final = 20
 
 _RULES: Final = Selection(kinds=frozenset({"AdmissionRule"}))
-
-
-@dataclass(frozen=True, slots=True)
-class GivenToken:
-    """A join token's text, to be shown once, and when it expires (RFC 3339)."""
-
-    token: str
-    expires_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +87,8 @@ class NodeEnrolment:
         identity = str(identity_of(authority, node))
         audit = self._trail.record(call, "jointoken.create", reason=f"for node {node}")
 
-        async def work(transaction: Transaction) -> str:
-            expires_at = await add_token(
+        async def work(transaction: Transaction) -> GivenToken:
+            given = await add_token(
                 transaction,
                 token,
                 identity=identity,
@@ -106,9 +97,9 @@ class NodeEnrolment:
                 replace=replace,
             )
             await transaction.audit(audit)
-            return expires_at.isoformat()
+            return given
 
-        return GivenToken(str(token), (await self._store.transact(work)).result)
+        return (await self._store.transact(work)).result
 
     async def join(self, call: Call, text: str, csr: str) -> Enrolled:
         """Trade a token and a signing request (PEM) for a certificate.
@@ -116,7 +107,7 @@ class NodeEnrolment:
         Raises as spend_token() and Authority.issue_leaf() do, and TooManyRequests; refusals are
         audited too.
         """
-        self._limiter.check((ATTEMPTS, f"join:{origin_of(call.caller.address)}"))
+        self._limiter.check((JOIN_ATTEMPTS, f"join:{origin_of(call.caller.address)}"))
         try:
             return await self._join(call, text, csr)
         except HanseError as exc:
@@ -135,8 +126,9 @@ class NodeEnrolment:
             )
             identity = identity_of(authority, token.name)
             if replaces:
-                live = await live_certificates(transaction, str(identity), now=now)
-                await revoke(transaction, live, scope=SITE, now=now, reason="joined anew")
+                await revoke_live(
+                    transaction, str(identity), scope=SITE, now=now, reason="joined anew"
+                )
             chain = authority.issue_leaf(csr, identity)
             declared = await _declare(transaction, token.name)
             await record_certificate(transaction, chain, identity=str(identity), owner=declared.uid)
@@ -189,9 +181,8 @@ class NodeEnrolment:
         authority, now = self._authority(), self._clock.now()
         for node in deleted:
             identity = str(identity_of(authority, node))
-            live = await live_certificates(transaction, identity, now=now)
             reason = f"Node {node} was deleted"
-            await revoke(transaction, live, scope=SITE, now=now, reason=reason)
+            await revoke_live(transaction, identity, scope=SITE, now=now, reason=reason)
         await drop_tokens(transaction, JoinKind.NODE, deleted)
 
 

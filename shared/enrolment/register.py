@@ -21,10 +21,21 @@ from shared.pki.jointoken import JoinKind, JoinToken, is_hash_of
 from shared.store.contract import Draft, Selection, Snapshot, Transaction
 
 TOKEN_LIFE: Final = timedelta(hours=1)
+JOIN_ATTEMPTS: Final = "30 per minute"
+"""How often one address may try to join: no token is ever guessed, but each try is audited."""
+
 CERTIFICATES: Final = "certificates"
 HASHES: Final = "jointokens"
 
 _TOKENS: Final = Selection(kinds=frozenset({"JoinToken"}))
+
+
+@dataclass(frozen=True, slots=True)
+class GivenToken:
+    """A join token's text, to be shown once, and when it expires (RFC 3339)."""
+
+    token: str
+    expires_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +63,8 @@ async def add_token(
     scope: str,
     now: datetime,
     replace: bool,
-) -> datetime:
-    """Record that `token` may be used once, and return until when.
+) -> GivenToken:
+    """Record that `token` may be used once, and return it as its joiner gets it.
 
     Tokens for the same joiner that were not used stop counting.  Conflict
     (`certificate_exists`) if `identity` has a live certificate and `replace` isn't set.
@@ -81,7 +92,7 @@ async def add_token(
             },
         )
     )
-    return expires_at
+    return GivenToken(str(token), expires_at.isoformat())
 
 
 async def spend_token(
@@ -176,6 +187,15 @@ async def revoke(
         }
         origin = "local" if scope == SITE else None
         await transaction.put(Draft(key=key, spec=spec, origin=origin))
+
+
+async def revoke_live(
+    transaction: Transaction, identity: str, *, scope: str, now: datetime, reason: str
+) -> list[Issued]:
+    """Let all live certificates of `identity` count no longer, as revoke() does; return them."""
+    live = await live_certificates(transaction, identity, now=now)
+    await revoke(transaction, live, scope=scope, now=now, reason=reason)
+    return live
 
 
 async def revoke_unknown(

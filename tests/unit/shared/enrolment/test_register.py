@@ -11,11 +11,12 @@ from shared.backoff import Backoff
 from shared.enrolment.register import (
     CERTIFICATES,
     HASHES,
+    GivenToken,
     add_token,
     forget_expired,
     live_certificates,
     record_certificate,
-    revoke,
+    revoke_live,
     revoke_unknown,
     spend_token,
 )
@@ -45,13 +46,13 @@ def token(name: str = "n1", site: str = "s1") -> JoinToken:
     return JoinToken.create(JoinKind.NODE, site=site, name=name, root=FEDERATION.roots[0])
 
 
-async def give(store: MemoryStore, given: JoinToken, *, replace: bool = False) -> datetime:
-    async def work(transaction: Any) -> datetime:
+async def give(store: MemoryStore, given: JoinToken, *, replace: bool = False) -> GivenToken:
+    async def work(transaction: Any) -> GivenToken:
         return await add_token(
             transaction, given, identity=IDENTITY, scope=SITE, now=NOW, replace=replace
         )
 
-    result: datetime = (await store.transact(work)).result
+    result: GivenToken = (await store.transact(work)).result
     return result
 
 
@@ -78,7 +79,8 @@ async def join(store: MemoryStore) -> str:
 async def test_a_token_is_spent_once() -> None:
     store = MemoryStore()
     given = token()
-    assert await give(store, given) == NOW + timedelta(hours=1)
+    expires_at = (NOW + timedelta(hours=1)).isoformat()
+    assert await give(store, given) == GivenToken(str(given), expires_at)
     assert await spend(store, str(given)) is False
     with pytest.raises(Unauthenticated) as caught:
         await spend(store, str(given))
@@ -148,8 +150,7 @@ async def test_a_revoked_certificate_is_live_no_longer() -> None:
     revocations = Revocations()
 
     async def work(transaction: Any) -> None:
-        live = await live_certificates(transaction, IDENTITY, now=NOW)
-        await revoke(transaction, live, scope=SITE, now=NOW, reason="lost")
+        await revoke_live(transaction, IDENTITY, scope=SITE, now=NOW, reason="lost")
 
     await store.transact(work)
     async with store.snapshot() as snapshot:
@@ -193,8 +194,7 @@ async def test_a_revocation_is_dropped_when_its_certificate_has_expired_and_only
     serial = await join(store)
 
     async def work(transaction: Any) -> None:
-        live = await live_certificates(transaction, IDENTITY, now=NOW)
-        await revoke(transaction, live, scope=AT_FSM, now=NOW, reason="stolen")
+        await revoke_live(transaction, IDENTITY, scope=AT_FSM, now=NOW, reason="stolen")
 
     await store.transact(work)
     (stored,) = store.objects.values()
@@ -246,8 +246,7 @@ async def test_another_processs_revocation_counts_as_soon_as_the_store_tells_of_
         group.start(revocations.follow(store, clock=clock, backoff=backoff), name="follow")
 
         async def work(transaction: Any) -> None:
-            live = await live_certificates(transaction, IDENTITY, now=NOW)
-            await revoke(transaction, live, scope=SITE, now=NOW, reason="stolen")
+            await revoke_live(transaction, IDENTITY, scope=SITE, now=NOW, reason="stolen")
 
         await store.transact(work)
         await changed.wait()
