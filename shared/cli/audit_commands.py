@@ -13,6 +13,10 @@ _Context = Annotated[
 ]
 _Form = Annotated[Output, typer.Option("-o", "--output", help="table, wide, json or yaml.")]
 _Tenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")]
+_Changes = Annotated[
+    bool,
+    typer.Option("--changes", help="Only what changed something: no reads, refusals, renewals."),
+]
 _Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many entries.")]
 
 _LIST = "list"
@@ -44,6 +48,7 @@ def list_entries(
     tenant: _Tenant = None,
     scope: Annotated[str | None, typer.Option("--scope", help="The object's scope.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="Words that an entry has.")] = None,
+    changes: _Changes = False,
     limit: _Limit = 50,
     context: _Context = None,
     output: _Form = Output.TABLE,
@@ -59,7 +64,7 @@ def list_entries(
         if len(given) != 1:
             raise typer.BadParameter("give one name")
         found = kind.name, given[0]
-    run(audit(context, AuditWanted(found, tenant, scope, text, limit), output))
+    run(audit(context, AuditWanted(found, tenant, scope, text, changes, limit), output))
 
 
 @commands.command()
@@ -67,6 +72,7 @@ def search(
     words: Annotated[list[str], typer.Argument(metavar="WORDS...", help="All must occur.")],
     *,
     tenant: _Tenant = None,
+    changes: _Changes = False,
     limit: _Limit = 50,
     context: _Context = None,
     output: _Form = Output.TABLE,
@@ -75,7 +81,8 @@ def search(
     from shared.cli.session import run
     from shared.cli.trails import AuditWanted, audit
 
-    run(audit(context, AuditWanted(None, tenant, None, " ".join(words), limit), output))
+    wanted = AuditWanted(None, tenant, None, " ".join(words), changes, limit)
+    run(audit(context, wanted, output))
 
 
 @commands.command()

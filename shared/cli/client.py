@@ -338,15 +338,20 @@ class Client(AccessCalls):
         tenant: str | None = None,
         scope: str | None = None,
         text: str | None = None,
+        changes: bool = False,
         limit: int | None = None,
     ) -> AsyncGenerator[AuditEntry, None]:
-        """Yield the audit trail, latest first; with `kind` and `name`, of one object."""
+        """Yield the audit trail, latest first; with `kind` and `name`, of one object.
+
+        `changes` leaves out reads, refusals, and renewals of logins and certificates.
+        """
         params = params_of(
             kind=find_kind(kind).name if kind else None,
             name=name,
             tenant=tenant,
             scope=scope,
             text=text,
+            changes="true" if changes else None,
         )
         async for item in self._connection.backwards(f"{API}/audit", params, limit, "number"):
             yield AuditEntry.of(item)

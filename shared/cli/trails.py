@@ -124,6 +124,7 @@ class AuditWanted:
     tenant: str | None
     scope: str | None
     text: str | None
+    changes: bool
     limit: int
 
 
@@ -137,6 +138,7 @@ async def audit(context: str | None, wanted: AuditWanted, form: Output) -> None:
             tenant=wanted.tenant,
             scope=wanted.scope,
             text=wanted.text,
+            changes=wanted.changes,
             limit=wanted.limit,
         )
         async with aclosing(trail):

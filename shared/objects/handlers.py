@@ -253,13 +253,21 @@ class AuditList(BaseModel):
         Parameter("name", "See kind."),
         Parameter("scope", "The object's scope, if not the default."),
         Parameter("text", "Words that an entry must have."),
+        Parameter(
+            "changes",
+            "Only what changed something: no reads, no refusals, no renewals of logins and "
+            "certificates.",
+            {"type": "boolean", "default": False},
+        ),
         Parameter("before", "Only entries before this number.", {"type": "integer", "minimum": 1}),
         parameters.LIMIT,
     ),
 )
 async def audit(request: web.Request) -> web.Response:
     """Read the audit trail, latest first."""
-    only_parameters(request, "tenant", "kind", "name", "scope", "text", "before", "limit")
+    only_parameters(
+        request, "tenant", "kind", "name", "scope", "text", "changes", "before", "limit"
+    )
     kind, name, tenant = (text(request, each) for each in ("kind", "name", "tenant"))
     if (kind is None) != (name is None):
         raise Malformed("give kind and name together")
@@ -273,6 +281,7 @@ async def audit(request: web.Request) -> web.Response:
         tenant=tenant,
         key=key,
         text=text(request, "text"),
+        changes=flag(request, "changes"),
         before=number(request, "before", lowest=1),
         limit=number(request, "limit", lowest=1, highest=MOST) or 100,
     )

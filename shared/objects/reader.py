@@ -36,6 +36,9 @@ from shared.tasks.streams import Place, closing, with_beats
 LIMIT: Final = 500
 MOST: Final = 1000
 
+RENEWALS: Final = frozenset({"renew session", "site.renew", "node.renew"})
+"""What goes on by itself, by day and by night, and changes nothing that anybody decided."""
+
 BEAT: Final = 5.0
 """Seconds; the store's own watch of commits gives its bookmarks as often."""
 
@@ -158,10 +161,14 @@ class ObjectReader:
         tenant: str | None,
         key: Key | None,
         text: str | None,
+        changes: bool,
         before: int | None,
         limit: int,
     ) -> Sequence[tuple[int, AuditRecord]]:
-        """Return audit records with their numbers, latest first, of the caller's tenants only."""
+        """Return audit records with their numbers, latest first, of the caller's tenants only.
+
+        With `changes` neither reads nor refusals, nor what else changed nothing, nor RENEWALS.
+        """
         tenants = _audited(call.caller)
         if tenant is not None:
             tenants = frozenset({tenant}) if tenants is None or tenant in tenants else frozenset()
@@ -169,7 +176,13 @@ class ObjectReader:
         # What this process has gathered shall be found by whoever asks at once.
         await self._trail.flush()
         return await self._store.audit_records(
-            tenants=tenants, key=key, text=text, before=before, limit=limit
+            tenants=tenants,
+            key=key,
+            text=text,
+            committed=changes,
+            without=RENEWALS if changes else (),
+            before=before,
+            limit=limit,
         )
 
     async def export(self, call: Call, after: int) -> AsyncIterator[bytes]:

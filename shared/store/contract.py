@@ -407,10 +407,16 @@ class Store(Protocol):
         tenants: Iterable[str] | None = None,
         key: Key | None = None,
         text: str | None = None,
+        committed: bool = False,
+        without: Iterable[str] = (),
         before: int | None = None,
         limit: int = 100,
     ) -> Sequence[tuple[int, AuditRecord]]:
-        """Return audit records with their numbers, latest first."""
+        """Return audit records with their numbers, latest first.
+
+        `committed` takes those alone that Transaction.audit() committed with what they tell of,
+        none of audit(); `without` leaves out these actions.
+        """
 
     async def audit(self, records: Sequence[AuditRecord], *, request_id: str | None = None) -> None:
         """Append records of reads and refusals, which take no transaction of their own.

@@ -8,13 +8,13 @@ query (what stands between spaces) must occur, its words side by side.
 import logging
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Select, TextClause, select, text
+from sqlalchemy import Select, TextClause, and_, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.ids import Key
@@ -132,29 +132,6 @@ def delete_words(dialect: Dialect) -> TextClause:
     return text("DELETE FROM audit_words WHERE number = :number")
 
 
-def audit_query(
-    dialect: Dialect,
-    *,
-    tenants: Iterable[str] | None,
-    key: Key | None,
-    words: str | None,
-    before: int | None,
-    limit: int,
-) -> Select[Any]:
-    """Select the records that satisfy every term given, latest first."""
-    query = select(audit).order_by(audit.c.number.desc()).limit(limit)
-    if tenants is not None:
-        query = query.where(audit.c.tenant.in_(sorted(set(tenants))))
-    if key is not None:
-        names = ("kind", "object_tenant", "scope", "name")
-        query = query.where(*(audit.c[name] == part for name, part in zip(names, key, strict=True)))
-    if before is not None:
-        query = query.where(audit.c.number < before)
-    if terms := terms_of(words):
-        query = query.where(_found(dialect, terms))
-    return query
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which records are asked for; see contract.Store.audit_records."""
@@ -162,24 +139,50 @@ class Wanted:
     tenants: frozenset[str] | None
     key: Key | None
     words: str | None
+    committed: bool
+    without: frozenset[str]
     before: int | None
     limit: int
+
+
+def audit_query(dialect: Dialect, wanted: Wanted) -> Select[Any]:
+    """Select the records in rows of their own that satisfy every term given, latest first."""
+    query = select(audit).order_by(audit.c.number.desc()).limit(wanted.limit)
+    if wanted.tenants is not None:
+        query = query.where(audit.c.tenant.in_(sorted(wanted.tenants)))
+    if wanted.key is not None:
+        names = zip(("kind", "object_tenant", "scope", "name"), wanted.key, strict=True)
+        query = query.where(*(audit.c[name] == part for name, part in names))
+    if wanted.committed:
+        query = query.where(_COMMITTED)
+    if wanted.without:
+        query = query.where(audit.c.action.not_in(sorted(wanted.without)))
+    if wanted.before is not None:
+        query = query.where(audit.c.number < wanted.before)
+    if terms := terms_of(wanted.words):
+        query = query.where(_found(dialect, terms))
+    return query
+
+
+# A row of its own has what was committed with its record.  Before there were pages, and with them
+# chains, reads and refusals had rows, too.
+_COMMITTED: Final = or_(
+    audit.c.chain.is_not(None),
+    and_(
+        audit.c.outcome.in_(("ok", "applied", "partly refused")),
+        audit.c.action.not_in(("get", "list", "history", "watch", "login")),
+    ),
+)
 
 
 async def find_records(
     connection: AsyncConnection, dialect: Dialect, wanted: Wanted
 ) -> list[tuple[int, AuditRecord]]:
     """Return the records that satisfy every term given, latest first, rows and pages merged."""
-    query = audit_query(
-        dialect,
-        tenants=wanted.tenants,
-        key=wanted.key,
-        words=wanted.words,
-        before=wanted.before,
-        limit=wanted.limit,
-    )
-    rows = await connection.execute(query)
+    rows = await connection.execute(audit_query(dialect, wanted))
     found = [audit_record_of(dict(row)) for row in rows.mappings()]
+    if wanted.committed:
+        return found
     floor = found[-1][0] if len(found) == wanted.limit else 0
     found += await _in_pages(connection, dialect, wanted, floor)
     return sorted(found, key=itemgetter(0), reverse=True)[: wanted.limit]
@@ -227,6 +230,8 @@ def _satisfies(record: AuditRecord, wanted: Wanted, phrases: Sequence[str]) -> b
     if wanted.tenants is not None and record.tenant not in wanted.tenants:
         return False
     if wanted.key is not None and record.key != wanted.key:
+        return False
+    if record.action in wanted.without:
         return False
     if not phrases:
         return True

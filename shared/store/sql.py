@@ -170,6 +170,8 @@ class SqlStore:
         tenants: Iterable[str] | None = None,
         key: Key | None = None,
         text: str | None = None,
+        committed: bool = False,
+        without: Iterable[str] = (),
         before: int | None = None,
         limit: int = 100,
     ) -> Sequence[tuple[int, AuditRecord]]:
@@ -177,6 +179,8 @@ class SqlStore:
             tenants=None if tenants is None else frozenset(tenants),
             key=key,
             words=text,
+            committed=committed,
+            without=frozenset(without),
             before=before,
             limit=limit,
         )

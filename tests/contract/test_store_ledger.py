@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,50 @@ async def test_pages_are_found_by_tenant_object_and_every_field(store: Store) ->
     assert await requests(text="web-12", tenants=["acme"]) == []
     assert len(await requests(text="role viewer", tenants=["acme"], limit=5)) == 5
     assert await requests(text="kim-1 nobody") == []
+
+
+async def test_what_was_committed_is_told_from_what_was_only_recorded(store: Store) -> None:
+    """Whatever else is asked for, and wherever a page begins."""
+    dice = random.Random(7)
+    committed: dict[int, str] = {}
+    for number in range(1, 41):
+        if dice.random() < 0.4:
+            action = dice.choice(["update", "renew session"])
+            await write(store, number, action=action)
+            committed[number] = action
+        else:
+            # What it says of itself doesn't matter.
+            await store.audit([record(number, action=dice.choice(["get", "update"]))])
+
+    async def found(**terms: Any) -> list[int]:
+        numbers: list[int] = []
+        while page := await store.audit_records(
+            before=numbers[-1] if numbers else None, limit=3, **terms
+        ):
+            numbers += [number for number, _ in page]
+        return numbers[::-1]
+
+    assert await found(committed=True) == [*committed]
+    changes = [number for number, action in committed.items() if action == "update"]
+    acme = [number for number in changes if number % 2]
+    assert changes
+    assert acme
+    assert len(changes) < len(committed)
+    wanted = {"committed": True, "without": ["renew session"]}
+    assert await found(**wanted) == changes
+    assert await found(**wanted, tenants=["acme"]) == acme
+    assert await found(**wanted, tenants=[]) == []
+    some = changes[len(changes) // 2]
+    assert await found(**wanted, text=f"request-{some}") == [some]
+    key = Key("Network", ("common", "acme")[some % 2], "federation", f"web-{some}")
+    assert await found(**wanted, key=key) == [some]
+    # Left out of what was only recorded as well.
+    rest = await found(without=["get", "renew session"])
+    assert set(changes) < set(rest)
+    assert {each.action for _, each in await store.audit_records(without=["get"])} == {
+        "update",
+        "renew session",
+    }
 
 
 async def test_more_than_a_page_is_kept_in_several(store: Store) -> None:

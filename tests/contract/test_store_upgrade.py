@@ -62,6 +62,30 @@ async def test_a_store_of_the_release_before_keeps_its_trail_and_goes_on(upgrade
     await upgraded.close()
 
 
+async def test_what_the_release_before_only_recorded_is_no_change(tmp_path: Path) -> None:
+    """It kept reads and refusals in rows of their own, as what was committed with its record."""
+    path = tmp_path / "store.sqlite"
+    url = f"sqlite:///{path}"
+    older = await open_store(url, clock=CLOCK, create=True)
+    said = [("update", "ok"), ("get", "ok"), ("update", "forbidden"), ("feed.changes", "applied")]
+    for number in range(1, len(said) + 1):
+        await write(older, number)
+    await older.close()
+    with sqlite3.connect(path) as connection:
+        for number, each in enumerate(said, start=1):
+            update = "UPDATE audit SET action = ?, outcome = ? WHERE number = ?"
+            connection.execute(update, (*each, number))
+        for statement in _OLDER:
+            connection.execute(statement)
+    connection.close()
+    upgraded = await open_store(url, clock=CLOCK)
+    await write(upgraded, 5)
+    found = await upgraded.audit_records(committed=True)
+    assert [number for number, _ in found] == [5, 4, 1]
+    assert len(await upgraded.audit_records()) == 5
+    await upgraded.close()
+
+
 async def test_an_older_schemas_dump_has_that_schemas_columns(tmp_path: Path) -> None:
     assert set(columns_of("0001")) == set(columns_of(newest_schema())) - {
         "pages",

@@ -35,7 +35,7 @@ def record(number: int, **fields: object) -> AuditRecord:
     return AuditRecord(**{**values, **fields})  # type: ignore[arg-type]  # as the fields say
 
 
-async def write(store: Store, number: int) -> None:
+async def write(store: Store, number: int, *, action: str = "update") -> None:
     """Change an object, with its record in the same transaction."""
 
     async def work(transaction: Transaction) -> None:
@@ -43,7 +43,7 @@ async def write(store: Store, number: int) -> None:
             Draft(Key("Network", "common", "federation", "web"), {"vlan": number})
         )
         diff = {"spec.vlan": {"before": number - 1, "after": number}}
-        await transaction.audit(record(number, action="update", diff=diff))
+        await transaction.audit(record(number, action=action, diff=diff))
 
     await store.transact(work)
 

@@ -35,6 +35,37 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         yield running
 
 
+async def actions(api: Api, query: str = "") -> list[str]:
+    """Return what the API lists, as an auditor sees it."""
+    found = await api.client("auditor").get(f"/api/v1/audit?limit=1000{query}")
+    return [each["action"] for each in found.json()["items"]][::-1]
+
+
+async def test_changes_are_listed_without_what_changed_nothing(api: Api) -> None:
+    """At three in the morning a write stands beside thousands of reads."""
+    admin, viewer = api.client("admin"), api.client("viewer", subject="user:vera")
+    body = {"username": "admin", "password": "correct horse battery staple"}
+    await admin.put(PATH, DOCUMENT)
+    await admin.put(PATH, DOCUMENT)
+    await admin.put(f"{PATH}?dryRun=true", DOCUMENT | {"spec": {}})
+    for _ in range(20):
+        await viewer.get(PATH)
+    with pytest.raises(HanseError):
+        await viewer.put(PATH, DOCUMENT)
+    with pytest.raises(HanseError):
+        await api.client().post("/api/v1/login", body)
+    await admin.request("DELETE", PATH)
+
+    await api.services.trail.flush()
+    assert await actions(api, "&changes=true") == ["create", "delete"]
+    assert await actions(api, "&changes=true&text=user:vera") == []
+    assert await actions(api, "&changes=true&kind=Network&name=web") == ["create", "delete"]
+    assert (await actions(api)).count("get") == 20
+    assert await actions(api, "&changes=false&text=create") == ["create"]
+    with pytest.raises(HanseError, match="true or false"):
+        await actions(api, "&changes=perhaps")
+
+
 async def records(api: Api) -> list[AuditRecord]:
     await api.services.trail.flush()
     return [record for _, record in await api.store.audit_records(limit=1000)][::-1]

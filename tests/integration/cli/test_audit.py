@@ -14,6 +14,16 @@ def test_the_trail_is_searched_exported_and_verified(
     assert logged_in("apply", "-f", "-", stdin=network("Proved")).status == 0
     assert "Proved" in logged_in("audit", "search", "Proved", "create").out
     assert "Proved" not in logged_in("audit", "search", "Proved", "nowhere").out
+    assert logged_in("get", "network", "Proved").status == 0
+    whatever = json.loads(logged_in("audit", "network/Proved", "-o", "json").out)["items"]
+    assert {"get", "create"} <= {each["action"] for each in whatever}
+    changes = [
+        json.loads(logged_in("audit", *words, "--changes", "-o", "json").out)["items"]
+        for words in (["list"], ["network/Proved"], ["search", "Proved"])
+    ]
+    assert [[each["action"] for each in items] for items in changes[1:]] == [["create"]] * 2
+    assert changes[1][0] in changes[0]
+    assert not {each["action"] for each in changes[0]} & {"get", "list", "login"}
 
     done = logged_in("audit", "verify", "-o", "json")
     report = json.loads(done.out)

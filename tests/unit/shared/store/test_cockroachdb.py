@@ -36,11 +36,15 @@ def statements() -> list[ClauseElement]:
     recent = reading._source(Revision(7))
     audit = search.audit_query(
         Dialect.COCKROACHDB,
-        tenants=["common"],
-        key=WEB,
-        words="web-1 10.0.0.1",
-        before=9,
-        limit=5,
+        search.Wanted(
+            tenants=frozenset({"common"}),
+            key=WEB,
+            words="web-1 10.0.0.1",
+            committed=True,
+            without=frozenset({"renew session"}),
+            before=9,
+            limit=5,
+        ),
     )
     return [
         *flush.Flush(Dialect.COCKROACHDB).statements,
