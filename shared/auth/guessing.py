@@ -19,9 +19,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from shared.auth.limiter import Limiter, origin_of
+from pydantic import Field
+
+from shared.auth.limiter import Limiter, Rate, origin_of
 from shared.clock import Clock
 from shared.errors import TooManyRequests
+from shared.settings import Settings
 
 FREE: Final = 5
 """Attempts without a wait: a person mistypes a few times."""
@@ -29,14 +32,28 @@ LONGEST: Final = 60.0
 """Seconds.  At one an hour's worth of guesses is 60, and a person who remembers waits a minute."""
 FORGET: Final = 900.0
 """Seconds without an attempt after which failures are forgotten."""
-PER_ORIGIN: Final = "60 per minute"
-"""Many people may come from behind one address."""
-PER_ACCOUNT: Final = "30 per minute"
 USUAL: Final = 30 * 86400.0
 """Seconds for which a place where somebody has logged in is a usual one."""
 
 # Some 10 MiB each at worst.
 _MOST: Final = 50_000
+
+
+class PasswordRates(Settings):
+    """How often passwords may be tried; who fails waits longer each time besides."""
+
+    address: Rate = Field(
+        "60 per minute",
+        description="From each address (of IPv6 each /64), which many people may share.",
+    )
+    account: Rate = Field(
+        "30 per minute",
+        description="For each account, from where nobody has logged in to it of late.",
+    )
+    trials: Rate = Field(
+        "10 per minute",
+        description="To try a login policy with: for each who tries, and for each account.",
+    )
 
 
 @dataclass(slots=True)
@@ -46,7 +63,10 @@ class _Failures:
 
 
 class GuessingGuard:
-    def __init__(self, *, clock: Clock, limiter: Limiter | None = None) -> None:
+    def __init__(
+        self, rates: PasswordRates, *, clock: Clock, limiter: Limiter | None = None
+    ) -> None:
+        self._rates = rates
         self._clock = clock
         self._limiter = limiter or Limiter(clock=clock)
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
@@ -63,9 +83,9 @@ class GuessingGuard:
             raise TooManyRequests(
                 "too many attempts; wait before the next one", retry_after=until - now
             )
-        limits = [(PER_ORIGIN, f"origin:{origin}")]
+        limits = [(self._rates.address, f"origin:{origin}")]
         if now - self._usual.get(place, float("-inf")) >= USUAL:
-            limits.append((PER_ACCOUNT, f"account:{place[0]}"))
+            limits.append((self._rates.account, f"account:{place[0]}"))
         self._limiter.check(*limits)
         self._failures[place] = _Failures(failures.count + 1 if failures else 1, now)
         self._failures.move_to_end(place)

@@ -7,17 +7,32 @@ length, and holds a bounded number of names, however many are made up.
 
 from collections import OrderedDict, deque
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Annotated, Final
 
 from limits import RateLimitItem, parse
 from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
+from pydantic import AfterValidator
 
 from shared.clock import Clock
 from shared.errors import TooManyRequests
 
 # Some 10 MiB at worst.
 _NAMES: Final = 50_000
+
+
+def _lets_in_somebody(text: str) -> str:
+    try:
+        item = parse(text)
+    except ValueError as exc:
+        raise ValueError(f"{text!r} must be like `600 per minute`") from exc
+    if item.amount < 1:
+        raise ValueError(f"{text!r} would let in nobody")
+    return text
+
+
+Rate = Annotated[str, AfterValidator(_lets_in_somebody)]
+"""A setting that says how often: `600 per minute`, `50 per 10 second`."""
 
 
 class Limiter:

@@ -14,10 +14,11 @@ from enum import StrEnum
 from typing import Final
 
 from limits import RateLimitItem, parse
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from shared.auth.guessing import PasswordRates
 from shared.auth.identity import Caller, CallerKind
-from shared.auth.limiter import MemoryStorage
+from shared.auth.limiter import MemoryStorage, Rate
 from shared.clock import Clock
 from shared.errors import TooManyRequests
 from shared.settings import Settings
@@ -39,29 +40,22 @@ class CallKind(StrEnum):
 class Quotas(Settings):
     """Calls in a window, written as `600 per minute`, `50 per 10 second`."""
 
-    reads: str = Field("60000 per minute", description="GET of objects, status and so on.")
-    writes: str = Field("30000 per minute", description="Whatever changes something.")
-    streams: str = Field("6000 per minute", description="Streams begun: watches, feeds.")
-    queries: str = Field("12000 per minute", description="What is worked out: traces, rules.")
-    logins: str = Field("600 per minute", description="Logins, renewals, and attempts to join.")
-
-    @field_validator("*")
-    @classmethod
-    def _is_a_limit(cls, text: str) -> str:
-        try:
-            item = parse(text)
-        except ValueError as exc:
-            raise ValueError(f"{text!r} must be like `600 per minute`") from exc
-        if item.amount < 1:
-            raise ValueError(f"{text!r} would let in nobody")
-        return text
+    reads: Rate = Field("60000 per minute", description="GET of objects, status and so on.")
+    writes: Rate = Field("30000 per minute", description="Whatever changes something.")
+    streams: Rate = Field("6000 per minute", description="Streams begun: watches, feeds.")
+    queries: Rate = Field("12000 per minute", description="What is worked out: traces, rules.")
+    logins: Rate = Field("600 per minute", description="Logins, renewals, and attempts to join.")
 
 
 class AddressQuotas(Quotas):
-    reads: str = Field("240000 per minute", description=Quotas.model_fields["reads"].description)
-    writes: str = Field("60000 per minute", description=Quotas.model_fields["writes"].description)
-    streams: str = Field("12000 per minute", description=Quotas.model_fields["streams"].description)
-    queries: str = Field("24000 per minute", description=Quotas.model_fields["queries"].description)
+    reads: Rate = Field("240000 per minute", description=Quotas.model_fields["reads"].description)
+    writes: Rate = Field("60000 per minute", description=Quotas.model_fields["writes"].description)
+    streams: Rate = Field(
+        "12000 per minute", description=Quotas.model_fields["streams"].description
+    )
+    queries: Rate = Field(
+        "24000 per minute", description=Quotas.model_fields["queries"].description
+    )
 
 
 class RateSettings(Settings):
@@ -74,6 +68,9 @@ class RateSettings(Settings):
     user: Quotas = Field(default_factory=Quotas, description="For each person and service account.")
     component: Quotas = Field(
         default_factory=Quotas, description="For each site, node or FSM, by its certificate."
+    )
+    passwords: PasswordRates = Field(
+        default_factory=PasswordRates, description="How often passwords may be tried."
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from shared.auth.guessing import GuessingGuard
+from shared.auth.guessing import GuessingGuard, PasswordRates
 from shared.auth.identity import GrantSource
 from shared.auth.limiter import Limiter
 from shared.auth.tokenkeys import KeyFolder
@@ -40,7 +40,14 @@ class Logins:
 
 
 def create_logins(
-    store: Store, data: Path, *, server: str, grants: GrantSource, people: People, clock: Clock
+    store: Store,
+    data: Path,
+    *,
+    server: str,
+    grants: GrantSource,
+    people: People,
+    rates: PasswordRates,
+    clock: Clock,
 ) -> Logins:
     """Make the logins of a server that is named `server`, with its keys beneath `data`."""
     ring = KeyRing(KeyFolder(data / KEYS, former=data / FORMER_KEY), store, clock=clock)
@@ -60,7 +67,7 @@ def create_logins(
         clock=clock,
     )
     limiter = Limiter(clock=clock)
-    guard = GuessingGuard(clock=clock, limiter=limiter)
+    guard = GuessingGuard(rates, clock=clock, limiter=limiter)
     return Logins(
         ring=ring,
         callers=callers,

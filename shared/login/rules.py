@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from shared.auth.guessing import PasswordRates
 from shared.auth.identity import GrantSource
 from shared.auth.limiter import Limiter
 from shared.auth.passwords import Passwords
@@ -48,6 +49,7 @@ def create_people(
     secrets: Secrets,
     passwords: Passwords,
     grants: GrantSource,
+    rates: PasswordRates,
     metrics: Metrics,
     clock: Clock,
 ) -> RuledPeople:
@@ -72,7 +74,9 @@ def create_people(
         sealing_roles=sealing_roles(home),
         clock=clock,
     )
-    trials = Trials(providers=providers, grants=grants, limiter=Limiter(clock=clock))
+    trials = Trials(
+        providers=providers, grants=grants, rate=rates.trials, limiter=Limiter(clock=clock)
+    )
     return RuledPeople(
         policy=policy, glass=glass, providers=providers, people=people, trials=trials
     )

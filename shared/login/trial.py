@@ -1,7 +1,6 @@
 """Try a policy with a real login, before it counts."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from shared.auth.identity import CallerKind, GrantSource, Subject
 from shared.auth.limiter import Limiter
@@ -9,10 +8,6 @@ from shared.auth.providers.contract import Person, Provider, ProviderName, Provi
 from shared.login.glass import Answer
 from shared.login.providers import Providers
 from shared.model.settings_policies import AuthenticationPolicy
-
-PER_CALLER: Final = "10 per minute"
-PER_ACCOUNT: Final = "10 per minute"
-"""As logins have it: what tries passwords mustn't be a way around."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +38,13 @@ class Trial:
 
 
 class Trials:
-    def __init__(self, *, providers: Providers, grants: GrantSource, limiter: Limiter) -> None:
+    def __init__(
+        self, *, providers: Providers, grants: GrantSource, rate: str, limiter: Limiter
+    ) -> None:
+        """`rate` says how often: what tries passwords mustn't be a way around a login's limits."""
         self._providers = providers
         self._grants = grants
+        self._rate = rate
         self._limiter = limiter
 
     async def make(
@@ -53,7 +52,7 @@ class Trials:
     ) -> Trial:
         """Ask every provider of a policy, also behind one that vouches; TooManyRequests."""
         self._limiter.check(
-            (PER_CALLER, f"trials of {caller}"), (PER_ACCOUNT, f"account:{username}")
+            (self._rate, f"trials of {caller}"), (self._rate, f"account:{username}")
         )
         async with self._providers.tried(policy) as providers:
             tried = tuple([await _ask(each, username, password) for each in providers])

@@ -138,6 +138,7 @@ def create_services(parts: Parts) -> Services:
         secrets=secrets,
         passwords=passwords,
         grants=roles,
+        rates=parts.rates.passwords,
         metrics=parts.metrics,
         clock=parts.clock,
     )
@@ -147,6 +148,7 @@ def create_services(parts: Parts) -> Services:
         server=parts.tokens.server,
         grants=roles,
         people=ruled.people,
+        rates=parts.rates.passwords,
         clock=parts.clock,
     )
     lock_out = LockOut(judge=rules.judge, now=rules.now, providers=ruled.providers)

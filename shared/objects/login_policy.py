@@ -73,8 +73,9 @@ class TrialAnswer(BaseModel):
 async def test(request: web.Request) -> web.Response:
     """Try an AuthenticationPolicy with a real login, without applying it.
 
-    This server asks every provider of the policy, with the Credentials that it has. Ten a minute
-    for a caller, and for the account that is tried.
+    This server asks every provider of the policy, with the Credentials that it has. At most ten a
+    minute for a caller, and for the account that is tried, unless `rates.passwords` in the settings
+    says otherwise.
     """
     only_parameters(request)
     # The server's own Credentials are shown to whichever servers the policy names.

@@ -1,6 +1,6 @@
 """How many calls are taken: per address, per user, per component, per kind."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import aiohttp
@@ -11,7 +11,7 @@ from fsm.settings import FSMSettings
 from sdsp.settings import SDSPSettings
 from shared.auth.identity import Caller, CallerKind
 from shared.auth.limiter import MemoryStorage
-from shared.errors import TooManyRequests
+from shared.errors import HanseError, TooManyRequests
 from shared.http.rates import CallKind, Rates, RateSettings
 from tests.fakes.clock import VirtualClock
 from tests.integration.api.harness import Api, network, running_api
@@ -81,10 +81,11 @@ def test_made_up_names_fill_no_memory() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "many", "0 per minute", "10", "-1 per minute", "1 per blink"])
+@pytest.mark.parametrize(("guard", "what"), [("user", "reads"), ("passwords", "account")])
 @pytest.mark.parametrize("model", [FSMSettings, SDSPSettings])
-def test_a_limit_that_is_none_is_refused(model: type, text: str) -> None:
-    with pytest.raises(ValidationError, match=r"rates\.user\.reads"):
-        model.model_validate({"rates": {"user": {"reads": text}}})
+def test_a_limit_that_is_none_is_refused(model: type, guard: str, what: str, text: str) -> None:
+    with pytest.raises(ValidationError, match=rf"rates\.{guard}\.{what}"):
+        model.model_validate({"rates": {guard: {what: text}}})
 
 
 @pytest.fixture
@@ -152,6 +153,40 @@ async def test_writes_and_logins_have_limits_of_their_own(few: Api) -> None:
                 found.append(response.status)
         assert found == [401, 401, 429]
         assert await statuses(session, "/api/v1/networks", 1, headers=headers) == [200]
+
+
+async def test_passwords_may_be_tried_as_often_as_the_settings_say(tmp_path: Path) -> None:
+    few = {"address": "3 per hour", "account": "2 per hour", "trials": "1 per hour"}
+    settings = RateSettings.model_validate({"passwords": few})
+    async with running_api(tmp_path, rates=settings) as api:
+        anybody, admin = api.client(), api.client("admin")
+
+        async def log_in(username: str) -> str:
+            body = {"username": username, "password": "guess"}
+            return await code_of(anybody.post("/api/v1/login", body))
+
+        async def trial(username: str) -> str:
+            policy = {"providers": ["local"]}
+            body = {"policy": policy, "username": username, "password": "guess"}
+            return await code_of(admin.post("/api/v1/authentication/test", body))
+
+        # The third for alice's account; then the fourth from this address that is let through.
+        tried = [await log_in(name) for name in ("alice", "alice", "alice", "bob", "carol")]
+        assert tried == [
+            *["wrong_credentials"] * 2,
+            "too_many_requests",
+            "wrong_credentials",
+            "too_many_requests",
+        ]
+        assert [await trial("dave"), await trial("erin")] == ["ok", "too_many_requests"]
+
+
+async def code_of(call: Awaitable[object]) -> str:
+    try:
+        await call
+    except HanseError as exc:
+        return exc.code
+    return "ok"
 
 
 async def test_what_was_too_much_is_not_written_to_the_trail(few: Api) -> None:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.auth.guessing import FORGET, FREE, LONGEST, USUAL, GuessingGuard, wait_after
+from shared.auth.guessing import (
+    FORGET,
+    FREE,
+    LONGEST,
+    USUAL,
+    GuessingGuard,
+    PasswordRates,
+    wait_after,
+)
 from shared.auth.limiter import origin_of
 from shared.errors import TooManyRequests
 from tests.fakes.clock import VirtualClock
@@ -19,7 +27,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def guard(clock: VirtualClock) -> GuessingGuard:
-    return GuessingGuard(clock=clock)
+    return GuessingGuard(PasswordRates(), clock=clock)
 
 
 def refusal(guard: GuessingGuard, name: str, address: str) -> float | None:

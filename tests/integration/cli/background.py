@@ -26,6 +26,12 @@ from shared.clock import SystemClock
 from tests.servers import free_port
 
 PASSWORD = "correct horse battery"
+# All the tests come from one address, many within a minute.
+OFTEN = {
+    f"HANSE_{program}_RATES__PASSWORDS__{whose}": "6000 per minute"
+    for program in ("FSM", "SDSP")
+    for whose in ("ADDRESS", "ACCOUNT")
+}
 T = TypeVar("T")
 
 
@@ -99,7 +105,7 @@ def prepare_fsm(folder: Path) -> Place:
 
 
 def fsm_running(place: Place) -> Background[fsm_app.Federation]:
-    settings = load_fsm(place.data, {})
+    settings = load_fsm(place.data, OFTEN)
     return Background(
         lambda: fsm_app.running(settings, place.data, clock=SystemClock(), source=random.Random(1))
     )
@@ -121,7 +127,7 @@ def prepare_site(folder: Path, name: str, fsm: Place) -> Place:
 
 
 def site_running(place: Place) -> Background[sdsp_app.Site]:
-    settings = load_sdsp(place.data, {})
+    settings = load_sdsp(place.data, OFTEN)
     return Background(
         lambda: sdsp_app.running(settings, place.data, clock=SystemClock(), source=random.Random(1))
     )

@@ -36,10 +36,7 @@ Hanse = Callable[..., Done]
 @pytest.fixture(scope="package")
 def fsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     place = prepare_fsm(tmp_path_factory.mktemp("federation"))
-    with pytest.MonkeyPatch.context() as patch, fsm_running(place):
-        # All the tests come from one address, many within a minute.
-        patch.setattr("shared.auth.guessing.PER_ORIGIN", "6000 per minute")
-        patch.setattr("shared.auth.guessing.PER_ACCOUNT", "6000 per minute")
+    with fsm_running(place):
         yield place
 
 
