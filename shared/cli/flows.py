@@ -10,7 +10,13 @@ import orjson
 
 from shared.algebra.cidrs import Family
 from shared.errors import FieldError, Invalid
-from shared.model.traffic import PORT_PROTOCOLS, PROTOCOL_NAMES, parse_ports, parse_protocol
+from shared.model.traffic import (
+    PORT_PROTOCOLS,
+    PROTOCOL_NAMES,
+    parse_ports,
+    parse_protocol,
+    protocol_text,
+)
 from shared.policy.nodeconfig import Packet
 
 DEFAULT_SOURCE_PORT: Final = 49152
@@ -34,6 +40,40 @@ class Flow:
 
     given: Mapping[str, Any]
     packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class FlowArguments:
+    """One flow, as the command's options give it."""
+
+    source: str
+    destination: str
+    service: str
+    source_port: int | None
+    tenant: str
+
+    def flow(self, protocol: int, port: int | None) -> Flow:
+        """Return the flow, where its service means this protocol and port.
+
+        Invalid (`invalid_flow`) names the option that is wrong.
+        """
+        given: dict[str, Any] = {
+            "from": self.source,
+            "to": self.destination,
+            "protocol": protocol_text(protocol),
+        }
+        if port is not None:
+            given["port"] = port
+        if self.source_port is not None:
+            given["sourcePort"] = self.source_port
+        elif protocol in PORT_PROTOCOLS:
+            given["sourcePort"] = DEFAULT_SOURCE_PORT
+        try:
+            return parse_flow(given)
+        except BadFlow as exc:
+            option = {"sourcePort": "source-port"}.get(exc.field, exc.field)
+            fault = FieldError(f"--{option}", "invalid_flow", str(exc))
+            raise Invalid("this is no flow", code="invalid_flow", fields=[fault]) from exc
 
 
 def parse_flow(given: Any) -> Flow:

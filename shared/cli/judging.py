@@ -10,16 +10,15 @@ import orjson
 from rich.markup import escape
 
 from shared.cli.client import Client
-from shared.cli.flows import DEFAULT_SOURCE_PORT, BadFlow, Flow, parse_flow, read_flows
+from shared.cli.flows import Flow, FlowArguments, read_flows
 from shared.cli.output import Output, Plain, console, print_data
 from shared.cli.resolving import print_answer
 from shared.cli.session import Session, session
 from shared.cli.story import flow_text
-from shared.cli.tracing import FlowArguments
-from shared.errors import FieldError, Invalid
+from shared.errors import Invalid
 from shared.ids import COMMON
 from shared.model.network import Service
-from shared.model.traffic import PORT_PROTOCOLS, parse_ports, parse_protocol, protocol_text
+from shared.model.traffic import PORT_PROTOCOLS, parse_ports, parse_protocol
 from shared.policy.flows import one_port
 from shared.policy.resolve import port_matches
 from shared.tasks.group import Group
@@ -54,7 +53,8 @@ async def trace_flow(question: SiteQuestion, arguments: FlowArguments, form: Pla
     """Print what becomes of one flow, as the nodes at its ends judge it."""
     async with session(question.context, site=question.site) as opened:
         _check_site(opened, question, "hanse trace")
-        flow = await _flow(opened.client, arguments)
+        service = await _service(opened.client, arguments.service, arguments.tenant)
+        flow = arguments.flow(*service)
         answer = await _ask(opened.client, flow, question)
     if form is Plain.TABLE:
         _print_story(answer, question.node)
@@ -130,27 +130,6 @@ def _deciding(answer: JSON) -> JSON:
     """Return the judgement that makes the outcome."""
     stories = [*answer["views"].values()] or [answer["view"]]
     return next((each for each in stories if each["verdict"] == answer["outcome"]), stories[0])
-
-
-async def _flow(client: Client, arguments: FlowArguments) -> Flow:
-    protocol, port = await _service(client, arguments.service, arguments.tenant)
-    given: dict[str, Any] = {
-        "from": arguments.source,
-        "to": arguments.destination,
-        "protocol": protocol_text(protocol),
-    }
-    if port is not None:
-        given["port"] = port
-    if arguments.source_port is not None:
-        given["sourcePort"] = arguments.source_port
-    elif protocol in PORT_PROTOCOLS:
-        given["sourcePort"] = DEFAULT_SOURCE_PORT
-    try:
-        return parse_flow(given)
-    except BadFlow as exc:
-        option = {"sourcePort": "source-port"}.get(exc.field, exc.field)
-        fault = FieldError(f"--{option}", "invalid_flow", str(exc))
-        raise Invalid("this is no flow", code="invalid_flow", fields=[fault]) from exc
 
 
 async def _service(client: Client, text: str, tenant: str) -> tuple[int, int | None]:

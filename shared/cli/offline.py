@@ -145,7 +145,8 @@ def trace(
         raise typer.BadParameter("give either --flows, or --from, --to and --service")
     if flows is None and (from_ is None or to is None or service is None):
         raise typer.BadParameter("give --from, --to and --service, or --flows")
-    from shared.cli.tracing import FlowArguments, Question, trace_flow, trace_flows
+    from shared.cli.flows import FlowArguments
+    from shared.cli.tracing import Question, trace_flow, trace_flows
 
     flow = FlowArguments(from_ or "", to or "", service or "", source_port, tenant)
     if repo is None:

@@ -12,18 +12,9 @@ import orjson
 from rich.progress import Progress
 
 from shared.cli.asking import moment, sound_site
-from shared.cli.flows import (
-    DEFAULT_SOURCE_PORT,
-    BadFlow,
-    Flow,
-    parse_flow,
-    read_flows,
-)
+from shared.cli.flows import Flow, FlowArguments, read_flows
 from shared.cli.output import Plain, console, print_data
 from shared.cli.story import flow_text, print_story, story_json
-from shared.errors import FieldError, Invalid
-from shared.model.traffic import PORT_PROTOCOLS, protocol_text
-from shared.policy.compile import SitePlanner
 from shared.policy.flows import one_port, parse_service
 from shared.policy.verdict import Decision, FlowJudge, judge
 
@@ -43,27 +34,13 @@ class Question:
     form: Plain
 
 
-@dataclass(frozen=True, slots=True)
-class FlowArguments:
-    """One flow, as the command's options give it."""
-
-    source: str
-    destination: str
-    service: str
-    source_port: int | None
-    tenant: str
-
-
 def trace_flow(question: Question, arguments: FlowArguments) -> None:
     """Print one flow's verdict and story."""
     repository, planner = sound_site(question.repo, question.site, at=moment(question.at))
     plan = planner.plan(question.node, staged=question.staged)
-    try:
-        flow = _flow(arguments, planner, question)
-    except BadFlow as exc:
-        option = {"sourcePort": "source-port"}.get(exc.field, exc.field)
-        fault = FieldError(f"--{option}", "invalid_flow", str(exc))
-        raise Invalid("this is no flow", code="invalid_flow", fields=[fault]) from exc
+    view = planner.view(question.node, staged=question.staged)
+    matches = parse_service(arguments.service, view, arguments.tenant)
+    flow = arguments.flow(*one_port(matches, arguments.service))
     story = judge(plan, flow.packet)
     answer = {**flow.given, **_verdict(story.decision), **story_json(story, repository.line_of)}
     if question.form is Plain.TABLE:
@@ -103,24 +80,6 @@ def _verdict(decision: Decision) -> dict[str, Any]:
         "rule": None if rule is None else rule.rule,
         "tenant": None if rule is None else rule.tenant,
     }
-
-
-def _flow(arguments: FlowArguments, planner: SitePlanner, question: Question) -> Flow:
-    view = planner.view(question.node, staged=question.staged)
-    matches = parse_service(arguments.service, view, arguments.tenant)
-    protocol, port = one_port(matches, arguments.service)
-    given: dict[str, Any] = {
-        "from": arguments.source,
-        "to": arguments.destination,
-        "protocol": protocol_text(protocol),
-    }
-    if port is not None:
-        given["port"] = port
-    if arguments.source_port is not None:
-        given["sourcePort"] = arguments.source_port
-    elif protocol in PORT_PROTOCOLS:
-        given["sourcePort"] = DEFAULT_SOURCE_PORT
-    return parse_flow(given)
 
 
 @contextmanager
