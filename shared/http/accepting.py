@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 
 from shared.clock import Clock, SystemClock
 from shared.tasks.group import Group
+from shared.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +46,20 @@ class Acceptor:
         self._tls = tls
         self._patience = patience
         self._clock = clock or SystemClock()
-        self._under_way = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE, MOMENT)
 
     async def run(self) -> NoReturn:
         """Let connections in until cancelled; those that are in stay."""
         loop = asyncio.get_running_loop()
         async with Group() as group:
             while True:
-                await self._under_way.acquire()
                 connection = await self._next(loop)
-                group.start(self._welcome(loop, connection), name="handshake")
+                try:
+                    turn = await self._turns.begin()
+                except asyncio.CancelledError:
+                    connection.close()
+                    raise
+                group.start(self._welcome(loop, connection, turn), name="handshake")
 
     async def _next(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
         while True:
@@ -83,9 +88,9 @@ class Acceptor:
         log.warning("can't let a connection in, will retry", extra={"reason": str(exc)})
         await self._clock.sleep(PAUSE)
 
-    async def _welcome(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-        place = _Place(self._under_way)
-        timer = loop.call_later(MOMENT, place.leave)
+    async def _welcome(
+        self, loop: asyncio.AbstractEventLoop, connection: socket.socket, turn: Turn
+    ) -> None:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.connect_accepted_socket(
@@ -99,17 +104,4 @@ class Acceptor:
             log.debug("a connection came to nothing", extra={"reason": str(exc)})
             connection.close()
         finally:
-            timer.cancel()
-            place.leave()
-
-
-class _Place:
-    """One of those under way; it is given back once."""
-
-    def __init__(self, semaphore: asyncio.Semaphore) -> None:
-        self._semaphore: asyncio.Semaphore | None = semaphore
-
-    def leave(self) -> None:
-        if self._semaphore is not None:
-            self._semaphore.release()
-            self._semaphore = None
+            turn.end()

@@ -5,7 +5,8 @@ person's DN is made from the name and bound as directly.  A directory that can't
 taken for a refusal, nor a refusal for a directory that can't be asked.
 
 The directory's client blocks, so it has threads of its own: few, since each of them takes the
-interpreter from the event loop for a moment.  The logins wait for them in a queue that is bounded.
+interpreter from the event loop for a moment, and one after another as long as the directory answers
+at once.  The logins wait for them in a queue that is bounded.
 """
 
 import asyncio
@@ -35,12 +36,19 @@ from shared.auth.providers.ldap_directory import (
 from shared.auth.providers.typed import may_be_asked
 from shared.clock import Clock
 from shared.model.settings_policies import LDAPSettings
+from shared.turns import Turns
 
 log = logging.getLogger(__name__)
 
 TIMEOUT: Final = 5.0
 """Seconds to connect, and for each answer."""
 THREADS: Final = 4
+MOMENT: Final = 0.025
+"""Seconds after which a login's thread is taken to wait for the directory, and the next begins.
+
+Until then it is taken to compute.  Four that compute at once take no less time than one by one, and
+keep everybody else waiting five times as long, since the loop has to win the interpreter from each.
+"""
 WAITING: Final = 1_000
 """Logins that wait for a thread; a guess, some ten seconds' worth."""
 LONGEST_NAME: Final = 253
@@ -75,6 +83,7 @@ class LDAPProvider:
             timeout=timeout,
         )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ldap")
+        self._turns = Turns(1, MOMENT)
         self._waiting = 0
         self._is_closed = False
 
@@ -111,8 +120,14 @@ class LDAPProvider:
             raise busy(f"{WAITING} logins wait for the provider ldap already; try again")
         self._waiting += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._ask_in_turn, ask, busy)
+            turn = await self._turns.begin()
+            try:
+                if self._is_closed:
+                    raise busy(_CHANGED)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._threads, self._ask_in_turn, ask, busy)
+            finally:
+                turn.end()
         finally:
             self._waiting -= 1
 
