@@ -8,26 +8,16 @@ from pydantic import Field
 
 from shared.audit.settings import AuditSettings
 from shared.backup.settings import BackupSettings
-from shared.http.connections import ConnectionLimits
 from shared.http.rates import RateSettings
+from shared.http.settings import ListenSettings
 from shared.settings import Settings, load_settings
 
 FILE: Final = "settings.yaml"
 PREFIX: Final = "HANSE_FSM_"
 
 
-class Listen(Settings):
-    """Where the one port is, and how many may hold connections to it."""
-
-    host: str = Field("127.0.0.1", description="The address to listen at; :: for all.")
+class Listen(ListenSettings):
     port: int = Field(8443, ge=0, le=65535)
-    per_address: int = Field(
-        512, ge=1, description="Connections that one address may hold; the others are cut off."
-    )
-    connections: int = Field(8192, ge=1, description="Connections from everywhere together.")
-
-    def limits(self) -> ConnectionLimits:
-        return ConnectionLimits(per_address=self.per_address, total=self.connections)
 
 
 class FSMSettings(Settings):

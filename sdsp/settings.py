@@ -7,8 +7,8 @@ from pydantic import Field
 
 from shared.audit.settings import AuditSettings
 from shared.backup.settings import BackupSettings
-from shared.http.connections import ConnectionLimits
 from shared.http.rates import RateSettings
+from shared.http.settings import ListenSettings
 from shared.model.selectors import Selector
 from shared.settings import Settings, load_settings
 
@@ -16,18 +16,8 @@ FILE: Final = "settings.yaml"
 PREFIX: Final = "HANSE_SDSP_"
 
 
-class Listen(Settings):
-    """Where the one port is, and how many may hold connections to it."""
-
-    host: str = Field("127.0.0.1", description="The address to listen at; :: for all.")
+class Listen(ListenSettings):
     port: int = Field(8444, ge=0, le=65535)
-    per_address: int = Field(
-        512, ge=1, description="Connections that one address may hold; the others are cut off."
-    )
-    connections: int = Field(8192, ge=1, description="Connections from everywhere together.")
-
-    def limits(self) -> ConnectionLimits:
-        return ConnectionLimits(per_address=self.per_address, total=self.connections)
 
 
 class Wishes(Settings):
