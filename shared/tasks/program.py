@@ -13,9 +13,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import uvloop
-
 from shared.collector import calm_collector
+from shared.tasks.event_loop import new_event_loop
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 """A program: it returns soon after the event is set."""
@@ -45,7 +44,8 @@ def run_program(main: Main) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     # The usual 1,024 is for programs that use select(2).
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    uvloop.run(_until_signalled(main))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_until_signalled(main))
 
 
 def return_memory() -> None:
