@@ -1,7 +1,7 @@
 """What became of each policy at this site: realised, or why not.  Pure."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,7 +47,8 @@ class PolicyStatus:
     """One policy at this site.
 
     `total` nodes have rules of it, or may still have; `realised` of them enforce their newest
-    configuration, the `failing` ones refused it or drift.
+    configuration, the `failing` ones refused it or drift.  What was counted among some nodes only
+    has the state of all.
     """
 
     facts: PolicyFacts
@@ -71,7 +72,11 @@ def policy_statuses(
     nodes: Mapping[str, NodeStanding],
     *,
     held: frozenset[Key] = frozenset(),
+    counted: Container[str] | None = None,
 ) -> list[PolicyStatus]:
+    """Return what became of each policy at all `nodes`; only those `counted` are counted, and
+    named if they fail.  None: all.
+    """
     by_policy, by_any = _nodes_by_policy(nodes)
     return [
         _status(
@@ -81,6 +86,7 @@ def policy_statuses(
                 for name in (*by_policy.get((facts.key.tenant, facts.key.name), ()), *by_any)
             },
             is_held=facts.key in held,
+            counted=counted,
         )
         for facts in policies
     ]
@@ -107,17 +113,27 @@ def _nodes_by_policy(
 
 
 def _status(
-    facts: PolicyFacts, *, nodes: Mapping[str, NodeStanding], is_held: bool
+    facts: PolicyFacts,
+    *,
+    nodes: Mapping[str, NodeStanding],
+    is_held: bool,
+    counted: Container[str] | None,
 ) -> PolicyStatus:
     if facts.idle is not None:
         return PolicyStatus(facts, facts.idle)
     realised = sum(1 for each in nodes.values() if each.has_realised)
     failing = {name: code for name, each in nodes.items() if (code := each.failure) is not None}
     pending = len(nodes) - realised - len(failing)
+    state = _state(facts, failing=bool(failing), pending=bool(pending), held=is_held)
+    if counted is not None:
+        shown = [name for name in nodes if name in counted]
+        realised = sum(1 for name in shown if nodes[name].has_realised)
+        failing = {name: failing[name] for name in shown if name in failing}
+        pending = len(shown) - realised - len(failing)
     return PolicyStatus(
         facts,
-        _state(facts, failing=bool(failing), pending=bool(pending), held=is_held),
-        total=len(nodes),
+        state,
+        total=realised + pending + len(failing),
         realised=realised,
         pending=pending,
         failing=failing,

@@ -6,7 +6,7 @@ anything else comes with a reason.  `connected` means that the site answered a m
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -15,13 +15,11 @@ from typing import Any, Final
 from fsm.feed.acks import Heard
 from fsm.feed.item import Item
 from fsm.feed.select import Membership, View, World, is_meant_for, membership, select
+from shared.access.reach import Reach
 from shared.http.response import timestamp
-from shared.ids import COMMON, Key
+from shared.ids import COMMON, FEDERATION, Key
 
 JSON = Mapping[str, Any]
-IsVisible = Callable[[str], bool]
-"""Whether the asker may see a tenant."""
-
 POLICY: Final = "SecurityPolicy"
 
 UNSUBSCRIBED: Final = "unsubscribed"
@@ -35,6 +33,32 @@ _REASONS: Final = {
     "staged": "staged",
     "held": "held",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far the asker sees, in a world that knows the labels of what it has."""
+
+    reach: Reach
+    world: World
+
+    def has(self, key: Key) -> bool:
+        item = self.world.get(key)
+        return self.reach.sees(key, item.labels if item is not None else None)
+
+    def has_site(self, name: str) -> bool:
+        item = self.world.get(Key("Site", COMMON, FEDERATION, name))
+        return item is not None and self.reach.sees_machine(item.labels)
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether the asker sees sites' nodes; the sites keep their labels."""
+        return self.reach.sees_machine(None)
+
+    @property
+    def has_affairs(self) -> bool:
+        """Whether the asker sees what concerns a server as such."""
+        return self.reach.sees(Key("", COMMON, FEDERATION, ""), None)
 
 
 @dataclass(frozen=True)
@@ -52,32 +76,36 @@ class SiteFacts:
         """Return what the site reported of a policy."""
         return self._reported.get(key)
 
-    def listed(self, what: str, is_visible: IsVisible) -> list[JSON]:
-        """Return a list of the report, as far as its tenants may be seen."""
-        found = self.report[what] if self.report else ()
+    def held(self, seen: Seen) -> list[JSON]:
+        """Return what the site holds although it is gone here, as far as that may be seen."""
+        return [dict(each) for each in self._listed("held") if seen.has(_key_of(each))]
+
+    def exceptions(self, seen: Seen) -> list[JSON]:
+        """Return the site's exceptions, as far as they may be seen; it keeps their labels.
+
+        What an exception is of may be another tenant's than its own.
+        """
+        sees = seen.reach.sees
         return [
             dict(each)
-            for each in found
-            # What an exception is of may be another tenant's than its own.
-            if is_visible(each["tenant"])
-            and ("target" not in each or is_visible(each["target"]["tenant"]))
+            for each in self._listed("exceptions")
+            if all(
+                sees(Key("Override", tenant, each["scope"], each["name"]), None)
+                for tenant in (each["tenant"], each["target"]["tenant"])
+            )
         ]
 
-    def server(self, what: str, is_visible: IsVisible) -> Any:
+    def server(self, what: str, seen: Seen) -> Any:
         """Return a part of the report that is the server's own affair."""
-        return self.report.get(what) if self.report and is_visible(COMMON) else None
+        return self.report.get(what) if self.report and seen.has_affairs else None
 
-    def expiring(self, is_visible: IsVisible) -> list[JSON]:
-        """Return the site's certificates that it says expire soon and have no successor."""
-        said = self.server("trust", is_visible) or {}
-        return list(said.get("expiring", ()))
+    def _listed(self, what: str) -> Sequence[JSON]:
+        found: Sequence[JSON] = self.report[what] if self.report else ()
+        return found
 
     @cached_property
     def _reported(self) -> dict[Key, JSON]:
-        return {
-            Key(each["kind"], each["tenant"], each["scope"], each["name"]): each
-            for each in (self.report["policies"] if self.report else ())
-        }
+        return {_key_of(each): each for each in (self.report["policies"] if self.report else ())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +131,11 @@ class PolicyAtSite:
 
 
 def policies_at(
-    view: View, world: World, policies: Sequence[Item], facts: SiteFacts, *, now: datetime
+    view: View, policies: Sequence[Item], facts: SiteFacts, *, now: datetime, seen: Seen
 ) -> list[PolicyAtSite]:
-    """Return what became of each policy that is meant for a site; `policies` are the world's."""
+    """Return what became of each policy that is meant for a site; `policies` may be seen."""
     meant = [item for item in policies if is_meant_for(view, item.audience)]
-    selected = select(world, view) if view.is_narrowed else None
+    selected = select(seen.world, view) if view.is_narrowed else None
     found = []
     for item in meant:
         if selected is None:
@@ -116,20 +144,19 @@ def policies_at(
             standing = Membership.IN
         else:
             standing = Membership.WITHHELD if selected.covers(item.key) else Membership.OUT
-        found.append(_at_site(item, view.site, standing, facts, now=now))
+        found.append(_at_site(item, view.site, standing, facts, now=now, seen=seen))
     return found
 
 
 def site_document(
     view: View,
     facts: SiteFacts,
-    policies: Iterable[PolicyAtSite],
+    policies: Sequence[PolicyAtSite],
     *,
     now: datetime,
-    is_visible: IsVisible,
+    seen: Seen,
 ) -> dict[str, Any]:
     """Return how a site stands, without its policies one by one."""
-    shown = [each for each in policies if is_visible(each.key.tenant)]
     heard = facts.heard
     return {
         "name": view.site,
@@ -139,22 +166,22 @@ def site_document(
         "connected": heard is not None and heard.is_connected(now),
         "lastSeen": _moment(heard.at if heard else None),
         "revision": heard.position.revision if heard else None,
-        "policies": dict(sorted(Counter(each.state for each in shown).items())),
+        "policies": dict(sorted(Counter(each.state for each in policies).items())),
         "refused": [
             {**each.key._asdict(), "code": each.code}
             for each in (heard.refused if heard else ())
-            if is_visible(each.key.tenant)
+            if seen.has(each.key)
         ],
-        "held": facts.listed("held", is_visible),
-        "exceptions": facts.listed("exceptions", is_visible),
+        "held": facts.held(seen),
+        "exceptions": facts.exceptions(seen),
         "unresolved": [
             {"policy": each.key.name, "tenant": each.key.tenant, **missing}
-            for each in shown
+            for each in policies
             for missing in each.said.get("unresolved", ())
         ],
-        "counts": dict(facts.server("counts", is_visible) or {}),
-        "backups": list(facts.server("backups", is_visible) or ()),
-        "breakGlass": facts.server("breakGlass", is_visible),
+        "counts": dict(facts.server("counts", seen) or {}),
+        "backups": list(facts.server("backups", seen) or ()),
+        "breakGlass": facts.server("breakGlass", seen),
         "reportedAt": facts.report["at"] if facts.report else None,
     }
 
@@ -177,9 +204,11 @@ def identity_of(item: Item) -> dict[str, Any]:
 
 
 def _at_site(
-    item: Item, site: str, standing: Membership, facts: SiteFacts, *, now: datetime
+    item: Item, site: str, standing: Membership, facts: SiteFacts, *, now: datetime, seen: Seen
 ) -> PolicyAtSite:
     said = facts.said_of(item.key) or {}
+    if not seen.has_nodes:
+        said = {name: each for name, each in said.items() if name not in ("nodes", "failing")}
     state, reason = _state(item, standing, facts, said, now=now)
     return PolicyAtSite(item.key, site, state, reason, said.get("generation"), said)
 
@@ -208,6 +237,10 @@ def _state(
     if heard.position.revision < item.stored.revision:
         return "pending", "not_acknowledged"
     return "pending", "not_reported"
+
+
+def _key_of(said: JSON) -> Key:
+    return Key(said["kind"], said["tenant"], said["scope"], said["name"])
 
 
 def _moment(moment: datetime | None) -> str | None:

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from fsm.sites.enroll import Enrolled, SiteEnrolment
 from fsm.sites.service import Sites, Wanted
-from shared.access.authorize import visible_tenants
 from shared.access.permissions import Permission
+from shared.access.reach import Reach, reach_of
 from shared.auth.identity import Caller, CallerKind
 from shared.enrolment.handlers import JOIN_LIMIT
 from shared.http.authentication import address_of
@@ -201,17 +201,14 @@ async def status(request: web.Request) -> web.Response:
     """
     only_parameters(request, "site", "policy", "tenant")
     wanted = Wanted(text(request, "site"), text(request, "policy"), text(request, "tenant"))
-    is_visible = _visibility(request)
-    return json_response(await request.app[SITES].status(wanted, is_visible=is_visible))
+    return json_response(await request.app[SITES].status(wanted, _reach_of(request)))
 
 
 @routes.get("/api/v1/sites/{name}/status", permission=Permission.READ_STATUS, answer=SiteStatus)
 async def site_status(request: web.Request) -> web.Response:
     """Tell how one site stands, and what became of each policy there."""
     only_parameters(request)
-    document = await request.app[SITES].site_status(
-        request.match_info["name"], is_visible=_visibility(request)
-    )
+    document = await request.app[SITES].site_status(request.match_info["name"], _reach_of(request))
     return json_response(document)
 
 
@@ -222,9 +219,8 @@ def site_of(request: web.Request) -> str:
     return site
 
 
-def _visibility(request: web.Request) -> Any:
-    tenants = visible_tenants(caller_of(request), [Permission.READ_STATUS])
-    return lambda tenant: tenants is None or tenant in tenants
+def _reach_of(request: web.Request) -> Reach:
+    return reach_of(caller_of(request), Permission.READ_STATUS)
 
 
 def _joined(enrolment: SiteEnrolment, enrolled: Enrolled) -> web.Response:

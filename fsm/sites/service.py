@@ -12,21 +12,22 @@ from fsm.feed.item import Item
 from fsm.feed.select import World, view_of
 from fsm.feed.status import (
     POLICY,
-    IsVisible,
     PolicyAtSite,
+    Seen,
     SiteFacts,
     identity_of,
     policies_at,
     policy_document,
     site_document,
 )
+from shared.access.reach import Reach
 from shared.backup.answers import backups_json
 from shared.backup.standing import Task, states_in
 from shared.clock import Clock
 from shared.enrolment.register import CERTIFICATES
 from shared.enrolment.revocations import revoked_in
 from shared.errors import NotFound
-from shared.ids import COMMON, Key
+from shared.ids import Key
 from shared.login.glass import answer_of, glass_in
 from shared.pki.alarm import Expiring
 from shared.pki.identity import SpiffeId, TrustDomain
@@ -69,16 +70,16 @@ class Sites:
         self._clock = clock
         self._backups = backups
 
-    async def status(self, wanted: Wanted, *, is_visible: IsVisible) -> dict[str, Any]:
-        """Return how sites and policies stand, as far as their tenants may be seen.
+    async def status(self, wanted: Wanted, reach: Reach) -> dict[str, Any]:
+        """Return how sites and policies stand, as far as they may be seen.
 
         NotFound if a site is asked for that there isn't.
         """
-        gathered = await self._gather(wanted)
+        gathered = await self._gather(wanted, reach)
         sites: list[dict[str, Any]] = []
         by_policy: dict[Key, list[PolicyAtSite]] = {item.key: [] for item in gathered.policies}
         for name in gathered.sites:
-            document, at_site = gathered.site(name, is_visible=is_visible)
+            document, at_site = gathered.site(name)
             sites.append(document)
             for each in at_site:
                 by_policy[each.key].append(each)
@@ -87,13 +88,9 @@ class Sites:
         return {
             "revision": gathered.revision,
             "sites": sites,
-            "policies": [
-                policy_document(item, by_policy[item.key])
-                for item in gathered.policies
-                if is_visible(item.key.tenant)
-            ],
+            "policies": [policy_document(item, by_policy[item.key]) for item in gathered.policies],
             # Both are the server's own affairs.
-            **(await self._affairs() if is_visible(COMMON) else {}),
+            **(await self._affairs() if gathered.seen.has_affairs else {}),
         }
 
     async def _affairs(self) -> dict[str, Any]:
@@ -108,20 +105,18 @@ class Sites:
             "expiring": [each.to_json() for each in self._expiring()],
         }
 
-    async def site_status(self, site: str, *, is_visible: IsVisible) -> dict[str, Any]:
+    async def site_status(self, site: str, reach: Reach) -> dict[str, Any]:
         """Return how one site stands, with each of its policies; NotFound."""
-        gathered = await self._gather(Wanted(site=site))
-        document, at_site = gathered.site(site, is_visible=is_visible)
+        gathered = await self._gather(Wanted(site=site), reach)
+        document, at_site = gathered.site(site)
         items = {item.key: item for item in gathered.policies}
         document["summary"] = document["policies"]
         document["policies"] = [
-            {**identity_of(items[each.key]), **each.to_json()}
-            for each in at_site
-            if is_visible(each.key.tenant)
+            {**identity_of(items[each.key]), **each.to_json()} for each in at_site
         ]
         return document
 
-    async def _gather(self, wanted: Wanted) -> "_Gathered":
+    async def _gather(self, wanted: Wanted, reach: Reach) -> "_Gathered":
         # What this process has heard and not written yet belongs to the answer.
         await self._voices.flush()
         async with self._store.snapshot() as snapshot:
@@ -132,7 +127,8 @@ class Sites:
         now = self._clock.now()
         until = _joined_until(certificates, revoked=revoked, now=now)
         world = dict(self._hub.world)
-        names = sorted(key.name for key in world if key.kind == "Site")
+        seen = Seen(reach, world)
+        names = sorted(key.name for key in world if key.kind == "Site" and seen.has_site(key.name))
         if wanted.site is not None:
             if wanted.site not in names:
                 raise NotFound(f"there is no Site {wanted.site}")
@@ -144,7 +140,7 @@ class Sites:
             policies=[
                 item
                 for key, item in sorted(world.items())
-                if key.kind == POLICY and wanted.includes(key)
+                if key.kind == POLICY and wanted.includes(key) and seen.has(key)
             ],
             facts={
                 name: SiteFacts(
@@ -155,6 +151,7 @@ class Sites:
                 for name in names
             },
             now=now,
+            seen=seen,
         )
 
 
@@ -168,14 +165,13 @@ class _Gathered:
     policies: list[Item]
     facts: Mapping[str, SiteFacts]
     now: datetime
+    seen: Seen
 
-    def site(
-        self, name: str, *, is_visible: IsVisible
-    ) -> tuple[dict[str, Any], list[PolicyAtSite]]:
+    def site(self, name: str) -> tuple[dict[str, Any], list[PolicyAtSite]]:
         view, facts = view_of(self.world, name), self.facts[name]
         assert view is not None, "the sites are those of the world"
-        at_site = policies_at(view, self.world, self.policies, facts, now=self.now)
-        document = site_document(view, facts, at_site, now=self.now, is_visible=is_visible)
+        at_site = policies_at(view, self.policies, facts, now=self.now, seen=self.seen)
+        document = site_document(view, facts, at_site, now=self.now, seen=self.seen)
         return document, at_site
 
 

@@ -5,7 +5,7 @@ not walk through thousands of policies every time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from shared.ids import Key
@@ -44,6 +44,7 @@ class PolicyFacts:
     revision: int | None = None
     idle: Idle | None = None
     unresolved: Sequence[UnresolvedReference] = ()
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def policy_facts(planner: SitePlanner) -> tuple[PolicyFacts, ...]:
@@ -67,11 +68,12 @@ def policy_facts(planner: SitePlanner) -> tuple[PolicyFacts, ...]:
             document.key,
             document.revision,
             unresolved=tuple(UnresolvedReference(*place, fails) for place, fails in found.items()),
+            labels=document.labels,
         )
         for document, found in in_force.items()
     ]
     resting = [
-        PolicyFacts(document.key, document.revision, why)
+        PolicyFacts(document.key, document.revision, why, labels=document.labels)
         for document, why in idle.items()
         if document not in in_force
     ]

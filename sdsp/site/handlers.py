@@ -7,9 +7,9 @@ from pydantic import BeforeValidator, Field
 
 from sdsp.site.service import SiteView, parse_packet
 from sdsp.site.sight import Sight
-from sdsp.upstream.apply import Inbound, not_held
-from shared.access.authorize import visible_tenants
+from sdsp.upstream.apply import Inbound
 from shared.access.permissions import Permission
+from shared.access.reach import reach_of
 from shared.algebra.cidrs import parse_address
 from shared.errors import FieldError, Invalid
 from shared.http.body import Body, read_body
@@ -68,8 +68,8 @@ class Drop(Body):
 async def status(request: web.Request) -> web.Response:
     """Tell how the site stands: the FSM, each policy, each node, what is held."""
     only_parameters(request)
-    visible = _visible_to(request, Permission.READ_STATUS)
-    return json_response(await request.app[SITE_VIEW].status(visible))
+    sight = _sight_of(request, Permission.READ_STATUS)
+    return json_response(await request.app[SITE_VIEW].status(sight))
 
 
 @routes.get(
@@ -84,7 +84,7 @@ async def resolve(request: web.Request) -> web.Response:
     found = await request.app[SITE_VIEW].resolve(
         text(request, "node"),
         staged=flag(request, "staged"),
-        is_visible=_visible_to(request, Permission.TRACE),
+        sight=_sight_of(request, Permission.TRACE),
     )
     return json_response(found)
 
@@ -110,10 +110,8 @@ async def trace(request: web.Request) -> web.Response:
         flow.port or 0,
         flow.source_port if protocol in PORT_PROTOCOLS else 0,
     )
-    visible = _visible_to(request, Permission.TRACE)
-    told = await request.app[SITE_VIEW].trace(
-        packet, flow.node, staged=flow.staged, is_visible=visible
-    )
+    sight = _sight_of(request, Permission.TRACE)
+    told = await request.app[SITE_VIEW].trace(packet, flow.node, staged=flow.staged, sight=sight)
     return json_response(told)
 
 
@@ -121,9 +119,8 @@ async def trace(request: web.Request) -> web.Response:
 async def held(request: web.Request) -> web.Response:
     """List what is still enforced although the FSM has it no longer."""
     only_parameters(request)
-    visible = _visible_to(request, Permission.READ_STATUS)
-    found = await request.app[INBOUND].held()
-    return json_response({"items": [each for each in found if visible(each["tenant"])]})
+    sees = _sight_of(request, Permission.READ_STATUS).reach.sees
+    return json_response({"items": list(await request.app[INBOUND].held(sees))})
 
 
 @routes.post("/held/drop", permission=Permission.CONFIRM, body=Drop)
@@ -131,23 +128,20 @@ async def drop(request: web.Request) -> web.Response:
     """Let held objects go, all of those named or none."""
     body = await read_body(request, Drop)
     keys = [Key(each.kind, each.tenant, each.scope, each.name) for each in body.keys]
-    visible = _visible_to(request, Permission.CONFIRM)
-    for key in keys:
-        if not visible(key.tenant):
-            raise not_held(key)
     audit = request.app[TRAIL].record(
         call_of(request),
         "held.drop",
         reason=body.reason,
         diff={"dropped": [str(key) for key in keys]},
     )
-    dropped = await request.app[INBOUND].drop_held(keys, audit=audit)
+    sees = _sight_of(request, Permission.CONFIRM).reach.sees
+    dropped = await request.app[INBOUND].drop_held(keys, audit=audit, sees=sees)
     return json_response({"dropped": dropped})
 
 
-def _visible_to(request: web.Request, permission: Permission) -> Sight:
-    """Return which tenants the caller holds a permission in."""
-    return Sight(visible_tenants(caller_of(request), [permission]))
+def _sight_of(request: web.Request, permission: Permission) -> Sight:
+    """Return how far the caller sees by a permission."""
+    return Sight(reach_of(caller_of(request), permission))
 
 
 def _address(field: str, given: str) -> tuple[int, int]:

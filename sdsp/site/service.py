@@ -1,13 +1,15 @@
 """What a site knows of itself: status, resolved rules, verdicts, and what it holds.
 
-Who asks sees what belongs to his tenants only; nodes belong to none, and everybody sees them.
+Who asks sees as far as his permission reaches (sdsp.site.sight): his tenants' and what has the
+labels that he may see.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Final, cast
 
 from sdsp.compile.compiler import Compilation
@@ -15,10 +17,10 @@ from sdsp.compile.nodes import Published
 from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeState, NodeStates
 from sdsp.realisation import for_people
-from sdsp.site.sight import Sight
+from sdsp.site.sight import Sight, Tenants, narrowed
 from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from sdsp.steady import SteadyTime
-from sdsp.upstream.apply import INHERITED, held_in, position_in, refused_in
+from sdsp.upstream.apply import INHERITED, Sees, held_in, position_in, refused_in, seen_of
 from shared.algebra.cidrs import Family
 from shared.backup.answers import backups_json, upward_json
 from shared.backup.standing import Task, states_in
@@ -26,11 +28,12 @@ from shared.clock import Clock
 from shared.errors import Invalid, Unavailable
 from shared.feed.connect import Link
 from shared.feed.wire import Position
-from shared.ids import COMMON, Key
+from shared.ids import COMMON, SITE, Key
 from shared.login.glass import answer_of, glass_in, upward_of
 from shared.model.inventory import Workload
 from shared.pki.alarm import Expiring
 from shared.policy.compile import SitePlanner
+from shared.policy.inputs import Document
 from shared.policy.nodeconfig import Packet
 from shared.policy.nodeplan import unenforced
 from shared.policy.verdict import judge
@@ -42,8 +45,11 @@ JSON = Mapping[str, Any]
 _NODES: Final = Selection(kinds=frozenset({"Node"}))
 _HIDDEN: Final = frozenset({"counters", "connected", "message", "roots"})
 
-# Of the newest state of the site; tenants whose people ask at one time.
-_SIGHTS: Final = 8
+_OWN: Final = Key("", COMMON, SITE, "")
+"""Where the server's own affairs are, which are no object's."""
+
+# Of the newest state of the site; sets of tenants whose people ask at one time.
+_PLANNERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class Standing:
 
     position: Position | None
     held: Sequence[JSON]
+    shown: Sequence[JSON]
+    """What is held and may be seen."""
     refused: Sequence[JSON]
     inherited: Mapping[str, JSON]
     nodes: Sequence[Stored]
@@ -92,7 +100,7 @@ class SiteView:
         self._backups = backups
         self.expiring: Callable[[], Sequence[Expiring]] = tuple
         """Returns those of the site's certificates that expire soon and have no successor."""
-        self._sights: OrderedDict[Sight, tuple[Compilation, SitePlanner]] = OrderedDict()
+        self._planners: OrderedDict[Tenants, tuple[Compilation, SitePlanner]] = OrderedDict()
 
     def newest(self) -> Compilation | None:
         return self._newest()
@@ -108,34 +116,42 @@ class SiteView:
             )
         return newest
 
-    async def standing(self) -> Standing:
+    async def standing(self, sees: Sees = lambda _key, _labels: True) -> Standing:
         async with self._store.snapshot() as snapshot:
+            held = await held_in(snapshot)
             return Standing(
                 position=await position_in(snapshot),
-                held=await held_in(snapshot),
+                held=held,
+                shown=await seen_of(held, snapshot, sees),
                 refused=await refused_in(snapshot),
                 inherited=await snapshot.records(INHERITED),
                 nodes=await snapshot.list(_NODES),
             )
 
-    async def status(self, is_visible: Sight) -> dict[str, Any]:
+    async def status(self, sight: Sight) -> dict[str, Any]:
         """Return how the site stands: upstream, policies, nodes, what is held or was refused."""
-        standing = await self.standing()
+        reach = sight.reach
+        standing = await self.standing(reach.sees)
         newest = self._newest()
-        policies = self.realisation(newest, standing.held) if newest else []
+        nodes = [each for each in standing.nodes if reach.sees_machine(each.labels)]
+        counted = None if reach.sees_machine(None) else {each.key.name for each in nodes}
+        policies = self.realisation(newest, standing.held, counted) if newest else []
         waiting = unenforced(newest.planner) if newest else ()
         return {
             "site": self.site,
             "upstream": self._upstream(standing.position),
             "revision": newest.revision if newest else None,
             "clockLeapt": self._time.has_leapt,
-            "policies": for_people(each for each in policies if is_visible(each.key.tenant)),
-            "nodes": [self._node(each, is_visible) for each in standing.nodes],
-            "unenforced": [each.key.name for each in waiting if is_visible(each.key.tenant)],
-            "held": [each for each in standing.held if is_visible(each["tenant"])],
-            "refused": [each for each in standing.refused if is_visible(each["tenant"])],
+            "policies": for_people(
+                each for each in policies if reach.sees(each.key, each.facts.labels)
+            ),
+            "nodes": [self._node(each, sight) for each in nodes],
+            "unenforced": [each.key.name for each in waiting if sight.sees(each)],
+            "held": list(standing.shown),
+            # What could not be taken over has no labels that anybody could go by.
+            "refused": [each for each in standing.refused if reach.sees(_key_of(each), None)],
             # Both are the server's own affairs.
-            **(await self._affairs() if is_visible(COMMON) else {}),
+            **(await self._affairs() if reach.sees(_OWN, None) else {}),
         }
 
     async def _affairs(self) -> dict[str, Any]:
@@ -161,8 +177,13 @@ class SiteView:
         async with self._store.snapshot() as snapshot:
             return upward_json(self._backups() or (), await states_in(snapshot))
 
-    def realisation(self, newest: Compilation, held: Sequence[JSON]) -> list[PolicyStatus]:
-        """Return what became of each policy that was compiled."""
+    def realisation(
+        self,
+        newest: Compilation,
+        held: Sequence[JSON],
+        counted: Container[str] | None = None,
+    ) -> list[PolicyStatus]:
+        """Return what became of each policy that was compiled; see policy_statuses()."""
         nodes: dict[str, NodeStanding] = {}
         for name in newest.planner.places.nodes:
             wanted = self._publications.newest(name)
@@ -170,8 +191,8 @@ class SiteView:
                 state = self._states.get(name)
                 earlier = self._publications.earlier(name, state.hash)
                 nodes[name] = NodeStanding(wanted, state, earlier)
-        keys = (Key(each["kind"], each["tenant"], each["scope"], each["name"]) for each in held)
-        return policy_statuses(newest.policies, nodes, held=frozenset(keys))
+        keys = frozenset(map(_key_of, held))
+        return policy_statuses(newest.policies, nodes, held=keys, counted=counted)
 
     def node_states(self, nodes: Sequence[Stored]) -> list[tuple[str, bool]]:
         """Return each node's state in a word, and whether it is connected."""
@@ -184,30 +205,27 @@ class SiteView:
             found.append((word, state.is_connected(now)))
         return found
 
-    async def resolve(self, node: str | None, *, staged: bool, is_visible: Sight) -> dict[str, Any]:
+    async def resolve(self, node: str | None, *, staged: bool, sight: Sight) -> dict[str, Any]:
         """Return the resolved rules as `hanse resolve` prints them; NotFound (`unknown_node`)."""
         compilation = await self.compilation()
+        return await self._run(
+            lambda: sight.resolved(partial(self._planner, compilation), node, staged=staged)
+        )
 
-        def work() -> dict[str, Any]:
-            planner = self._planner(compilation, is_visible)
-            return is_visible.resolved(planner, node, staged=staged)
-
-        return await self._run(work)
-
-    def _planner(self, compilation: Compilation, sight: Sight) -> SitePlanner:
-        """Return what plans the site as somebody sees it; called in the executor's one thread."""
-        known = self._sights.get(sight)
+    def _planner(self, compilation: Compilation, tenants: Tenants) -> SitePlanner:
+        """Return what plans the site of some tenants; called in the executor's one thread."""
+        known = self._planners.get(tenants)
         if known is not None and known[0] is compilation:
-            self._sights.move_to_end(sight)
+            self._planners.move_to_end(tenants)
             return known[1]
-        planner = sight.planner(compilation.planner)
-        self._sights[sight] = compilation, planner
-        while len(self._sights) > _SIGHTS:
-            self._sights.popitem(last=False)
+        planner = narrowed(compilation.planner, tenants)
+        self._planners[tenants] = compilation, planner
+        while len(self._planners) > _PLANNERS:
+            self._planners.popitem(last=False)
         return planner
 
     async def trace(
-        self, packet: Packet, node: str | None, *, staged: bool, is_visible: Sight
+        self, packet: Packet, node: str | None, *, staged: bool, sight: Sight
     ) -> dict[str, Any]:
         """Judge one flow: by one node's view, or by every node that has an end of it.
 
@@ -217,9 +235,7 @@ class SiteView:
         """
         compilation = await self.compilation()
         return await self._run(
-            lambda: _traced(
-                compilation, self.site, packet, node, staged=staged, is_visible=is_visible
-            )
+            lambda: _traced(compilation, self.site, packet, node, staged=staged, sight=sight)
         )
 
     async def _run(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -235,7 +251,7 @@ class SiteView:
             "position": position.to_json() if position else None,
         }
 
-    def _node(self, stored: Stored, is_visible: Sight) -> dict[str, Any]:
+    def _node(self, stored: Stored, sight: Sight) -> dict[str, Any]:
         state = self._states.get(stored.key.name)
         newest = self._publications.newest(stored.key.name)
         return {
@@ -249,7 +265,7 @@ class SiteView:
                 if each.name not in _HIDDEN
             },
             # Free text of a node may speak of anybody's rules.
-            **({"message": state.message} if is_visible.is_whole else {}),
+            **({"message": state.message} if sight.is_whole else {}),
             "connected": state.is_connected(self._clock.now()),
         }
 
@@ -261,9 +277,10 @@ def _traced(
     node: str | None,
     *,
     staged: bool,
-    is_visible: Sight,
+    sight: Sight,
 ) -> dict[str, Any]:
     planner = compilation.planner
+    sight.check_node(planner.inputs, node)
     ends = {} if node is not None else _nodes_of(compilation, packet)
     names = [node] if node is not None else list(ends)
     views = {name: judge(planner.plan(name, staged=staged), packet) for name in names}
@@ -273,12 +290,12 @@ def _traced(
     return {
         "site": site,
         "outcome": outcome,
-        "view": is_visible.story(view),
+        "view": sight.story(view),
         # Which node an address is at, those know who may know of the workload.
         "views": {
-            name: is_visible.story(story)
+            name: sight.story(story)
             for name, story in views.items()
-            if name == node or any(tenant == COMMON or is_visible(tenant) for tenant in ends[name])
+            if name == node or any(map(sight.knows_of, ends[name]))
         },
     }
 
@@ -297,13 +314,13 @@ def parse_packet(
     return Packet(family, source[1], destination[1], protocol, source_port, port)
 
 
-def _nodes_of(compilation: Compilation, packet: Packet) -> dict[str, set[str]]:
+def _nodes_of(compilation: Compilation, packet: Packet) -> dict[str, list[Document]]:
     """Return the admitted nodes that enforce for an end of the flow, in name order, each with
-    the tenants of its workloads there.
+    its workloads there.
     """
     planner = compilation.planner
     ends = {packet.source, packet.destination}
-    found: dict[str, set[str]] = {}
+    found: dict[str, list[Document]] = {}
     for document in planner.workloads.documents:
         workload = cast("Workload", document.spec)
         for address in workload.addresses:
@@ -312,7 +329,7 @@ def _nodes_of(compilation: Compilation, packet: Packet) -> dict[str, set[str]]:
                 and address.version == packet.family
                 and int(address) in ends
             ):
-                found.setdefault(workload.node, set()).add(document.key.tenant)
+                found.setdefault(workload.node, []).append(document)
     nodes = planner.places.nodes.items()
     return {
         name: found[name] for name, node in nodes if name in found and node.admission == "admitted"
@@ -330,6 +347,10 @@ def _node_state(stored: Stored, state: NodeState, newest: Published | None) -> s
     if state.is_drifting:
         return "drift"
     return "realised" if state.enforces(newest.hash) else "pending"
+
+
+def _key_of(record: JSON) -> Key:
+    return Key(record["kind"], record["tenant"], record["scope"], record["name"])
 
 
 def _camel(name: str) -> str:

@@ -44,8 +44,8 @@ from shared.feed.wire import (
 )
 from shared.feed.wire import Snapshot as Listing
 from shared.ids import Key
-from shared.login.departures import KIND as LOGIN_REVOCATION
-from shared.login.departures import end_logins_of
+from shared.login.end_by_revocation import KIND as LOGIN_REVOCATION
+from shared.login.end_by_revocation import end_logins_of
 from shared.model.base import Metadata
 from shared.model.kinds import KINDS
 from shared.policy.inputs import Document, is_inherited_scope
@@ -69,6 +69,9 @@ REFUSED: Final = "refused"
 
 # What is taken over of an object's metadata; all else is the FSM's own.
 _DESCRIBED: Final = ("name", "tenant", "labels", "annotations")
+
+Sees = Callable[[Key, Mapping[str, str] | None], bool]
+"""Says whether somebody may see an object with such labels; None: whatever its labels are."""
 
 # A snapshot of thousands of objects is one record of the audit trail; so many are named in it.
 _NAMED: Final = 1000
@@ -105,6 +108,19 @@ async def position_in(snapshot: Snapshot) -> Position | None:
 async def held_in(snapshot: Snapshot) -> list[Mapping[str, Any]]:
     """Return what is enforced although upstream has it no longer: key, cause, since when."""
     return [record for _, record in sorted((await snapshot.records(HELD)).items())]
+
+
+async def seen_of(
+    held: Iterable[Mapping[str, Any]], snapshot: Snapshot, sees: Sees
+) -> list[Mapping[str, Any]]:
+    """Return what somebody sees of what is held, by the labels that it had upstream."""
+    shown = []
+    for each in held:
+        key = Key(each["kind"], each["tenant"], each["scope"], each["name"])
+        # Most people's rights don't hang on labels, and these cost a look each.
+        if sees(key, None) or ((stored := await snapshot.get(key)) and sees(key, stored.labels)):
+            shown.append(each)
+    return shown
 
 
 async def refused_in(snapshot: Snapshot) -> list[Mapping[str, Any]]:
@@ -235,19 +251,28 @@ class Inbound:
         await self._store.transact(work)
         await pause("sdsp.advance.after")
 
-    async def held(self) -> Sequence[Mapping[str, Any]]:
-        """Return what is held; see held_in()."""
+    async def held(self, sees: Sees = lambda _key, _labels: True) -> Sequence[Mapping[str, Any]]:
+        """Return what is held and may be seen; see held_in() and seen_of()."""
         async with self._store.snapshot() as snapshot:
-            return await held_in(snapshot)
+            return await seen_of(await held_in(snapshot), snapshot, sees)
 
-    async def drop_held(self, keys: Iterable[Key], *, audit: AuditRecord) -> int:
-        """Let go of held objects, as a person decided; NotFound if one isn't held."""
+    async def drop_held(
+        self,
+        keys: Iterable[Key],
+        *,
+        audit: AuditRecord,
+        sees: Sees = lambda _key, _labels: True,
+    ) -> int:
+        """Let go of held objects, as a person decided; NotFound if one isn't held, or may not be
+        seen by him.
+        """
         wanted = list(keys)
 
         async def work(transaction: Transaction) -> int:
             for key in wanted:
-                name = record_name(key)
-                if await transaction.record(HELD, name) is None:
+                stored = await transaction.get(key)
+                is_held = await transaction.record(HELD, record_name(key)) is not None
+                if not is_held or not sees(key, stored.labels if stored else None):
                     raise not_held(key)
                 await self._delete(transaction, key)
             await transaction.audit(audit)

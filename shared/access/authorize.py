@@ -3,13 +3,13 @@
 The caller is seen through a protocol, so that whoever holds grants can be asked about.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol
 
 from shared.access.permissions import NEVER_OF_OBJECTS, Permission
-from shared.auth.identity import Grant, union_of
+from shared.auth.identity import Grant
 
 
 class Holder(Protocol):
@@ -94,21 +94,6 @@ def allows_of(caller: Holder, permission: Permission) -> Allows:
         return False
 
     return sees
-
-
-def visible_tenants(caller: Holder, permissions: Iterable[Permission]) -> frozenset[str] | None:
-    """Return the tenants in which the caller holds any of `permissions` whatever the labels;
-    None means all.
-
-    For answers that can't look at each object's labels: a grant with a selector gives nothing.
-    """
-    grants = tuple(caller.grants)
-    return union_of(
-        grant.tenants
-        for each in permissions
-        for grant in holding(grants, each)
-        if grant.labels is None
-    )
 
 
 @lru_cache(maxsize=_REMEMBERED)

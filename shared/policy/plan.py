@@ -179,7 +179,7 @@ def rule_json(rule: PlannedRule, position: int) -> dict[str, Any]:
         "from": _addresses_json(rule.source),
         "to": _addresses_json(rule.destination),
         "services": services_json(rule.services.matches),
-        "names": [_name_json(name) for name in rule.names],
+        "names": [name_json(name) for name in rule.names],
     }
     if rule.within is not None:
         data["within"] = list(rule.within.cidrs())
@@ -210,7 +210,8 @@ def _addresses_json(side: Addresses | None) -> Any:
     return "any" if side is None else list(side.addresses.cidrs())
 
 
-def _name_json(name: NameUsed) -> dict[str, Any]:
+def name_json(name: NameUsed) -> dict[str, Any]:
+    """Return what a reference resolved to as `hanse resolve` shows it."""
     data: dict[str, Any] = {
         "reference": name.reference,
         "tenant": name.tenant,

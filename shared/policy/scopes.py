@@ -65,6 +65,10 @@ def group_chain(groups: Iterable[str], parents: Mapping[str, str | None]) -> Cha
     return tuple(f"group/{name}" for place, name in enumerate(met) if last[name] == place)
 
 
+def no_node(site: str, name: str) -> NotFound:
+    return NotFound(f"site {site} has no node {name}", code="unknown_node")
+
+
 class Places:
     """Where things lie at one site: its Site, the regions above it, its groups and nodes."""
 
@@ -115,6 +119,6 @@ class Places:
         if node is None:
             return (SITE, *self.upstream)
         if node not in self.nodes:
-            raise NotFound(f"site {self._inputs.site} has no node {node}", code="unknown_node")
+            raise no_node(self._inputs.site, node)
         own = group_chain(self.nodes[node].groups, self.groups)
         return (f"node/{node}", *own, SITE, *self.upstream)

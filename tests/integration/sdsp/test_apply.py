@@ -195,6 +195,34 @@ async def test_a_removal_of_many_rules_waits_for_a_person(
     assert record.reason == "meant so"
 
 
+async def test_what_is_held_is_seen_and_dropped_by_the_labels_that_it_had(
+    store: Store, inbound: Inbound, clock: VirtualClock
+) -> None:
+    first, other = (
+        document(key("SecurityPolicy", name), {"rules": policy(name, 10).spec["rules"]}, **labels)
+        for name, labels in (("first", {"app": "shop"}), ("other", {"app": "till"}))
+    )
+    await inbound.replace(Snapshot(position(5), (*BASE, first, other)))
+    await inbound.apply(
+        Changes(5, position(6), tuple(Remove(each.key, Removal.DELETED) for each in (first, other)))
+    )
+    assert set(await held(inbound)) == {"first", "other"}
+
+    def sees(_key: Key, labels: Mapping[str, str] | None) -> bool:
+        return labels is not None and labels.get("app") == "shop"
+
+    assert [each["name"] for each in await inbound.held(sees)] == ["first"]
+    audit = AuditRecord(clock.now(), "r1", "user:kim", "held.drop", "ok")
+    with pytest.raises(NotFound) as refused:
+        await inbound.drop_held([first.key, other.key], audit=audit, sees=sees)
+    with pytest.raises(NotFound) as absent:
+        await inbound.drop_held([NETWORK], audit=audit, sees=sees)
+    assert str(refused.value).replace(str(other.key), str(NETWORK)) == str(absent.value)
+    assert set(await held(inbound)) == {"first", "other"}, "all or none"
+    assert await inbound.drop_held([first.key], audit=audit, sees=sees) == 1
+    assert set(await held(inbound)) == {"other"}
+
+
 async def test_only_what_is_held_can_be_dropped(
     store: Store, inbound: Inbound, clock: VirtualClock
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from sdsp.site.service import parse_packet
 from sdsp.site.sight import Sight
+from shared.access.reach import Place, Reach
 from shared.algebra.cidrs import parse_address
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.policy.nodeconfig import Packet
@@ -14,7 +15,7 @@ from tests.unit.sdsp.compiled import World, compiled
 from tests.unit.sdsp.world import global_, key, policy, rule, to_network, write
 
 everybody = Sight()
-common_only = Sight(frozenset({"common"}))
+common_only = Sight(Reach((Place(frozenset({"common"})),)))
 
 
 def packet(source: str, destination: str) -> Packet:
@@ -45,9 +46,7 @@ async def world() -> AsyncIterator[World]:
 
 
 async def trace(world: World, source: str, destination: str, node: str | None = None) -> Any:
-    return await world.view.trace(
-        packet(source, destination), node, staged=False, is_visible=everybody
-    )
+    return await world.view.trace(packet(source, destination), node, staged=False, sight=everybody)
 
 
 async def test_a_flow_passes_only_if_both_ends_allow(world: World) -> None:
@@ -81,7 +80,7 @@ async def test_one_nodes_judgement_is_its_own(world: World) -> None:
 async def test_an_unknown_node_is_not_found(world: World) -> None:
     for asked in (
         trace(world, "10.67.0.5", "10.66.0.5", node="nope"),
-        world.view.resolve("nope", staged=False, is_visible=everybody),
+        world.view.resolve("nope", staged=False, sight=everybody),
     ):
         with pytest.raises(NotFound) as caught:
             await asked
@@ -97,7 +96,7 @@ def test_a_flow_is_between_addresses_of_one_family() -> None:
 async def test_before_the_fsm_was_heard_nothing_is_resolved(world: World) -> None:
     world.newest = None
     with pytest.raises(Unavailable) as caught:
-        await world.view.resolve(None, staged=False, is_visible=everybody)
+        await world.view.resolve(None, staged=False, sight=everybody)
     assert caught.value.code == "not_compiled"
     assert (await world.view.status(everybody))["policies"] == []
 
@@ -112,11 +111,11 @@ async def test_another_tenants_policies_rules_and_workloads_are_not_shown(world:
     assert status["unenforced"] == ["lonely"]
     assert (await world.view.status(everybody))["unenforced"] == ["lonely", "theirs"]
 
-    resolved = await world.view.resolve(None, staged=False, is_visible=common_only)
+    resolved = await world.view.resolve(None, staged=False, sight=common_only)
     assert {each["policy"] for each in resolved["rules"]} == {"p", "ours"}
 
     told = await world.view.trace(
-        packet("192.0.2.1", "10.70.0.5"), None, staged=False, is_visible=common_only
+        packet("192.0.2.1", "10.70.0.5"), None, staged=False, sight=common_only
     )
     assert "theirs" not in {step["policy"] for step in told["view"]["steps"]}
 
