@@ -156,6 +156,14 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("ascii")).hexdigest()
 
 
+def same_person(identity: str) -> str:
+    """Return what is equal for all spellings of a person's identity.
+
+    Whether Kim and kim are one is each server's setting; who is out must not stay by spelling.
+    """
+    return identity.casefold()
+
+
 def _text(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 

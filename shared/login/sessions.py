@@ -21,12 +21,18 @@ from shared.errors import Unauthenticated, Unavailable
 from shared.ids import Key
 from shared.login.authentication import Authenticated
 from shared.login.callers import Callers
-from shared.login.departures import same_person
-from shared.login.ends import names_of, until, write_ends
+from shared.login.end_records import names_of, remembered_until, write_ends
 from shared.login.keyring import KeyRing
 from shared.login.people import Lifetimes, People
 from shared.login.programs import PROGRAMS, Program, ProgramToken
-from shared.login.session_records import ENDED, SESSIONS, RefreshToken, Session, digest
+from shared.login.session_records import (
+    ENDED,
+    SESSIONS,
+    RefreshToken,
+    Session,
+    digest,
+    same_person,
+)
 from shared.store.contract import AuditRecord, Draft, Snapshot, Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -157,7 +163,7 @@ class Sessions:
                 session.display_name,
                 session.expires_at,
             ):
-                changed = {"until": until(session), "changedAt": now.isoformat()}
+                changed = {"until": remembered_until(session), "changedAt": now.isoformat()}
                 await transaction.put_record(ENDED, f"session:{renewed.id}", changed)
             await transaction.audit(self._record(renewed, asked, "renew session", "ok"))
             return renewed, key, lifetime

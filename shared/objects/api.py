@@ -18,7 +18,7 @@ from shared.http.health import Check
 from shared.http.rates import RateSettings
 from shared.http.routes import Routes
 from shared.login.effective import federation_policy
-from shared.login.ending import EndForbidden
+from shared.login.end_by_policy import EndForbidden
 from shared.login.keeping import PERIOD
 from shared.login.logins import Logins, create_logins
 from shared.login.rules import LoginRules, RuledPeople, create_people

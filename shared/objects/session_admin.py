@@ -17,7 +17,7 @@ from shared.http.request import caller_of, only_parameters, text
 from shared.http.response import json_response, timestamp
 from shared.http.routes import AUTHENTICATED, Parameter, Routes
 from shared.ids import COMMON, FEDERATION, Key
-from shared.login.departures import login_revocation
+from shared.login.end_by_revocation import login_revocation
 from shared.login.people import span_of
 from shared.login.programs import LIFETIME, LONGEST, Program
 from shared.login.session_records import Session

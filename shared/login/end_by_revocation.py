@@ -1,4 +1,4 @@
-"""People whose logins count no longer, at every server of the federation.
+"""What a LoginRevocation ends: a person's logins at every server of the federation.
 
 Whoever revokes a person's logins at the FSM means all of them; the sites' are others, which only
 they can end.  So the FSM writes a LoginRevocation, the feed carries it ahead of all policy, and a
@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Final
 
 from shared.ids import COMMON, FEDERATION, Key
-from shared.login.ends import names_of, record_of_end, write_ends
-from shared.login.session_records import SESSIONS, Session
+from shared.login.end_records import names_of, record_of_end, write_ends
+from shared.login.session_records import SESSIONS, Session, same_person
 from shared.store.contract import Draft, Transaction
 
 KIND: Final = "LoginRevocation"
@@ -45,11 +45,3 @@ async def end_logins_of(
         record = record_of_end(each, why, cause="login-revocation", who="upstream", at=at)
         await transaction.audit(record)
     return names_of(ending, [])
-
-
-def same_person(identity: str) -> str:
-    """Return what is equal for all spellings of a person's identity.
-
-    Whether Kim and kim are one is each server's setting; who is out must not stay by spelling.
-    """
-    return identity.casefold()

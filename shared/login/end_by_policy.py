@@ -1,4 +1,4 @@
-"""Ends the logins that the policy of now would not let begin.
+"""What the login policy ends: the logins that it would not let begin now.
 
 A policy that forbids local users would mean little if those who are in stayed for hours.  So their
 sessions end, within seconds of its arrival; and so does that of the first administrator when he is
@@ -13,7 +13,7 @@ from typing import Protocol
 from shared.clock import Clock
 from shared.login.breakglass import BreakGlass
 from shared.login.effective import EffectivePolicy
-from shared.login.ends import record_of_end
+from shared.login.end_records import record_of_end
 from shared.login.glass import Glass, may_go_on
 from shared.login.providers import counting
 from shared.login.session_records import Session

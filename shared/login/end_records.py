@@ -1,4 +1,4 @@
-"""How the end of a login, or of a program's token, is written down."""
+"""How the end of a login, or of a program's token, is recorded, whatever ended it."""
 
 import secrets
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ async def write_ends(
     """Let them go, and leave a mark for processes that remember them."""
     for session in sessions:
         await transaction.delete_record(SESSIONS, session.id)
-        mark = {"ended": True, "until": until(session)}
+        mark = {"ended": True, "until": remembered_until(session)}
         await transaction.put_record(ENDED, f"session:{session.id}", mark)
     for program in programs:
         await transaction.delete_record(PROGRAMS, program.id)
@@ -44,6 +44,6 @@ def record_of_end(session: Session, why: str, *, cause: str, who: str, at: datet
     )
 
 
-def until(session: Session) -> str:
+def remembered_until(session: Session) -> str:
     """Return until when an end must be remembered: no token of the session lives longer."""
     return (session.expires_at + 2 * LEEWAY).isoformat()

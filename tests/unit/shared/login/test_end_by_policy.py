@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.login.effective import EffectivePolicy
-from shared.login.ending import EndForbidden, forbidden
+from shared.login.end_by_policy import EndForbidden, forbidden
 from shared.login.glass import Glass
 from shared.login.session_records import Session
 from shared.model.settings_policies import AuthenticationPolicy
@@ -63,7 +63,7 @@ def test_a_login_goes_on_only_if_it_could_begin(
 
 
 class Kept:
-    """Sessions in memory: a shared.login.ending.Endable."""
+    """Sessions in memory: a shared.login.end_by_policy.Endable."""
 
     def __init__(self, *sessions: Session) -> None:
         self.kept = list(sessions)
