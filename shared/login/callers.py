@@ -17,7 +17,7 @@ from shared.access.permissions import ROLES, current_role
 from shared.auth.identity import Caller, CallerKind, Grant, GrantSource, Subject
 from shared.auth.tokens import TokenVerifier, expired, from_the_future, key_id_of
 from shared.clock import Clock
-from shared.errors import Gone, Unauthenticated
+from shared.errors import Gone, Unauthenticated, Unavailable
 from shared.ids import COMMON, Incarnation
 from shared.login.keyring import KeyRing
 from shared.login.programs import PREFIX, PROGRAMS, Program, ProgramToken
@@ -106,10 +106,16 @@ class Callers:
         """Raise if a caller may not go on with a stream that he has begun.
 
         Unauthenticated (`token_revoked`), or Gone (`view_changed`) if what he may see is another
-        by now: whoever comes again and lists is told all that it is now.
+        by now: whoever comes again and lists is told all that it is now.  Unavailable
+        (`database_busy`) if for too long nobody could read what has been revoked.
         """
         if caller.kind is CallerKind.COMPONENT or caller.credential is None:
             return
+        if self._clock.monotonic() - self._read_at >= STALE:
+            raise Unavailable(
+                "this server can't read what has been revoked; come back in a moment",
+                code="database_busy",
+            )
         known = self._by_credential.get(caller.credential)
         if known is None:
             self._check_ended(f"token:{caller.credential}", f"session:{caller.session}")
@@ -266,6 +272,9 @@ class Callers:
         held = self._grants.grants_of(known.subject)
         if known.program is not None:
             held = _bound(held, known.program.account.tenant)
+            # Perhaps the account was disabled: an open stream looks here, and the next call must
+            # not take what it found for all that there is to know.
+            known.checked_at = float("-inf")
         elif known.session is not None:
             held = _united(_grants_of_roles(known.session), held)
         known.generation = generation

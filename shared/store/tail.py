@@ -181,7 +181,9 @@ class Tail:
             async with self._database.read() as connection:
                 row = await reading.counters(connection)
                 position = reading.position_in(row)
-                commits = await reading.commits_after(connection, self._head.revision)
+                # Where the log begins later, its commits don't follow what is known here.
+                if self._head.revision >= row["oldest"]:
+                    commits = await reading.commits_after(connection, self._head.revision)
         if position.incarnation != self._head.incarnation:
             self._end = Gone(
                 "the store's database was replaced by another: list again",
@@ -217,7 +219,7 @@ class Tail:
         return self._changes > RING_CHANGES or self._bytes > RING_BYTES
 
     def _skip_to(self, position: Position) -> None:
-        """Begin the ring anew: too much has happened to keep it all."""
+        """Begin the ring anew: too much has happened to keep it all, or to read it all."""
         self._ring.clear()
         self._sizes.clear()
         self._changes = self._bytes = 0

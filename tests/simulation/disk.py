@@ -73,7 +73,7 @@ class InlineConnection(onehop.OneHopConnection):
         super().__init__(
             # The garbage collector may find it in any thread.
             lambda: sqlite3.connect(
-                database, factory=Fragile, **(options | {"check_same_thread": False})
+                database, factory=Fragile, **(options | {"check_same_thread": False, "timeout": 0})
             ),
             iter_chunk_size=64,
         )
@@ -131,6 +131,10 @@ class InlineConnection(onehop.OneHopConnection):
             except Killed:
                 raise
             except Exception as exc:  # noqa: BLE001 - it is its caller's
+                if getattr(exc, "sqlite_errorname", None) == "SQLITE_BUSY":
+                    # Another process writes.  SQLite would wait for it, and with it the world.
+                    loop.call_later(loop.lag(), run)
+                    return
                 future.set_exception(exc)
             else:
                 future.set_result(result)

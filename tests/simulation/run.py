@@ -93,9 +93,11 @@ def run_seed(seed: int, plan: Plan = SMALL) -> Outcome:
         return _run(world, plan)
 
 
-def staged(seed: int, story: Callable[[World], Coroutine[Any, Any, None]]) -> History:
+def staged(
+    seed: int, story: Callable[[World], Coroutine[Any, Any, None]], plan: Plan = SMALL
+) -> History:
     """Have a story of its own happen in a seed's world; return what was seen of it."""
-    with _set_up(seed, SMALL) as world:
+    with _set_up(seed, plan) as world:
         try:
             world.loop.run(story(world))
             assert not world.history.wrong, world.history.wrong
