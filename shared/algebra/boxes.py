@@ -8,7 +8,7 @@ either protocols with ports or ones without: then all counts and differences are
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Final
+from typing import Final, NamedTuple
 
 from shared.algebra import intervals
 from shared.algebra.cidrs import BITS, AddressSet, Family
@@ -19,6 +19,17 @@ NO_PORT: Final[Intervals] = (0, 1)
 WITH_PORTS: Final[Intervals] = intervals.from_ranges((each, each) for each in PORT_PROTOCOLS)
 WITHOUT_PORTS: Final[Intervals] = intervals.difference((0, 256), WITH_PORTS)
 FAMILIES: Final[tuple[Family, ...]] = (4, 6)
+
+
+class Packet(NamedTuple):
+    """A connection's first packet.  Ports are 0 where the protocol has none."""
+
+    family: Family
+    source: int
+    destination: int
+    protocol: int
+    source_port: int = 0
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Self
 
+from shared.algebra.boxes import Packet as Packet  # noqa: PLC0414 - part of the contract
 from shared.algebra.cidrs import AddressSet, Family, parse_cidrs
 from shared.errors import Invalid
 from shared.policy.nodehash import content_hash, total
@@ -35,17 +36,6 @@ _RULE_FIELDS: Final = {
     *("id", "tier", "tenant", "policy", "rule", "origin", "action", "log"),
     *("source", "destination", "within", "services"),
 }
-
-
-class Packet(NamedTuple):
-    """A connection's first packet.  Ports are 0 where the protocol has none."""
-
-    family: Family
-    source: int
-    destination: int
-    protocol: int
-    source_port: int = 0
-    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
