@@ -48,7 +48,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem_response(request, mistake)
 
 
-def problem_response(request: web.Request, exc: errors.HanseError) -> web.Response:
+def problem_response(request: web.BaseRequest, exc: errors.HanseError) -> web.Response:
     status = status_of(exc)
     headers: dict[str, str] = {}
     if isinstance(exc, errors.TooManyRequests):

@@ -4,12 +4,13 @@ aiohttp's defaults suit a server behind a proxy; this one faces the network.  Th
 shared.http.connections; here they are put together with the listening socket and its TLS.
 """
 
+import asyncio
 import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -18,6 +19,7 @@ from shared.errors import Invalid, Unavailable
 from shared.http.accepting import Acceptor
 from shared.http.connections import Connection, ConnectionLimits, Connections
 from shared.http.keys import METRICS
+from shared.http.unreadable import Protocol
 from shared.pki.tls import limit_tls_buffers
 from shared.tasks.group import Group
 
@@ -79,16 +81,7 @@ async def serving(
         raise Invalid(f"plain text is served on loopback only, not at {host}", code="plain_text")
     limits = limits or ConnectionLimits()
     connections = Connections(limits=limits, metrics=app[METRICS])
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        keepalive_timeout=limits.keepalive,
-        lingering_time=limits.lingering,
-        # Bodies are refused if compressed; never inflate one while refusing it.
-        auto_decompress=False,
-        shutdown_timeout=grace,
-        logger=log,
-    )
+    runner = web.AppRunner(app, shutdown_timeout=grace)
     limit_tls_buffers()
     async with AsyncExitStack() as stack:
         sock = stack.enter_context(closing(_listen(host, port)))
@@ -97,9 +90,18 @@ async def serving(
         await runner.setup()
         inner = runner.server
         assert inner is not None, "setup() makes it"
+        options: dict[str, Any] = {
+            "loop": asyncio.get_running_loop(),
+            "access_log": None,
+            "keepalive_timeout": limits.keepalive,
+            "lingering_time": limits.lingering,
+            # Bodies are refused if compressed; never inflate one while refusing it.
+            "auto_decompress": False,
+            "logger": log,
+        }
         acceptor = Acceptor(
             sock,
-            lambda: Connection(inner(), connections=connections),
+            lambda: Connection(Protocol(inner, **options), connections=connections),
             tls=tls,
             patience=limits.header,
         )
