@@ -15,6 +15,7 @@ from shared.model.network import Network, Service
 from shared.model.policy import SecurityPolicy
 from shared.model.selectors import Selector
 from shared.policy.definitions import ByScope, Definitions, Exemption, Name
+from shared.policy.exceptions import combine
 from shared.policy.inputs import LOCAL, Document, is_inherited_scope
 from shared.policy.scopes import Chain
 
@@ -147,12 +148,10 @@ class Inheritance:
             return None
         # Where no inherited definition has a meaning, an override stands for the declaration.
         target = counting or inherited[0]
-        exemption = self._exemption(name, chain)
-        if exemption is None:
+        exempted = self._exempted(name, chain, target)
+        if exempted is None:
             return Effective(counting, counting.spec) if counting is not None else None
-        if not has_meaning(exemption.spec):
-            return None
-        return Effective(target, exemption.spec, exemption.document)
+        return exempted if has_meaning(exempted.spec) else None
 
     def choose(self, name: Name, chain: Chain) -> Choice:
         """Return which policy or settings of a name count, and why the others don't."""
@@ -167,13 +166,8 @@ class Inheritance:
             chosen = Effective(local[0], local[0].spec)
             left_out += self._unused(name, chain, by=local[0])
         elif target is not None:
-            exemption = self._exemption(name, chain)
-            chosen = (
-                Effective(target, target.spec)
-                if exemption is None
-                else Effective(target, exemption.spec, exemption.document)
-            )
-            left_out += self._unused(name, chain, used=exemption, by=chosen.source)
+            chosen = self._exempted(name, chain, target) or Effective(target, target.spec)
+            left_out += self._unused(name, chain, by=chosen.source)
         else:
             left_out += self._unused(name, chain)
             return Choice(None, left_out=tuple(left_out))
@@ -193,26 +187,26 @@ class Inheritance:
             else:
                 yield document
 
-    def _exemption(self, name: Name, chain: Chain) -> Exemption | None:
-        """Return the nearest Override that counts now."""
-        by_scope = self._definitions.exemptions(name)
-        for scope in chain:
-            for exemption in by_scope.get(scope, ()):
-                if not self._expired(exemption) and self._counts(exemption.spec):
-                    return exemption
-        return None
+    def _exempted(self, name: Name, chain: Chain, target: Document) -> Effective | None:
+        """Return what the nearest Override that counts now makes of its target.
 
-    def _unused(
-        self,
-        name: Name,
-        chain: Chain,
-        *,
-        used: Exemption | None = None,
-        by: Document | None = None,
-    ) -> Iterator[LeftOut]:
+        None if there is none, or if the target itself runs since both have changed.
+        """
         by_scope = self._definitions.exemptions(name)
         for exemption in (each for scope in chain for each in by_scope.get(scope, ())):
-            if exemption is used:
+            if self._expired(exemption):
+                continue
+            spec = combine(exemption, target).spec
+            if spec is None:
+                return None
+            if self._counts(spec):
+                return Effective(target, spec, exemption.document)
+        return None
+
+    def _unused(self, name: Name, chain: Chain, *, by: Document | None = None) -> Iterator[LeftOut]:
+        by_scope = self._definitions.exemptions(name)
+        for exemption in (each for scope in chain for each in by_scope.get(scope, ())):
+            if exemption.document is by:
                 continue
             if self._expired(exemption):
                 yield LeftOut(exemption.document, "expired")

@@ -9,7 +9,9 @@ from tests.property.borders import flows, views
 from tests.property.generated_documents import SITE
 from tests.property.oracle_inheritance import (
     Asking,
+    Document,
     Found,
+    Placed,
     World,
     chain,
     global_chain,
@@ -20,6 +22,7 @@ from tests.property.oracle_inheritance import (
     name_of,
     policies_in_force,
     tenant_of,
+    until_decided,
 )
 from tests.property.oracle_names import declares, definition, seals
 
@@ -31,6 +34,7 @@ FEATURES = frozenset(
         *("a node differs from its site", "staged differs from enforced", "two nodes differ"),
         *("a policy of an inner region", "a policy isn't selected", "an override of a policy"),
         *("an override of a Network", "an override of a Service", "an expired override"),
+        *("an override and its target are merged", "a target runs in spite of its override"),
         *("a default policy is replaced", "a local policy is suspended"),
         *("a policy is in the local tier", "a sealed name hides a nearer one"),
         *("a nearer name hides one further out", "a tenant declares what common defines"),
@@ -93,6 +97,7 @@ def _of_inheritance(asking: Asking) -> Iterator[str]:
         for scope, each in local_documents(asking.world, SITE, "SecurityPolicy")
         if scope in inwards
     ]
+    exceptions = local_documents(asking.world, SITE, "Override")
     for policy in in_force:
         if policy.depth > 1 and policy.tier == "mandatory":
             yield "a policy of an inner region"
@@ -104,16 +109,31 @@ def _of_inheritance(asking: Asking) -> Iterator[str]:
             yield "a local policy is suspended"
         if policy.origin == "override":
             yield "an override of a policy"
+            if all(policy.spec != each["spec"]["spec"] for _, each in exceptions):
+                yield "an override and its target are merged"
+        elif policy.tier != "local" and any(
+            _aims_at(each, policy)
+            and until_decided("SecurityPolicy", each["spec"], policy.spec) is None
+            for _, each in exceptions
+        ):
+            yield "a target runs in spite of its override"
     placed = {(policy.tenant, policy.name) for policy in in_force}
     for scope, each in global_documents(asking.world, "SecurityPolicy"):
         if scope in outwards and asking.staged and (tenant_of(each), name_of(each)) not in placed:
             yield "a policy isn't selected"
-    for _, each in local_documents(asking.world, SITE, "Override"):
+    for _, each in exceptions:
         if "expiresAt" in each["spec"] and moment(each["spec"]["expiresAt"]) <= asking.now:
             yield "an expired override"
     for kind in ("Network", "Service"):
         documents = global_documents(asking.world, kind) + local_documents(asking.world, SITE, kind)
         yield from _of_names(asking, kind, documents)
+
+
+def _aims_at(override: Document, policy: Placed) -> bool:
+    aim = override["spec"]["target"]
+    return (aim["kind"], aim.get("tenant", "common"), aim["name"]) == (
+        *("SecurityPolicy", policy.tenant, policy.name),
+    )
 
 
 def _alone(asking: Asking, group: str) -> Asking:

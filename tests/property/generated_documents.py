@@ -3,6 +3,7 @@
 Everything is drawn from few names, labels, addresses and ports, so that documents meet.
 """
 
+from copy import deepcopy
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any, NamedTuple
@@ -271,6 +272,8 @@ def global_policy(
         spec["enforcement"] = choose.pick(("default", "mandatory", "mandatory"))
     if choose.chance(30):
         spec["sites"] = selector(choose)
+    if choose.chance(30):
+        spec["onConflict"] = choose.pick(("merge", "keepLocal", "applyGlobal"))
     metadata = {"name": name, "tenant": tenant, "scope": scope}
     return document("SecurityPolicy", metadata, spec)
 
@@ -307,8 +310,36 @@ def override(
     expires = choose.pick(TIMES)
     if expires is not None:
         body["expiresAt"] = expires
+    if choose.chance(50):
+        # Both sides began with one version; most often they still have much in common.
+        body["basedOn"] = {"revision": 1, "spec": edited(choose, target["spec"])}
+        if choose.chance(60):
+            body["spec"] = edited(choose, body["basedOn"]["spec"])
+            body["spec"].pop("enforcement", None)
+            body["spec"].pop("sites", None)
     bearing = f"{kind}-{tenant}-{name}-{scope}".replace("/", ".")
     return document("Override", {"name": bearing, "tenant": tenant, "scope": scope}, body)
+
+
+def edited(choose: Choices, spec: Spec) -> Spec:
+    """Return a spec with a few edits, or none: fields, and rules removed, changed and moved."""
+    after: Spec = deepcopy(spec)
+    listed = after.get("rules", [])
+    for _ in range(choose.number(0, 2)):
+        form = choose.pick(("change", "change", "remove", "move", "priority", "stage"))
+        if "rules" not in after:
+            continue
+        if form == "priority":
+            after["priority"] = choose.pick((100, 500, 900))
+        elif form == "stage":
+            after["stage"] = choose.pick(("staged", "enforced"))
+        elif listed:
+            rule = listed.pop(choose.number(0, len(listed) - 1))
+            if form == "change":
+                rule["action"] = choose.pick(("allow", "deny", "pass"))
+            if form != "remove":
+                listed.insert(choose.number(0, len(listed)), rule)
+    return after
 
 
 # Policy tests.

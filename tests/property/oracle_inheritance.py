@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from shared.model.kinds import KINDS
+from shared.policy.merging import exempted, merge
+
 Document = dict[str, Any]
 World = dict[str, Any]
 Found = list[tuple[str, Document]]
@@ -168,10 +171,13 @@ def moment(value: Any) -> datetime:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
-def override_of(asking: Asking, kind: str, tenant: str, name: str) -> dict[str, Any] | None:
-    """Return the spec of the override of (kind, tenant, name) that counts in the view.
+def override_of(
+    asking: Asking, kind: str, tenant: str, name: str, target: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return the spec that the override of (kind, tenant, name) which counts puts in its place.
 
-    "Its scope is the site, a group or a node; of several, the nearest unexpired counts."
+    "Its scope is the site, a group or a node; of several, the nearest unexpired counts."  `target`
+    is the spec of the inherited definition that it replaces; None if that one runs.
     """
     found = []
     for scope, document in local_documents(asking.world, asking.site, "Override"):
@@ -181,13 +187,40 @@ def override_of(asking: Asking, kind: str, tenant: str, name: str) -> dict[str, 
             continue
         if "expiresAt" in spec and asking.now >= moment(spec["expiresAt"]):
             continue
+        runs = until_decided(kind, spec, target)
         # "A staged policy replaces nothing and suspends nothing; with `--staged` it does as an
         # enforced one": so a staged exception leaves what it would replace in force.
-        if spec["spec"].get("stage", "enforced") == "staged" and not asking.staged:
+        says = target if runs is None else runs
+        if says.get("stage", "enforced") == "staged" and not asking.staged:
             continue
-        found.append((scope, document))
+        found.append((scope, {**document, "runs": runs}))
     counting = nearest(local_chain(asking), found)
-    return None if counting is None else counting[1]["spec"]["spec"]
+    return None if counting is None else counting[1]["runs"]
+
+
+def until_decided(
+    kind: str, override: dict[str, Any], target: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return what runs of an override until a conflict is decided; None: the target.
+
+    "`edited_both` (an override's base is older than the inherited object now)"; "Until then the
+    policy's `onConflict` says what runs: `merge` (the default for mandatory targets: global edits
+    that don't overlap the local ones take effect at once, where they overlap the local side is
+    kept ...), `keepLocal` (the default otherwise) or `applyGlobal`."
+    """
+    if "basedOn" not in override:
+        return dict(override["spec"])
+    base, local, inherited = (
+        exempted(KINDS[kind].spec.model_validate(each).to_json())
+        for each in (override["basedOn"]["spec"], override["spec"], target)
+    )
+    if inherited in (base, local):
+        return dict(override["spec"])
+    mandatory = target.get("enforcement", "default") == "mandatory"
+    runs = target.get("onConflict", "merge" if mandatory else "keepLocal")
+    if runs == "applyGlobal":
+        return None
+    return dict(merge(base, local, inherited).spec if runs == "merge" else override["spec"])
 
 
 # Policies.
@@ -258,7 +291,7 @@ def settings_in_force(asking: Asking, kind: str) -> dict[str, tuple[str, dict[st
             assert here is not None
             found[name] = here[0], here[1]["spec"]
             continue
-        exception = override_of(asking, kind, "common", name)
+        exception = override_of(asking, kind, "common", name, winner[1]["spec"])
         found[name] = (
             (winner[0], winner[1]["spec"]) if exception is None else ("override", exception)
         )
@@ -288,7 +321,7 @@ def policies_in_force(asking: Asking) -> list[Placed]:
             continue
         # "a mandatory one is in force and the local one is suspended"
         spec = document["spec"]
-        exception = override_of(asking, "SecurityPolicy", tenant, name)
+        exception = override_of(asking, "SecurityPolicy", tenant, name, spec)
         if exception is not None:
             # "It takes the target's place, tier included (`origin: override`)"; "a priority left
             # out is 500".

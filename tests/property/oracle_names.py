@@ -79,7 +79,7 @@ def definition(asking: Asking, kind: str, tenant: str, name: str) -> Definition 
     if target is not None and replaced is not None and replaced[0] in outwards:
         # "It replaces whichever inherited definition of that name is in force"; "It may target a
         # sealed definition".  Only the spec is replaced: the labels stay the target's.
-        exception = override_of(asking, kind, tenant, name)
+        exception = override_of(asking, kind, tenant, name, replaced[1]["spec"])
         if exception is not None:
             if not exception.get(CONTENT[kind]):
                 return None

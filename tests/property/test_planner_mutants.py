@@ -59,10 +59,17 @@ BUGS = {
         "counting = nearest(local_chain(asking), found)", "counting = found[0] if found else None"
     ),
     "overrides of policies are ignored": (
-        'exception = override_of(asking, "SecurityPolicy", tenant, name)', "exception = None"
+        'exception = override_of(asking, "SecurityPolicy", tenant, name, spec)', "exception = None"
     ),
+    "an edit of the inherited object is ignored": (
+        'if "basedOn" not in override:', "if True:"
+    ),
+    "the exception is kept whatever onConflict says": (
+        'merge(base, local, inherited).spec if runs == "merge" else', 'override["spec"] if True else'
+    ),
+    "applyGlobal keeps the exception": ('if runs == "applyGlobal":', "if False:"),
     "overrides of names are ignored": (
-        "exception = override_of(asking, kind, tenant, name)", "exception = None"
+        'exception = override_of(asking, kind, tenant, name, replaced[1]["spec"])', "exception = None"
     ),
     "an override's own labels count": ("labels_of(replaced[1]), exception", "{}, exception"),
     "nothing is sealed": ("if counting is not None and seals(", "if False and seals("),
