@@ -20,15 +20,14 @@ class EventLoop(uvloop.Loop):
         self, *where: Any, sock: socket.socket | None = None, **options: Any
     ) -> Any:
         """Connect, or take over `sock`, which is the loop's from then on, whatever comes of it."""
+        lives = False
         try:
             made: Any = await super().create_connection(*where, sock=sock, **options)
-        except BaseException:
+            lives = not made[0].is_closing()
+        finally:
             # The loop has closed the descriptor or is about to: it needs no help from the object.
-            if sock is not None:
+            if sock is not None and not lives:
                 sock.detach()
-            raise
-        if sock is not None and made[0].is_closing():
-            sock.detach()
         return made
 
 
