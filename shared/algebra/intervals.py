@@ -42,17 +42,19 @@ def union(*sets: Intervals) -> Intervals:
 
 
 def intersection(left: Intervals, right: Intervals) -> Intervals:
+    """Return what lies in both.  Bisects the longer for each run of the shorter."""
+    if len(left) > len(right):
+        left, right = right, left
     result: list[int] = []
-    i = j = 0
-    while i < len(left) and j < len(right):
-        start = max(left[i], right[j])
-        end = min(left[i + 1], right[j + 1])
-        if start < end:
-            result += (start, end)
-        if left[i + 1] <= right[j + 1]:
-            i += 2
-        else:
-            j += 2
+    for i in range(0, len(left), 2):
+        start, end = left[i], left[i + 1]
+        low = bisect_right(right, start)
+        high = bisect_left(right, end, low)
+        if low % 2 == 1:
+            result.append(start)
+        result += right[low:high]
+        if high % 2 == 1:
+            result.append(end)
     return tuple(result)
 
 

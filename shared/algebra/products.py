@@ -31,11 +31,6 @@ def least_point(product: Product) -> Point:
     return tuple([each[0] for each in product])
 
 
-def corners(product: Product) -> tuple[Point, Point]:
-    """Return the points with the least and with the greatest coordinates."""
-    return least_point(product), tuple([each[-1] - 1 for each in product])
-
-
 def intersection(left: Product, right: Product) -> Product | None:
     """Return what two products share; None if nothing."""
     found = []
@@ -66,9 +61,9 @@ def uncovered_point(product: Product, others: Sequence[Product]) -> Point | None
     others for each dimension, and the question whether one of each can be chosen that have no
     other in common.
     """
-    for corner in corners(product):
-        if not any(contains(each, corner) for each in others):
-            return corner
+    for corner in _corners(product):
+        if (free := _free_on_lines(product, corner, others)) is not None:
+            return free
     parts = [both for each in others if (both := intersection(product, each)) is not None]
     columns: Sequence[Sequence[Intervals]] = [*zip(*parts, strict=True)]
     point = list(least_point(product))
@@ -87,6 +82,44 @@ def uncovered_point(product: Product, others: Sequence[Product]) -> Point | None
     for (place, _), value in zip(choices, found, strict=False):
         point[place] = value
     return tuple(point)
+
+
+def _corners(product: Product) -> tuple[Point, Point]:
+    """Return the points with the least and with the greatest coordinates."""
+    return least_point(product), tuple([each[-1] - 1 for each in product])
+
+
+def _free_on_lines(product: Product, corner: Point, others: Sequence[Product]) -> Point | None:
+    """Return an uncovered point that differs from a corner in one coordinate at most.
+
+    Seldom is everything covered, and then the question is mostly settled here: only others that
+    hold the corner, but for one coordinate, need be looked at.
+    """
+    holding: list[Product] = []
+    lines: list[list[Intervals]] = [[] for _ in product]
+    for other in others:
+        beside = -1
+        for place, (values, value) in enumerate(zip(other, corner, strict=True)):
+            if not intervals.contains(values, value):
+                if beside >= 0:
+                    break
+                beside = place
+        else:
+            if beside < 0:
+                holding.append(other)
+            else:
+                lines[beside].append(other[beside])
+    if not holding:
+        return corner
+    for place, line in enumerate(lines):
+        rest = product[place]
+        for values in (*[each[place] for each in holding], *line):
+            rest = intervals.difference(rest, values)
+            if not rest:
+                break
+        else:
+            return (*corner[:place], rest[0], *corner[place + 1 :])
+    return None
 
 
 def _meet(left: Intervals, right: Intervals) -> Intervals:

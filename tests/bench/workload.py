@@ -34,6 +34,8 @@ FORMAT = "fwbench-workload/1"
 # Prefix length -> weight: mostly hosts and small subnets, as in real inventories.
 V4_LENGTHS = {32: 45, 30: 5, 28: 10, 27: 5, 26: 5, 24: 20, 23: 4, 22: 3, 20: 3}
 V6_LENGTHS = {128: 45, 64: 45, 56: 7, 48: 3}
+# A prefix of each length lies in one of the length before, four side by side; and how many.
+NESTED_LENGTHS = {11: 1, 14: 2, 17: 4, 20: 8, 23: 16, 26: 32, 29: 32, 32: 32}
 
 Network: TypeAlias = IPv4Network | IPv6Network
 Workload: TypeAlias = dict[str, Any]
@@ -98,6 +100,20 @@ def generate(parameters: Parameters = Parameters(), *, seed: int = 1) -> Workloa
     }
 
 
+def nest(workload: Workload) -> Workload:
+    """Return the same rules over other networks, whose prefixes nest eight deep.
+
+    Deep prefixes are more frequent than wide ones, as in real inventories.
+    """
+    rng = random.Random(workload["seed"])
+    most = workload["parameters"]["max_prefixes"]
+    networks = {}
+    for name in workload["networks"]:
+        prefixes = [_nested_prefix(rng) for _ in range(rng.randint(1, most))]
+        networks[name] = list(dict.fromkeys(prefixes))
+    return {**workload, "networks": networks}
+
+
 def encode(workload: Workload) -> bytes:
     """Return the bytes of a workload file."""
     return (json.dumps(workload, separators=(",", ":")) + "\n").encode()
@@ -129,6 +145,15 @@ def _prefix(rng: random.Random, *, six: bool) -> Network:
     length = rng.choices(list(table), list(table.values()))[0]
     bits = rng.getrandbits(length - 8) << (width - length)
     return IPv6Network((base | bits, length)) if six else IPv4Network((base | bits, length))
+
+
+def _nested_prefix(rng: random.Random) -> str:
+    length = rng.choices(list(NESTED_LENGTHS), list(NESTED_LENGTHS.values()))[0]
+    address = 10 << 24
+    for end in NESTED_LENGTHS:
+        if end <= length:
+            address |= rng.getrandbits(2) << (32 - end)
+    return str(IPv4Network((address, length)))
 
 
 def _sibling(prefix: Network) -> Network:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.algebra import meeting, products
+from shared.algebra import intervals, meeting, products
 from shared.algebra.ports import ALL_PORTS
 from shared.policy.shadows import judging, rules, site
 from tests.property.choices import Rolled
@@ -26,10 +26,10 @@ def only_single_covers(product: Any, others: Any) -> Any:
     return products.least_point(product)
 
 
-def only_corners(product: Any, others: Any) -> Any:
-    for corner in products.corners(product):
-        if not any(products.contains(each, corner) for each in others):
-            return corner
+def only_lines(product: Any, others: Any) -> Any:
+    for corner in products._corners(product):
+        if (point := products._free_on_lines(product, corner, others)) is not None:
+            return point
     return None
 
 
@@ -86,7 +86,7 @@ def unbounded(source: Any, destination: Any, _within: Any) -> Any:
 
 
 def own_sources_only(source: Any, destination: Any, within: Any) -> Any:
-    return [(rules._meet(source, within), destination)]
+    return [(intervals.intersection(source, within), destination)]
 
 
 def any_source_port(matches: Any) -> Any:
@@ -139,7 +139,9 @@ def followed(seed: int) -> None:
 
 BUGS: dict[str, tuple[Any, str, Any, Any]] = {
     "only one rule alone covers another": (judging, "uncovered_point", only_single_covers, judged),
-    "corners stand for everything": (judging, "uncovered_point", only_corners, judged),
+    "lines through corners stand for everything": (
+        judging, "uncovered_point", only_lines, judged,
+    ),
     "where no dimension is free all is covered": (
         products, "_choose", one_dimension_at_a_time, judged,
     ),

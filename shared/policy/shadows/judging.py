@@ -20,7 +20,7 @@ from shared.policy.nodeconfig import Packet
 from shared.policy.shadows.findings import Contradiction, Decided, Shadowed
 from shared.policy.shadows.rules import ResolvedRule, RuleName, packet_at
 
-_FEW: Final = 8
+_FEW: Final = 2
 """Among so many rules it isn't asked first which of them meet."""
 
 

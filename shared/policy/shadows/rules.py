@@ -130,20 +130,11 @@ def _bounded(
     source: Intervals, destination: Intervals, within: Intervals
 ) -> list[tuple[Intervals, Intervals]]:
     """Return sources with their destinations, of one family, one of which is `within`."""
-    own_source, own_destination = _meet(source, within), _meet(destination, within)
+    own_source = intervals.intersection(source, within)
+    own_destination = intervals.intersection(destination, within)
     if own_source == source or own_destination == destination:
         return [(source, destination)]
     return [(own_source, destination), (source, own_destination)]
-
-
-def _meet(few: Intervals, many: Intervals) -> Intervals:
-    """Return what two sets share; quick if one is small."""
-    if len(few) > len(many):
-        few, many = many, few
-    found: list[int] = []
-    for start, end in zip(few[::2], few[1::2], strict=True):
-        found += intervals.within(many, start, end)
-    return tuple(found)
 
 
 def _traffic(matches: Sequence[PortMatch]) -> Iterator[tuple[Intervals, Intervals]]:

@@ -1,12 +1,12 @@
 """The workload generator."""
 
 import hashlib
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 
 import pytest
 
-from tests.bench.workload import Parameters, encode, generate, load
+from tests.bench.workload import Parameters, encode, generate, load, nest
 
 SMALL = Parameters(networks=40, rules=200, services=20, v6=0.3, shaded=0.2)
 
@@ -47,3 +47,17 @@ def test_only_a_workload_is_loaded(tmp_path: Path) -> None:
     path.write_text('{"format": "other"}')
     with pytest.raises(ValueError, match="not a fwbench-workload/1 file"):
         load(path)
+
+
+def test_nested_prefixes_lie_eight_deep_and_rules_stay() -> None:
+    work = generate(Parameters(), seed=5)
+    nested = nest(work)
+    assert nested == nest(work)
+    assert (nested["rules"], nested["shaded"]) == (work["rules"], work["shaded"])
+    prefixes = {ip_network(each) for given in nested["networks"].values() for each in given}
+    depths = [sum(each in prefixes for each in chain(prefix)) for prefix in prefixes]
+    assert max(depths) == 8
+
+
+def chain(prefix: IPv4Network) -> list[IPv4Network]:
+    return [prefix.supernet(new_prefix=length) for length in range(prefix.prefixlen + 1)]
