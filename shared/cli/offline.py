@@ -172,6 +172,38 @@ def _only_now(at: str | None) -> None:
         raise typer.BadParameter("a site judges as of now; --at is for repositories")
 
 
+def compare(
+    before: Annotated[Path, typer.Argument(help="The policy repository as it was.")],
+    after: Annotated[Path, typer.Argument(help="The policy repository as it is to be.")],
+    *,
+    site: Annotated[str, typer.Option("--site", "-s", help="The site whose views are compared.")],
+    node: Node = None,
+    max_boxes: Annotated[
+        int, typer.Option("--max-boxes", min=0, help="Show at most so many boxes of each kind.")
+    ] = 1000,
+    staged: Staged = False,
+    at: At = None,
+    output: PlainOption = Plain.TABLE,
+) -> None:
+    """Show exactly which packets a change newly allows and denies.
+
+    Exit status 0: nothing changes; 1: a view changes, the site's or a node's.
+    """
+    from shared.cli.comparing import run_compare
+
+    status = run_compare(
+        before,
+        after,
+        site=site,
+        node=node,
+        max_boxes=max_boxes,
+        staged=staged,
+        at=at,
+        form=output,
+    )
+    raise typer.Exit(status)
+
+
 def policy_test(
     repo: Repo,
     *,
@@ -195,6 +227,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel=REPOSITORIES)(validate)
     app.command(rich_help_panel=REPOSITORIES)(resolve)
     app.command(rich_help_panel=REPOSITORIES)(trace)
+    app.command(rich_help_panel=REPOSITORIES)(compare)
     policy = typer.Typer(no_args_is_help=True, help="Commands on policy as a whole.")
     policy.command("test")(policy_test)
     app.add_typer(policy, name="policy", rich_help_panel=REPOSITORIES)

@@ -5,7 +5,7 @@ inherits; names and selectors resolved along it; rules.  Nodes whose chains diff
 scopes without definitions share all but their name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final, cast
 
@@ -36,7 +36,7 @@ class SitePlanner:
 
     def view(self, node: str | None = None, *, staged: bool = False) -> View:
         """Return how a node, or the site, sees names and selectors."""
-        chain = self._chain(node)
+        chain = self.chain(node)
         if (chain, staged) not in self._views:
             self._views[chain, staged] = View(
                 chain,
@@ -48,10 +48,23 @@ class SitePlanner:
 
     def plan(self, node: str | None = None, *, staged: bool = False) -> Plan:
         """Return what a node, or the site, makes of policy."""
-        chain = self._chain(node)
+        chain = self.chain(node)
         if (chain, staged) not in self._plans:
             self._plans[chain, staged] = self._compile(self.view(node, staged=staged), staged)
         return replace(self._plans[chain, staged], node=node, chain=self.places.chain(node))
+
+    def enforced_plans(self) -> Iterator[tuple[Plan, bool]]:
+        """Yield the site's plan and each distinct one of its nodes, and whether somebody enforces
+        it: an admitted node does, and the site's own counts as long as there are none.
+        """
+        nodes = self.places.nodes
+        views = [
+            (group[0], any(nodes[name].admission == "admitted" for name in group))
+            for group in self.distinct_nodes().values()
+        ]
+        yield self.plan(), not any(enforces for _, enforces in views)
+        for node, enforces in views:
+            yield self.plan(node), enforces
 
     def inheritance(self, *, staged: bool = False) -> Inheritance:
         return Inheritance(
@@ -62,10 +75,11 @@ class SitePlanner:
         """Return the nodes by the part of their chain that has definitions: one plan each."""
         found: dict[Chain, list[str]] = {}
         for node in self.places.nodes:
-            found.setdefault(self._chain(node), []).append(node)
+            found.setdefault(self.chain(node), []).append(node)
         return found
 
-    def _chain(self, node: str | None) -> Chain:
+    def chain(self, node: str | None = None) -> Chain:
+        """Return what of a chain has definitions: all that tells views apart."""
         scopes = self.definitions.scopes
         return tuple(scope for scope in self.places.chain(node) if scope in scopes)
 

@@ -54,13 +54,14 @@ class Missing:
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """One side of a rule, resolved.  `stands_for` tells sides apart by what they ask for, not by
-    what that is now.
+    what that is now.  `parts`, of which `addresses` is the union, are shared between sides.
     """
 
     addresses: AddressSet
     stands_for: str
     names: tuple[NameUsed, ...] = ()
     missing: tuple[Missing, ...] = ()
+    parts: tuple[AddressSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ class View:
             stands_for,
             tuple(name for each in found for name in each.names),
             _missing(side, ((index, each.missing) for index, each in enumerate(found))),
+            tuple(part for each in found for part in each.parts or (each.addresses,)),
         )
 
     def services(self, tenant: str, services: Literal["any"] | Sequence[RuleService]) -> Services:
@@ -227,8 +229,9 @@ class View:
             return Addresses(self.network_addresses(name, used.effective), stands_for, (used,))
         if peer.networks is not None:
             found = self.networks(tenant, peer.networks)
-            addresses = NOWHERE.union(*(self.network_addresses(*each) for each in found))
-            return Addresses(addresses, stands_for, tuple(_used(*each) for each in found))
+            parts = tuple(self.network_addresses(*each) for each in found)
+            names = tuple(_used(*each) for each in found)
+            return Addresses(NOWHERE.union(*parts), stands_for, names, parts=parts)
         if peer.workloads is not None:
             return Addresses(self._workloads.select(tenant, peer.workloads), stands_for)
         assert peer.cidr is not None, "a peer is named in exactly one way"

@@ -1,0 +1,245 @@
+"""The packets that a view allows, and those whose verdict differs between two views; exact.
+
+`reject` is a deny, and tiers, `pass`, tenants' bounds and the default action count as they do for
+a single packet.  A rule that both views have in common is left out where no other rule reaches
+it: who changes one rule of thousands pays for its neighbours only.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final, Literal
+
+from shared.algebra.cidrs import NOWHERE, AddressSet
+from shared.algebra.packets import PacketSet, Universe
+from shared.algebra.ports import PortMatch
+from shared.policy.inherit import Tier
+from shared.policy.plan import TIERS, Plan, PlannedRule
+from shared.policy.resolve import Addresses
+
+Action = Literal["allow", "deny", "pass"]
+
+_FEW: Final = 4
+"""Common rules are sorted out only if there are this many times as many rules as others: what is
+reached by more is nearly everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a second view allows and the first doesn't, and what it denies and the first allows."""
+
+    allowed: PacketSet
+    denied: PacketSet
+
+    def __bool__(self) -> bool:
+        return bool(self.allowed) or bool(self.denied)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """All of a rule that has a say in verdicts."""
+
+    tier: Tier
+    action: Action
+    source: AddressSet | None
+    destination: AddressSet | None
+    matches: tuple[PortMatch, ...] | None
+    within: AddressSet | None
+
+
+_Ruled = tuple[_Shape, PlannedRule]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What rules allow, deny and pass on; None is nothing."""
+
+    allowed: PacketSet | None
+    denied: PacketSet | None
+    passed: PacketSet | None
+
+
+class Differ:
+    """Holds views against each other; remembers rules, which views share."""
+
+    def __init__(self, universe: Universe) -> None:
+        self.universe: Final = universe
+        self._matching: dict[_Shape, PacketSet] = {}
+
+    def allowed(self, plan: Plan) -> PacketSet:
+        """Return the packets that a view allows."""
+        return self._allowed(_ruled(plan), plan.default_action)
+
+    def difference(self, before: Plan, after: Plan) -> Difference:
+        """Return what changes from one view to another."""
+        old, new = _ruled(before), _ruled(after)
+        defaults = (before.default_action, after.default_action)
+        reach: PacketSet | None = None
+        if defaults[0] == defaults[1]:
+            pairs = _in_common([shape for shape, _ in old], [shape for shape, _ in new])
+            kept = [set(side) for side in zip(*pairs, strict=True)] or [set(), set()]
+            others = [
+                each
+                for rules, common in zip((old, new), kept, strict=True)
+                for index, each in enumerate(rules)
+                if index not in common
+            ]
+            if not others:
+                return Difference(self.universe.nothing, self.universe.nothing)
+            if len(others) * _FEW <= len(old) + len(new):
+                reach = self.universe.union(map(self._matched, others))
+                near = _Near(shape for shape, _ in others)
+                old = [each for each in old if near.meets(each[0])]
+                new = [each for each in new if near.meets(each[0])]
+        one = self._allowed(old, defaults[0])
+        two = self._allowed(new, defaults[1])
+        if reach is not None:
+            # Beyond it, rules that would decide were left out.
+            one, two = one & reach, two & reach
+        return Difference(two - one, one - two)
+
+    def _allowed(self, rules: Sequence[_Ruled], default: str) -> PacketSet:
+        allowed: PacketSet | None = None
+        denied: PacketSet | None = None
+        for tier in TIERS:
+            found = self._tier([each for each in rules if each[0].tier == tier])
+            allowed, denied = (
+                _or(allowed, _minus(found.allowed, denied)),
+                _or(denied, _minus(found.denied, allowed)),
+            )
+        if default == "allow":
+            return ~denied if denied is not None else self.universe.everything
+        return allowed if allowed is not None else self.universe.nothing
+
+    def _tier(self, rules: Sequence[_Ruled]) -> _Decided:
+        """Return what the rules of one tier decide, first match first."""
+        parts = [
+            _alone(action, self.universe.union(map(self._matched, run)))
+            for action, run in groupby(rules, key=lambda each: each[0].action)
+        ]
+        # Neighbours first: so small sets meet small ones, and large ones rarely.
+        while len(parts) > 1:
+            pairs = [_first(one, two) for one, two in zip(parts[::2], parts[1::2], strict=False)]
+            parts = pairs + parts[len(pairs) * 2 :]
+        return parts[0] if parts else _Decided(None, None, None)
+
+    def _matched(self, rule: _Ruled) -> PacketSet:
+        shape, planned = rule
+        found = self._matching.get(shape)
+        if found is None:
+            found = self.universe.matching(
+                _parts(planned.source), _parts(planned.destination), shape.matches, shape.within
+            )
+            self._matching[shape] = found
+        return found
+
+
+class _Near:
+    """Tells which rules may share a packet with some others; some that don't are told, too."""
+
+    def __init__(self, shapes: Iterable[_Shape]) -> None:
+        given = list(shapes)
+        self._sources = _all_or_union(each.source for each in given)
+        self._destinations = _all_or_union(each.destination for each in given)
+        self._protocols: set[int] | None = set()
+        for each in given:
+            if each.matches is None or self._protocols is None:
+                self._protocols = None
+            else:
+                self._protocols |= {match.protocol for match in each.matches}
+
+    def meets(self, shape: _Shape) -> bool:
+        return (
+            _overlap(self._sources, shape.source)
+            and _overlap(self._destinations, shape.destination)
+            and (
+                self._protocols is None
+                or shape.matches is None
+                or any(match.protocol in self._protocols for match in shape.matches)
+            )
+        )
+
+
+def _ruled(plan: Plan) -> list[_Ruled]:
+    return [(_shape(rule), rule) for rule in plan.rules]
+
+
+def _shape(rule: PlannedRule) -> _Shape:
+    return _Shape(
+        rule.tier,
+        "deny" if rule.action == "reject" else rule.action,
+        None if rule.source is None else rule.source.addresses,
+        None if rule.destination is None else rule.destination.addresses,
+        rule.services.matches,
+        rule.within,
+    )
+
+
+def _parts(side: Addresses | None) -> Sequence[AddressSet] | None:
+    return None if side is None else side.parts or (side.addresses,)
+
+
+def _in_common(old: Sequence[_Shape], new: Sequence[_Shape]) -> list[tuple[int, int]]:
+    """Return places of equal rules that stand in the same order in both.
+
+    The n-th of several equal ones is paired with the n-th; of the pairs, the most that are in
+    order, found by patience sorting.
+    """
+    places: dict[_Shape, list[int]] = {}
+    for index in reversed(range(len(new))):
+        places.setdefault(new[index], []).append(index)
+    pairs = [
+        (index, waiting.pop()) for index, shape in enumerate(old) if (waiting := places.get(shape))
+    ]
+    tops: list[int] = []  # the least last place in `new` of a chain of each length
+    ends: list[int] = []  # the pair that has it
+    before: list[int | None] = []
+    for number, (_, place) in enumerate(pairs):
+        length = bisect_left(tops, place)
+        before.append(ends[length - 1] if length else None)
+        tops[length : length + 1] = [place]
+        ends[length : length + 1] = [number]
+    chain = []
+    at = ends[-1] if ends else None
+    while at is not None:
+        chain.append(pairs[at])
+        at = before[at]
+    return chain[::-1]
+
+
+def _alone(action: Action, packets: PacketSet) -> _Decided:
+    return _Decided(
+        packets if action == "allow" else None,
+        packets if action == "deny" else None,
+        packets if action == "pass" else None,
+    )
+
+
+def _first(one: _Decided, two: _Decided) -> _Decided:
+    """Return what rules decide of which `one` come first."""
+    return _Decided(
+        _or(one.allowed, _minus(_minus(two.allowed, one.denied), one.passed)),
+        _or(one.denied, _minus(_minus(two.denied, one.allowed), one.passed)),
+        _or(one.passed, _minus(_minus(two.passed, one.allowed), one.denied)),
+    )
+
+
+def _or(one: PacketSet | None, two: PacketSet | None) -> PacketSet | None:
+    if one is None or two is None:
+        return one if two is None else two
+    return one | two
+
+
+def _minus(one: PacketSet | None, two: PacketSet | None) -> PacketSet | None:
+    return one if one is None or two is None else one - two
+
+
+def _all_or_union(sets: Iterable[AddressSet | None]) -> AddressSet | None:
+    given = list(sets)
+    known = [each for each in given if each is not None]
+    return NOWHERE.union(*known) if len(known) == len(given) else None
+
+
+def _overlap(one: AddressSet | None, two: AddressSet | None) -> bool:
+    return one is None or two is None or one.overlaps(two)
