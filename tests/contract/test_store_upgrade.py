@@ -1,9 +1,13 @@
-"""A store and a backup of the release before: upgraded, restored, and verified from there on."""
+"""A store and a backup of the release before: upgraded, restored, and verified from there on.
+
+On SQLite and on PostgreSQL; a backup of the one is restored into the other, too.
+"""
 
 import json
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,7 @@ from shared.store.mapping import canonical
 from shared.store.sql import open_store
 from tests.fakes.clock import VirtualClock
 from tests.fakes.trails import credentials_of, record, write
+from tests.servers import PostgresServer
 
 CLOCK = VirtualClock()
 CREDENTIALS = credentials_of(CLOCK)
@@ -34,19 +39,45 @@ _OLDER = (
 
 
 @pytest.fixture
-async def upgraded(tmp_path: Path) -> Store:
+def alter(request: pytest.FixtureRequest, store_url: str) -> Callable[[Sequence[str]], None]:
+    """Runs statements in the database of the store, which is closed, behind its back."""
+
+    def run(statements: Sequence[str]) -> None:
+        if store_url.startswith("sqlite"):
+            path = store_url.removeprefix("sqlite:///")
+            with closing(sqlite3.connect(path)) as connection, connection:
+                for statement in statements:
+                    connection.execute(statement)
+        else:
+            server: PostgresServer = request.getfixturevalue("postgres")
+            server.execute(store_url, "; ".join(statements))
+
+    return run
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where there is no store yet: another place than `store_url`."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/other.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture
+async def upgraded(store_url: str, alter: Callable[[Sequence[str]], None]) -> AsyncIterator[Store]:
     """A store as the release before left it, opened by this one."""
-    path = tmp_path / "store.sqlite"
-    url = f"sqlite:///{path}"
-    older = await open_store(url, clock=CLOCK, create=True)
+    older = await open_store(store_url, clock=CLOCK, create=True)
     for number in range(5):
         await write(older, number)
     await older.close()
-    with sqlite3.connect(path) as connection:
-        for statement in _OLDER:
-            connection.execute(statement)
-    connection.close()
-    return await open_store(url, clock=CLOCK)
+    alter(_OLDER)
+    opened = await open_store(store_url, clock=CLOCK)
+    yield opened
+    await opened.close()
 
 
 async def test_a_store_of_the_release_before_keeps_its_trail_and_goes_on(upgraded: Store) -> None:
@@ -59,26 +90,23 @@ async def test_a_store_of_the_release_before_keeps_its_trail_and_goes_on(upgrade
     report = await verify(upgraded.ledger, roots=CREDENTIALS.roots)
     assert report.findings == []
     assert (report.unchained, report.records, report.unsealed) == (5, 8, 0)
-    await upgraded.close()
 
 
-async def test_what_the_release_before_only_recorded_is_no_change(tmp_path: Path) -> None:
+async def test_what_the_release_before_only_recorded_is_no_change(
+    store_url: str, alter: Callable[[Sequence[str]], None]
+) -> None:
     """It kept reads and refusals in rows of their own, as what was committed with its record."""
-    path = tmp_path / "store.sqlite"
-    url = f"sqlite:///{path}"
-    older = await open_store(url, clock=CLOCK, create=True)
+    older = await open_store(store_url, clock=CLOCK, create=True)
     said = [("update", "ok"), ("get", "ok"), ("update", "forbidden"), ("feed.changes", "applied")]
     for number in range(1, len(said) + 1):
         await write(older, number)
     await older.close()
-    with sqlite3.connect(path) as connection:
-        for number, each in enumerate(said, start=1):
-            update = "UPDATE audit SET action = ?, outcome = ? WHERE number = ?"
-            connection.execute(update, (*each, number))
-        for statement in _OLDER:
-            connection.execute(statement)
-    connection.close()
-    upgraded = await open_store(url, clock=CLOCK)
+    recorded = [
+        f"UPDATE audit SET action = '{action}', outcome = '{outcome}' WHERE number = {number}"
+        for number, (action, outcome) in enumerate(said, start=1)
+    ]
+    alter([*recorded, *_OLDER])
+    upgraded = await open_store(store_url, clock=CLOCK)
     await write(upgraded, 5)
     found = await upgraded.audit_records(committed=True)
     assert [number for number, _ in found] == [5, 4, 1]
@@ -86,28 +114,28 @@ async def test_what_the_release_before_only_recorded_is_no_change(tmp_path: Path
     await upgraded.close()
 
 
-async def test_an_older_schemas_dump_has_that_schemas_columns(tmp_path: Path) -> None:
+async def test_an_older_schemas_dump_has_that_schemas_columns(store_url: str) -> None:
     assert set(columns_of("0001")) == set(columns_of(newest_schema())) - {
         "pages",
         "chains",
         "seals",
     }
-    url = f"sqlite:///{tmp_path}/s.db"
-    store = await open_store(url, clock=CLOCK, create=True)
+    store = await open_store(store_url, clock=CLOCK, create=True)
     await write(store, 1)
     await store.close()
-    async with open_dump(url) as dump:
+    async with open_dump(store_url) as dump:
         assert dump.schema == newest_schema()
 
 
-async def test_a_backup_of_the_release_before_is_restored_as_it_is(tmp_path: Path) -> None:
-    url, other = (f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two"))
-    store = await open_store(url, clock=CLOCK, create=True)
+async def test_a_backup_of_the_release_before_is_restored_as_it_is(
+    store_url: str, other_url: str
+) -> None:
+    store = await open_store(store_url, clock=CLOCK, create=True)
     for number in range(5):
         await write(store, number)
     await store.close()
     known = columns_of("0001")
-    async with open_dump(url) as dump:
+    async with open_dump(store_url) as dump:
         counters = dump.counters
         older = {
             table: [
@@ -130,7 +158,7 @@ async def test_a_backup_of_the_release_before_is_restored_as_it_is(tmp_path: Pat
         assert found == older
 
     await load_store(
-        other,
+        other_url,
         lines(),
         counters=counters,
         incarnation=uuid.uuid4(),
@@ -138,7 +166,7 @@ async def test_a_backup_of_the_release_before_is_restored_as_it_is(tmp_path: Pat
         record=record(99, action="store.restore"),
         schema="0001",
     )
-    again = await open_store(other, clock=CLOCK)
+    again = await open_store(other_url, clock=CLOCK)
     assert len(await again.audit_records(text="update")) == 5
     await write(again, 100)
     report = await verify(again.ledger)
