@@ -50,9 +50,12 @@ class LoadedSite:
     NotFound (`unknown_site`) if the Site itself isn't among the sources, or goes.
     """
 
-    def __init__(self, site: str, sources: Iterable[Source], *, now: datetime) -> None:
-        """`now` (with a zone) judges the expiry of overrides."""
+    def __init__(
+        self, site: str, sources: Iterable[Source], *, now: datetime, own_view: bool = False
+    ) -> None:
+        """`now` (with a zone) judges the expiry of overrides; `own_view` asks for `view`."""
         self.now = now
+        self._has_own_view: Final = own_view
         self.nodes: Final[dict[str, LoadedNode]] = {}
         """The admitted nodes."""
         self._key: Final = Key("Site", COMMON, FEDERATION, site)
@@ -84,6 +87,19 @@ class LoadedSite:
             self._chains[name] = chain
         for chain, nodes in joining.items():
             self._views[chain] = self._make_view(chain, nodes)
+        self._add_own_view()
+
+    @property
+    def view(self) -> LoadedView:
+        """The site's own view, whatever its nodes see with; KeyError unless it was asked for.
+
+        After a change of the site's regions it is another one.
+        """
+        return self._views[self._site_chain]
+
+    def _add_own_view(self) -> None:
+        if self._has_own_view and self._site_chain not in self._views:
+            self._views[self._site_chain] = self._make_view(self._site_chain, {})
 
     def columns(self, node: str | None = None, *, staged: bool = False) -> Columns:
         """Compile what the site, or one of its nodes, makes of policy.
@@ -201,6 +217,7 @@ class LoadedSite:
                 self._views[chain] = self._make_view(chain, {})
             self._views[chain].join(self.nodes[node_name], self._workloads.hosts(node_name))
             self._chains[node_name] = chain
+        self._add_own_view()
         for view in self._views.values():
             view.settle()
 
@@ -245,6 +262,8 @@ class LoadedSite:
                 self.nodes[name].start_over(self._leave)
             moving[name] = chain
         stay = set(self._chains.values())
+        if self._has_own_view:
+            stay.add(self._site_chain)
         for chain in [each for each in self._views if each not in stay]:
             del self._views[chain]
         return moving
