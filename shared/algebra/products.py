@@ -65,6 +65,8 @@ def uncovered_point(product: Product, others: Sequence[Product]) -> Point | None
         if (free := _free_on_lines(product, corner, others)) is not None:
             return free
     parts = [both for each in others if (both := intersection(product, each)) is not None]
+    if product in parts:
+        return None
     columns: Sequence[Sequence[Intervals]] = [*zip(*parts, strict=True)]
     point = list(least_point(product))
     choices: list[tuple[int, list[tuple[int, int]]]] = []

@@ -182,14 +182,19 @@ def _sufficient(shares: Shares, meets: Meets) -> tuple[RuleName, ...]:
     Small shares are dropped first, and of equal ones the later, so that one rule that covers all
     is named alone.
     """
+    near = {
+        each: [other for other in _near(each, shares, meets) if other is not each]
+        for each in shares
+    }
+    contested = [each for each in shares if near[each]]
+    sizes = {each: sum(map(products.size, shares[each])) for each in contested}
+    contested.sort(key=lambda each: (sizes[each], -each.place))
     kept = dict.fromkeys(shares)
-    sizes = {each: sum(map(products.size, shares[each])) for each in shares}
-    for each in sorted(shares, key=lambda other: (sizes[other], -other.place)):
-        del kept[each]
-        others = _all_of(shares[other] for other in _near(each, kept, meets))
-        if _point_beyond(shares[each], others) is not None:
-            kept[each] = None
-    return tuple([each.name for each in sorted(kept, key=lambda other: other.place)])
+    for each in contested:
+        others = _all_of(shares[other] for other in near[each] if other in kept)
+        if _point_beyond(shares[each], others) is None:
+            del kept[each]
+    return tuple([each.name for each in kept])
 
 
 def _decided(held: Held, shares: Shares) -> tuple[Decided, Packet | None]:
