@@ -1,0 +1,66 @@
+"""What a client asks of conflicts at an SDSP: a part of Client."""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Any, Protocol
+
+from shared.cli.answers import Object
+from shared.cli.connection import API, Connection, params_of, segment_of
+from shared.ids import COMMON
+
+
+class _Lists(Protocol):
+    def list(
+        self, kind: str, *, tenant: str | None = None, fields: str | None = None
+    ) -> AsyncGenerator[Object, None]: ...
+
+
+class ConflictCalls:
+    """Its methods raise what Client's do."""
+
+    _connection: Connection
+
+    def conflicts(
+        self: _Lists, *, tenant: str | None = None, fields: str | None = None
+    ) -> AsyncGenerator[Object, None]:
+        """Yield conflicts, settled ones too, as list() does."""
+        return self.list("Conflict", tenant=tenant, fields=fields)
+
+    async def decide_conflict(
+        self,
+        name: str,
+        proposal: str,
+        *,
+        reason: str,
+        tenant: str = COMMON,
+        expires_at: datetime | None = None,
+    ) -> Object:
+        """Settle a conflict by a proposal that it offers; return it as it is then.
+
+        `expires_at` is when the exception that `keepLocal` or `merge` leaves ends by itself.
+        Invalid (`proposal_not_offered`); Conflict (`conflict_resolved`, and `conflict_outdated` if
+        what it is about has changed since it was found).
+        """
+        body = {
+            "proposal": proposal,
+            "reason": reason,
+            "expiresAt": None if expires_at is None else expires_at.isoformat(),
+        }
+        return await self._settle(name, "decision", tenant, body)
+
+    async def defer_conflict(
+        self, name: str, *, until: datetime, reason: str, tenant: str = COMMON
+    ) -> Object:
+        """Put a conflict off, and return it; at `until` it is open again.
+
+        Conflict (`conflict_resolved`).
+        """
+        body = {"until": until.isoformat(), "reason": reason}
+        return await self._settle(name, "deferral", tenant, body)
+
+    async def _settle(self, name: str, how: str, tenant: str, body: dict[str, Any]) -> Object:
+        path = f"{API}/conflicts/{segment_of(name)}/{how}"
+        answer = await self._connection.write(
+            "POST", path, body=body, params=params_of(tenant=None if tenant == COMMON else tenant)
+        )
+        return Object.of(answer.json())
