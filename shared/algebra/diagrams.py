@@ -34,6 +34,7 @@ VARIABLES: Final[dict[Family, int]] = {family: SOURCE + 2 * bits for family, bit
 
 _PORT_BITS: Final = 16
 _PROTOCOL_BITS: Final = 8
+_PLACES: Final = 512  # more than there are variables
 _CHUNK: Final = 8  # bits of a cube that are made once and kept
 
 P = ParamSpec("P")
@@ -71,13 +72,12 @@ class Store:
         self._manager: Final = manager
         self._ones: Final = [manager.var(place) for place in range(VARIABLES[6])]
         self._zeros: Final = [manager.not_var(place) for place in range(VARIABLES[6])]
-        self._chunks: dict[tuple[int, int, int], Diagram] = {}
-        self._prefixes: dict[tuple[int, int, int], Diagram] = {}
+        self._chunks: dict[int, Diagram] = {}
+        self._prefixes: dict[int, Diagram] = {}
         self._numbers: dict[tuple[int, int, Intervals], Diagram] = {}
         self._services: dict[PortMatch, Diagram] = {}
         self._with_ports: Final = self.union(
-            self._prefix(PROTOCOL, _PROTOCOL_BITS, number, _PROTOCOL_BITS)
-            for number in sorted(PORT_PROTOCOLS)
+            self._protocol(number) for number in sorted(PORT_PROTOCOLS)
         )
         self.packets: Final = self._with_ports | self._no_ports()
 
@@ -121,11 +121,14 @@ class Store:
             rest = pairs + rest[len(pairs) * 2 :]
         return rest[0]
 
+    def _protocol(self, number: int) -> Diagram:
+        return self._prefix(PROTOCOL, 1 << _PROTOCOL_BITS | number)
+
     def _no_ports(self) -> Diagram:
-        return self._prefix(PORT, 2 * _PORT_BITS, 0, 2 * _PORT_BITS)
+        return self._prefix(PORT, 1 << 2 * _PORT_BITS)
 
     def _service(self, match: PortMatch) -> Diagram:
-        protocol = self._prefix(PROTOCOL, _PROTOCOL_BITS, match.protocol, _PROTOCOL_BITS)
+        protocol = self._protocol(match.protocol)
         if match.protocol not in PORT_PROTOCOLS:
             return protocol & self._no_ports()
         ports = self._ports(PORT, match.ports)
@@ -142,32 +145,44 @@ class Store:
         place = (first, width, runs)
         found = self._numbers.get(place)
         if found is None:
-            found = self.union(
-                self._prefix(first, width, value, length) for value, length in blocks(width, runs)
-            )
-            self._numbers[place] = found
+            found = self._numbers[place] = self._union_of(first, width, list(blocks(width, runs)))
         return found
 
-    def _prefix(self, first: int, width: int, value: int, length: int) -> Diagram:
-        """Return where the first `length` bits of that number are those of `value`."""
-        bits = value >> (width - length)
-        # With its leading one, `bits` tells lengths apart.
-        place = (first, width, 1 << length | bits)
+    def _union_of(self, first: int, width: int, prefixes: Sequence[tuple[int, int]]) -> Diagram:
+        """Return where the number is in one of several disjoint prefixes, in order."""
+        common = 0
+        if len(prefixes) > 1:
+            # What all begin with is put before their union, not before each.
+            differing = (prefixes[0][0] ^ prefixes[-1][0]).bit_length()
+            common = (width - differing) // _CHUNK * _CHUNK
+        parts = []
+        for value, length in prefixes:
+            rest = length - common
+            bits = value >> (width - length) & ((1 << rest) - 1)
+            parts.append(self._prefix(first + common, 1 << rest | bits))
+        found = self.union(parts)
+        if common:
+            head = self._prefix(first, 1 << common | prefixes[0][0] >> (width - common))
+            found = head & found
+        return found
+
+    def _prefix(self, first: int, bits: int) -> Diagram:
+        """Return where the bits at variable `first` are these, which a leading one precedes."""
+        place = bits * _PLACES + first
         found = self._prefixes.get(place)
         if found is None:
             found = self.everything
-            end = length
-            while end:
-                start = (end - 1) // _CHUNK * _CHUNK
-                count = end - start
-                chunk = bits >> (length - end) & ((1 << count) - 1)
-                found = self._chunk(first + start, count, chunk) & found
-                end = start
+            length = bits.bit_length() - 1
+            while length:
+                count = length % _CHUNK or _CHUNK
+                length -= count
+                found = self._chunk(first + length, count, bits & ((1 << count) - 1)) & found
+                bits >>= count
             self._prefixes[place] = found
         return found
 
     def _chunk(self, first: int, count: int, bits: int) -> Diagram:
-        place = (first, count, bits)
+        place = (1 << count | bits) * _PLACES + first
         found = self._chunks.get(place)
         if found is None:
             found = self.everything

@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Literal
 
-from shared.algebra.cidrs import NOWHERE, AddressSet
+from shared.algebra.cidrs import AddressSet
 from shared.algebra.packets import PacketSet, Universe
-from shared.algebra.ports import PortMatch
+from shared.algebra.ports import ALL_PORTS, PortMatch
+from shared.algebra.rows import Collector
 from shared.policy.inherit import Tier
+from shared.policy.loaded.garbage import collection_paused
 from shared.policy.plan import TIERS, Plan, PlannedRule
 from shared.policy.resolve import Addresses
 
 Action = Literal["allow", "deny", "pass"]
 
-_FEW: Final = 4
-"""Common rules are sorted out only if there are this many times as many rules as others: what is
-reached by more is nearly everything."""
+_MANY: Final = 200
+"""A common rule that shares its service with more of the others is kept without a look at each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +74,16 @@ class Differ:
 
     def difference(self, before: Plan, after: Plan) -> Difference:
         """Return what changes from one view to another."""
+        with collection_paused():
+            return self._difference(before, after)
+
+    def _difference(self, before: Plan, after: Plan) -> Difference:
         old, new = _ruled(before), _ruled(after)
         defaults = (before.default_action, after.default_action)
-        reach: PacketSet | None = None
         if defaults[0] == defaults[1]:
-            pairs = _in_common([shape for shape, _ in old], [shape for shape, _ in new])
-            kept = [set(side) for side in zip(*pairs, strict=True)] or [set(), set()]
-            others = [
-                each
-                for rules, common in zip((old, new), kept, strict=True)
-                for index, each in enumerate(rules)
-                if index not in common
-            ]
-            if not others:
-                return Difference(self.universe.nothing, self.universe.nothing)
-            if len(others) * _FEW <= len(old) + len(new):
-                reach = self.universe.union(map(self._matched, others))
-                near = _Near(shape for shape, _ in others)
-                old = [each for each in old if near.meets(each[0])]
-                new = [each for each in new if near.meets(each[0])]
+            old, new = _worth_a_look(old, new)
         one = self._allowed(old, defaults[0])
         two = self._allowed(new, defaults[1])
-        if reach is not None:
-            # Beyond it, rules that would decide were left out.
-            one, two = one & reach, two & reach
         return Difference(two - one, one - two)
 
     def _allowed(self, rules: Sequence[_Ruled], default: str) -> PacketSet:
@@ -139,26 +126,60 @@ class _Near:
     """Tells which rules may share a packet with some others; some that don't are told, too."""
 
     def __init__(self, shapes: Iterable[_Shape]) -> None:
-        given = list(shapes)
-        self._sources = _all_or_union(each.source for each in given)
-        self._destinations = _all_or_union(each.destination for each in given)
-        self._protocols: set[int] | None = set()
-        for each in given:
-            if each.matches is None or self._protocols is None:
-                self._protocols = None
-            else:
-                self._protocols |= {match.protocol for match in each.matches}
+        self._shapes = list(shapes)
+        ports: dict[int, Collector] = {}
+        self._any_service = 0
+        for place, each in enumerate(self._shapes):
+            if each.matches is None:
+                self._any_service |= 1 << place
+            for match in each.matches or ():
+                ports.setdefault(match.protocol, Collector()).put(match.ports, 1 << place)
+        self._ports = {protocol: each.rows() for protocol, each in ports.items()}
+        self._sharing: dict[tuple[PortMatch, ...] | None, list[_Shape]] = {}
 
     def meets(self, shape: _Shape) -> bool:
-        return (
-            _overlap(self._sources, shape.source)
-            and _overlap(self._destinations, shape.destination)
-            and (
-                self._protocols is None
-                or shape.matches is None
-                or any(match.protocol in self._protocols for match in shape.matches)
-            )
+        """Return whether a rule may share a packet with one of them; true if too many must be
+        looked at.
+        """
+        sharing = self._sharing.get(shape.matches)
+        if sharing is None:
+            sharing = self._sharing[shape.matches] = self._with_service(shape.matches)
+        return len(sharing) > _MANY or any(
+            _overlap(each.source, shape.source) and _overlap(each.destination, shape.destination)
+            for each in sharing
         )
+
+    def _with_service(self, matches: tuple[PortMatch, ...] | None) -> list[_Shape]:
+        if matches is None:
+            return self._shapes
+        rows = self._any_service
+        for match in matches:
+            if match.protocol in self._ports:
+                rows |= self._ports[match.protocol].meeting(match.ports or ALL_PORTS)
+        return [shape for place, shape in enumerate(self._shapes) if rows >> place & 1]
+
+
+def _worth_a_look(
+    old: Sequence[_Ruled], new: Sequence[_Ruled]
+) -> tuple[list[_Ruled], list[_Ruled]]:
+    """Return what is left of two lists of rules without those that have no say in the difference.
+
+    Those are the rules that both have in common, in the same order, and that share no packet with
+    any other rule: what the others match they don't, and all else is decided alike by what is
+    left of the common ones.
+    """
+    pairs = _in_common([shape for shape, _ in old], [shape for shape, _ in new])
+    in_old, in_new = {one for one, _ in pairs}, {two for _, two in pairs}
+    near = _Near(
+        [shape for place, (shape, _) in enumerate(old) if place not in in_old]
+        + [shape for place, (shape, _) in enumerate(new) if place not in in_new]
+    )
+    far = [(one, two) for one, two in pairs if not near.meets(old[one][0])]
+    far_old, far_new = {one for one, _ in far}, {two for _, two in far}
+    return (
+        [each for place, each in enumerate(old) if place not in far_old],
+        [each for place, each in enumerate(new) if place not in far_new],
+    )
 
 
 def _ruled(plan: Plan) -> list[_Ruled]:
@@ -233,12 +254,6 @@ def _or(one: PacketSet | None, two: PacketSet | None) -> PacketSet | None:
 
 def _minus(one: PacketSet | None, two: PacketSet | None) -> PacketSet | None:
     return one if one is None or two is None else one - two
-
-
-def _all_or_union(sets: Iterable[AddressSet | None]) -> AddressSet | None:
-    given = list(sets)
-    known = [each for each in given if each is not None]
-    return NOWHERE.union(*known) if len(known) == len(given) else None
 
 
 def _overlap(one: AddressSet | None, two: AddressSet | None) -> bool:
