@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from shared.model.override import Override
 from shared.policy.compile import SitePlanner
+from shared.policy.conflicts.exceptions import inherited
 from shared.policy.definitions import Name, target_of
-from shared.policy.inputs import Document
 from shared.store.contract import Draft, Stored
 
 EXPIRED: Final = "hanse/expired-at"
@@ -56,23 +56,9 @@ def is_marked(stored: Stored, expires_at: datetime, *, now: datetime) -> bool:
 
 def _base_of(target: Name, planner: SitePlanner) -> dict[str, Any] | None:
     """Return the inherited version that is in force; None if none is inherited here."""
-    document = _inherited(target, planner)
+    if planner.places.document is None:
+        return None
+    document = inherited(target, planner)
     if document is None or document.revision is None:
         return None
     return {"revision": document.revision, "spec": document.spec.to_json()}
-
-
-def _inherited(target: Name, planner: SitePlanner) -> Document | None:
-    if planner.places.document is None:
-        return None
-    upstream = planner.places.upstream
-    inheritance = planner.inheritance()
-    if target.kind not in ("Network", "Service"):
-        chosen = inheritance.choose(target, upstream).effective
-    else:
-        chosen = inheritance.definition(target, upstream)
-    if chosen is not None:
-        return chosen.document
-    # A staged policy, or a name without a meaning, can be overridden too.
-    by_scope = planner.definitions.of(target)
-    return next((by_scope[scope] for scope in upstream if scope in by_scope), None)

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from shared.ids import Key
-from shared.model.inventory import Node
 from shared.policy.compile import POLICY, SitePlanner
 from shared.policy.inputs import Document
-from shared.policy.plan import Plan, PlannedPolicy
+from shared.policy.plan import PlannedPolicy
 
 Idle = Literal["suspended", "replaced", "staged"]
 """Why a policy that the site has is in force in none of its views."""
@@ -55,7 +54,7 @@ def policy_facts(planner: SitePlanner) -> tuple[PolicyFacts, ...]:
     """
     in_force: dict[Document, _Missing] = {}
     idle: dict[Document, Idle] = {}
-    for plan, enforces in _plans(planner):
+    for plan, enforces in planner.enforced_plans():
         for policy in plan.policies:
             missing = in_force.setdefault(policy.effective.document, {})
             for place, fails_open in _missing(policy):
@@ -78,21 +77,6 @@ def policy_facts(planner: SitePlanner) -> tuple[PolicyFacts, ...]:
         if document not in in_force
     ]
     return (*running, *resting)
-
-
-def _plans(planner: SitePlanner) -> Iterator[tuple[Plan, bool]]:
-    nodes = planner.places.nodes
-    views = [
-        (group[0], any(_is_admitted(nodes[name]) for name in group))
-        for group in planner.distinct_nodes().values()
-    ]
-    yield planner.plan(), not any(enforces for _, enforces in views)
-    for node, enforces in views:
-        yield planner.plan(node), enforces
-
-
-def _is_admitted(node: Node) -> bool:
-    return node.admission == "admitted"
 
 
 def _missing(policy: PlannedPolicy) -> Iterator[tuple[tuple[str, str, str], bool]]:

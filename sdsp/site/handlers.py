@@ -133,6 +133,7 @@ async def drop(request: web.Request) -> web.Response:
         "held.drop",
         reason=body.reason,
         diff={"dropped": [str(key) for key in keys]},
+        permission=Permission.CONFIRM,
     )
     sees = _sight_of(request, Permission.CONFIRM).reach.sees
     dropped = await request.app[INBOUND].drop_held(keys, audit=audit, sees=sees)

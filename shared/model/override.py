@@ -21,6 +21,7 @@ ConflictType = Literal[
     "local_login_forbidden",
     "schedule_differs",
 ]
+Urgency = Literal["immediate", "normal", "deferrable"]
 ProposalName = Literal["acceptGlobal", "keepLocal", "merge", "narrow", "askFederation"]
 
 
@@ -62,14 +63,30 @@ class Decision(Spec):
     reason: str = Field(min_length=1, description="Why; kept in the audit trail.")
 
 
+class Deferral(Spec):
+    """Who put a conflict off, until when and why."""
+
+    until: Time = Field(description="When it is open again.")
+    by: str = Field(description="Who put it off.")
+    reason: str = Field(min_length=1, description="Why; kept in the audit trail.")
+
+
+class Closure(Spec):
+    """That a conflict was gone by itself."""
+
+    at: Time = Field(description="When that was found.")
+    why: str = Field(description="What makes it gone.")
+
+
 class Conflict(Spec):
     """A disagreement, found by the system and decided by a person."""
 
     type: ConflictType = Field(description="What disagrees.")
     target: Target = Field(description="The object that it is about.")
-    urgency: Literal["immediate", "normal", "deferrable"] = Field(
-        "normal", description="How soon it must be decided."
+    subject: str = Field(
+        "", description="Which of several of its type and target: an Override, a rule, a name."
     )
+    urgency: Urgency = Field("normal", description="How soon it must be decided.")
     deadline: Optional[Time] = Field(None, description="By when.")
     state: Literal["open", "deferred", "resolved"] = Field(
         "open", description="How far people are with it."
@@ -81,7 +98,12 @@ class Conflict(Spec):
     inherited: dict[str, JsonValue] = Field(
         default_factory=dict, alias="global", description="The federation's version."
     )
-    fields: tuple[str, ...] = Field((), description="Paths of the fields that differ.")
+    fields: tuple[str, ...] = Field(
+        (), description="Paths of the fields that both sides changed, and not alike."
+    )
+    facts: dict[str, JsonValue] = Field(
+        default_factory=dict, description="What else was found, by type."
+    )
     impact: dict[str, JsonValue] = Field(
         default_factory=dict, description="The packets whose verdict differs."
     )
@@ -89,6 +111,10 @@ class Conflict(Spec):
         (), description="What may be chosen, each with its spec and impact."
     )
     decision: Optional[Decision] = Field(None, description="What was chosen.")
+    deferred: Optional[Deferral] = Field(None, description="Until when it was put off.")
+    closed: Optional[Closure] = Field(
+        None, description="When and why it closed itself, without a decision."
+    )
 
 
 class ChangeRequest(Spec):

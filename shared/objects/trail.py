@@ -181,10 +181,15 @@ class Trail:
         outcome: str = "ok",
         reason: str | None = None,
         diff: dict[str, object] | None = None,
+        permission: Permission | None = None,
     ) -> AuditRecord:
-        """Return a record of what the call does, for a transaction to append."""
+        """Return a record of what the call does, for a transaction to append.
+
+        `permission` is by which it may; left out, that of writing objects of the key's kind.
+        """
         call.is_recorded = True
-        permission = writing(key.kind) if key and key.kind in KINDS else None
+        if permission is None and key and key.kind in KINDS:
+            permission = writing(key.kind)
         entry = self._entry(
             call,
             action,

@@ -5,6 +5,7 @@ object's `onConflict` says what runs until somebody decides: the merge of both, 
 is, or the inherited object.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -54,15 +55,28 @@ def combine(exemption: Exemption, target: Document) -> Combined:
         return Combined(exemption.spec)
     inherited = exempted(target.spec.to_json())
     local = exempted(exemption.spec.to_json())
-    if inherited in (exempted(base.spec), local):
+    began = base_of(exemption, target)
+    if inherited in (began, local):
         return Combined(exemption.spec)
-    merged = merge(base.spec, local, inherited)
+    merged = merge(began, local, inherited)
     parted = Parted(merged, _read(target, merged.spec), _runs(target))
     if parted.runs == "applyGlobal":
         return Combined(None, parted)
     if parted.runs == "merge" and parted.merged is not None:
         return Combined(parted.merged, parted)
     return Combined(exemption.spec, parted)
+
+
+def base_of(exemption: Exemption, target: Document) -> Mapping[str, Any]:
+    """Return the version that an exception was based on, as an exception to it would say it.
+
+    It may have been written by an earlier release, or by hand: equal meaning must be equal data.
+    """
+    base = exemption.terms.based_on
+    if base is None:
+        return {}
+    read = _read(target, base.spec)
+    return exempted(base.spec if read is None else read.to_json())
 
 
 def _runs(target: Document) -> Runs:

@@ -75,6 +75,14 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     "POST /api/v1/held/drop": [
         ("", {"keys": [{"kind": "Network", "name": "zqsecret", "tenant": RIVAL}], "reason": "x"}),
     ],
+    "POST /api/v1/conflicts/{name}/decision": [
+        ("?tenant=zqtenant", {"proposal": "acceptGlobal", "reason": "x"}),
+        ("", {"proposal": "acceptGlobal", "reason": "x"}),
+    ],
+    "POST /api/v1/conflicts/{name}/deferral": [
+        ("?tenant=zqtenant", {"until": "2999-01-01T00:00:00Z", "reason": "x"}),
+        ("", {"until": "2999-01-01T00:00:00Z", "reason": "x"}),
+    ],
     "GET /api/v1/whoami": [("", None)],
     "GET /metrics": [("", None)],
     "POST /api/v1/sites/{name}/jointoken": [("", {})],

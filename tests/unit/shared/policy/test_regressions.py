@@ -1,5 +1,7 @@
 """What was wrong once, each by name."""
 
+from shared.policy.compile import SitePlanner
+from shared.policy.conflicts.detect import find_conflicts
 from shared.policy.faults.site import site_faults
 from tests.unit.shared.policy.building import override, policy, region, rule, site, world
 
@@ -34,3 +36,14 @@ def test_an_override_of_what_does_not_apply_here_is_not_refused_for_a_namesake()
     elsewhere = policy("p", sites=ELSEWHERE)
     local = [policy("p"), override("o", "SecurityPolicy", "p", {"rules": [rule()]})]
     assert [*site_faults(world([elsewhere], local))] == []
+
+
+def test_a_base_that_spells_out_a_default_is_no_edit() -> None:
+    """An exception's base may be of an earlier release, or written by hand."""
+    inherited = policy("p", rule("r"), enforcement="mandatory")
+    spelled = {"enforcement": "mandatory", "priority": 500, "rules": [{**rule("r"), "log": False}]}
+    spec = {"rules": [rule("r", action="deny")]}
+    base = {"revision": 1, "spec": spelled}
+    exception = override("o", "SecurityPolicy", "p", spec, basedOn=base)
+    found = find_conflicts(SitePlanner(world([inherited], [exception])))
+    assert [each.type for each in found] == []

@@ -1,0 +1,151 @@
+"""What runs beside an SDSP's server: the followers of store and FSM, and the reconcilers."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sdsp.compile.compiler import Reviews
+from sdsp.conflicts.find import FindConflicts
+from sdsp.home import RESTORED, home_of
+from sdsp.parts import Base, Core, Upstream, backups_of
+from sdsp.restored import AfterRestore
+from sdsp.site.service import SiteView
+from sdsp.tasks.certificates import RenewCertificates
+from sdsp.tasks.expire_overrides import ExpireOverrides
+from sdsp.tasks.register import KeepRegister
+from sdsp.upstream.report import ReportUpstream
+from sdsp.upstream.seals import SealUpstream
+from shared.audit import background
+from shared.audit.seals import PERIOD as SEAL_PERIOD
+from shared.audit.syslog import Origin
+from shared.backup.scheduled import PERIOD, ScheduledBackups
+from shared.tasks.group import Group
+from shared.tasks.loop import Loop, Reconciler
+
+# Reports go out this long after something changed, so that a burst is one report.
+_REPORT_SETTLE: Final = 0.1
+# Seconds: a burst of changes is judged once; deferred conflicts are looked at now and then.
+_CONFLICTS_SETTLE: Final = 0.1
+_CONFLICTS_PERIOD: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """Starts what runs beside the server."""
+
+    base: Base
+    group: Group
+
+    def start(
+        self,
+        core: Core,
+        upstream: Upstream | None,
+        view: SiteView,
+        renewal: RenewCertificates,
+    ) -> None:
+        base, store, clock = self.base, self.base.store, self.base.clock
+        compiler = core.compiler
+        waiting = AfterRestore(
+            compiler,
+            mark=base.data / RESTORED,
+            is_current=lambda: upstream is None or upstream.follower.is_current,
+            clock=clock,
+        )
+        compiler.on_change = self._loop(waiting, period=60.0).activate
+        compiler.on_put_off = self._loop(Reviews(compiler), period=60.0).activate
+        self.group.start(waiting.wait(compiler.on_change), name="wait after a restore")
+        self.group.start(
+            compiler.follow(clock=clock, backoff=base.backoff()), name="follow the store"
+        )
+        following = core.revocations.follow(store, clock=clock, backoff=base.backoff())
+        self.group.start(following, name="follow the revocations")
+        self._loop(core.states, period=5.0, settle=1.0)
+        self._loop(ExpireOverrides(store, now=core.time.now), period=5.0)
+        backups = ScheduledBackups(
+            home_of(base.data, base.settings),
+            store,
+            tasks=lambda: backups_of(base, core),
+            settings=base.settings.backup,
+            metrics=base.metrics,
+            clock=clock,
+            executor=base.copying,
+            owner=f"{base.source.getrandbits(64):016x}",
+        )
+        self._loop(backups, period=PERIOD)
+        keepers = background.keepers(
+            store,
+            base.settings.audit,
+            credentials=base.credentials.server.load,
+            origin=Origin(base.site, "sdsp"),
+            owner=f"{base.source.getrandbits(64):016x}",
+            clock=clock,
+            metrics=base.metrics,
+        )
+        for keeper, period in keepers:
+            self._loop(keeper, period=period)
+        register = self._loop(KeepRegister(store, core.revocations, clock=clock), period=15.0)
+        core.revocations.on_change.append(lambda: core.tell_nodes(base.credentials))
+        core.inbound.on_trust = self._loop(renewal, period=60.0).activate
+        report = self._follow(core, upstream, view, renewal) if upstream else None
+        finding = FindConflicts(
+            store,
+            newest=lambda: compiler.newest,
+            executor=base.judging,
+            rules=base.reviewing,
+            clock=clock,
+        )
+        conflicts = self._loop(finding, period=_CONFLICTS_PERIOD, settle=_CONFLICTS_SETTLE)
+
+        def compiled() -> None:
+            if compiler.newest:
+                core.states.keep_only(compiler.newest.planner.places.nodes)
+            # Perhaps a node was deleted, and its certificates revoked.
+            register.activate()
+            conflicts.activate()
+            if report:
+                report.activate()
+
+        self.group.start(_when(compiler.compiled, compiled), name="after compiling")
+        if report:
+            self.group.start(_when(core.states.changed, report.activate), name="report soon")
+
+    def _follow(
+        self, core: Core, upstream: Upstream, view: SiteView, renewal: RenewCertificates
+    ) -> Loop:
+        async def trust() -> dict[str, Any]:
+            said = await core.trust.report(lambda node: core.states.get(node).roots)
+            return {**said, "expiring": [each.to_json() for each in renewal.alarm.late]}
+
+        self.group.start(upstream.follower.run(), name="follow the FSM")
+        report = ReportUpstream(
+            view=view,
+            upstream=upstream.client,
+            connected=lambda: upstream.follower.link.connected,
+            trust=trust,
+        )
+        showing = SealUpstream(
+            self.base.store,
+            upstream=upstream.client,
+            connected=lambda: upstream.follower.link.connected,
+        )
+        self._loop(showing, period=SEAL_PERIOD)
+        return self._loop(report, period=5.0, settle=_REPORT_SETTLE)
+
+    def _loop(self, reconciler: Reconciler, *, period: float, settle: float = 0.0) -> Loop:
+        loop = Loop(
+            reconciler,
+            period=period,
+            settle=settle,
+            backoff=self.base.backoff(),
+            clock=self.base.clock,
+        )
+        self.group.start(loop.run(), name=reconciler.name)
+        return loop
+
+
+async def _when(event: asyncio.Event, act: Callable[[], None]) -> None:
+    while True:
+        await event.wait()
+        event.clear()
+        act()

@@ -1,0 +1,91 @@
+"""HTTP routes by which people settle conflicts; they are read like every other object."""
+
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import Field
+
+from sdsp.conflicts.decide import Decisions, Sees, Verdict
+from sdsp.conflicts.standing import KIND
+from shared.access.permissions import Permission
+from shared.access.reach import reach_of
+from shared.http.body import Body, read_body
+from shared.http.request import caller_of, only_parameters
+from shared.http.response import object_response
+from shared.http.routes import Routes
+from shared.ids import Key
+from shared.model.base import Envelope, Time
+from shared.model.documents import envelope_type
+from shared.model.override import ProposalName
+from shared.objects import parameters
+from shared.objects.call import call_of
+
+DECISIONS: Final = web.AppKey("decisions", Decisions)
+
+routes = Routes("/api/v1", tag="conflicts")
+
+
+class Decide(Body):
+    """How a conflict is settled, and why."""
+
+    proposal: ProposalName = Field(description="One of those that the conflict offers.")
+    reason: str = Field(min_length=1, max_length=2000, description="Kept in the audit trail.")
+    expires_at: Time | None = Field(
+        None, alias="expiresAt", description="When an exception that is kept ends by itself."
+    )
+
+
+class Defer(Body):
+    """Until when a conflict is put off, and why."""
+
+    until: Time = Field(description="When it is open again.")
+    reason: str = Field(min_length=1, max_length=2000, description="Kept in the audit trail.")
+
+
+_CONFLICT: Final[type[Envelope[Any]]] = envelope_type(KIND)
+_PLACE: Final = (parameters.TENANT,)
+
+
+@routes.post(
+    "/conflicts/{name}/decision",
+    permission=Permission.DECIDE,
+    body=Decide,
+    answer=_CONFLICT,
+    parameters=_PLACE,
+)
+async def decide(request: web.Request) -> web.Response:
+    """Settle a conflict by one of its proposals; return it as it is then."""
+    only_parameters(request, "tenant")
+    body = await read_body(request, Decide)
+    decided = await request.app[DECISIONS].decide(
+        call_of(request),
+        _key(request),
+        Verdict(body.proposal, body.reason, body.expires_at),
+        sees=_sees(request),
+    )
+    return object_response(decided)
+
+
+@routes.post(
+    "/conflicts/{name}/deferral",
+    permission=Permission.DECIDE,
+    body=Defer,
+    answer=_CONFLICT,
+    parameters=_PLACE,
+)
+async def defer(request: web.Request) -> web.Response:
+    """Put a conflict off; it is open again at the time that is given."""
+    only_parameters(request, "tenant")
+    body = await read_body(request, Defer)
+    deferred = await request.app[DECISIONS].defer(
+        call_of(request), _key(request), until=body.until, reason=body.reason, sees=_sees(request)
+    )
+    return object_response(deferred)
+
+
+def _key(request: web.Request) -> Key:
+    return parameters.key_of(request, KIND, "sdsp")
+
+
+def _sees(request: web.Request) -> Sees:
+    return reach_of(caller_of(request), Permission.DECIDE).sees

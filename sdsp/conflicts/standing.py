@@ -1,0 +1,112 @@
+"""How conflicts stand: what was found, held against what is known of it.  Pure.
+
+A conflict that is found again stays as people left it, unless it says something else now.  One
+that isn't found any more closes itself; one that was settled and comes back is open again.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from shared.ids import SITE, Key
+from shared.model.override import Conflict
+from shared.policy.conflicts.contract import Finding
+from shared.store.contract import Draft, Stored
+
+KIND: Final = "Conflict"
+
+_GONE: Final = {
+    "edited_both": "the exception and the inherited object agree, or one of them is gone",
+    "deleted_upstream": "the exception is gone or expired, or its target is inherited again",
+    "name_taken": "the local object or the inherited one of its name is gone",
+    "unresolved_name": "the name has a meaning, or no rule uses it",
+    "shadowed_rule": "packets reach the rule, or it is gone",
+    "contradicts_mandatory": "no mandatory rule decides the rule's packets otherwise",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A conflict as it is to be written, and what that does: opened, changed, reopened, closed."""
+
+    draft: Draft
+    action: str
+
+
+def changes(
+    found: Iterable[Finding], known: Iterable[Stored], *, seen_at: int, now: datetime
+) -> Iterator[Change]:
+    """Yield what is to be written of the site's conflicts.
+
+    `seen_at` is the revision that the findings are of.  What somebody wrote of a conflict since
+    then was decided knowing more: it is left alone until the next findings.
+    """
+    left = {each.key: each for each in known}
+    for finding in found:
+        key = key_of(finding)
+        before = left.pop(key, None)
+        if before is None:
+            yield Change(_draft(key, _spec(finding)), "opened")
+        elif before.revision <= seen_at:
+            yield from _found_again(finding, before, now)
+    for each in left.values():
+        if each.revision <= seen_at and each.spec.get("state", "open") != "resolved":
+            why = _GONE.get(each.spec["type"], "it isn't found any more")
+            closed = {"at": now.isoformat(), "why": why}
+            yield Change(rewritten(each, state="resolved", deferred=None, closed=closed), "closed")
+
+
+def key_of(finding: Finding) -> Key:
+    return Key(KIND, finding.tenant, SITE, finding.name)
+
+
+def rewritten(stored: Stored, **fields: Any) -> Draft:
+    """Return a conflict with other fields; None takes one away."""
+    return _draft(stored.key, {**stored.spec, **fields}, stored)
+
+
+def _found_again(finding: Finding, before: Stored, now: datetime) -> Iterator[Change]:
+    spec = _spec(finding)
+    state = before.spec.get("state", "open")
+    if state == "resolved":
+        yield Change(_draft(before.key, spec, before), "reopened")
+        return
+    says = {name: before.spec.get(name) for name in _SAID}
+    if says != {name: spec.get(name) for name in _SAID}:
+        # Whoever put it off did so knowing what it said then.
+        yield Change(_draft(before.key, spec, before), "changed")
+        return
+    if state == "deferred" and datetime.fromisoformat(before.spec["deferred"]["until"]) <= now:
+        yield Change(rewritten(before, state="open", deferred=None), "reopened")
+
+
+_SAID: Final = ("urgency", "base", "local", "global", "fields", "facts", "proposals")
+
+
+def _spec(finding: Finding) -> Mapping[str, Any]:
+    """Return a finding as it is stored, in its one form: what is a default is left out."""
+    spec = {
+        "type": finding.type,
+        "target": finding.target._asdict(),
+        "subject": finding.subject,
+        "urgency": finding.urgency,
+        "base": finding.base,
+        "local": finding.local,
+        "global": finding.inherited,
+        "fields": list(finding.fields),
+        "facts": finding.facts,
+        "proposals": [{"name": each.name, "spec": each.spec} for each in finding.proposals],
+    }
+    return Conflict.model_validate(spec).to_json()
+
+
+def _draft(key: Key, spec: Mapping[str, Any], before: Stored | None = None) -> Draft:
+    present = {name: value for name, value in spec.items() if value is not None}
+    return Draft(
+        key=key,
+        spec=Conflict.model_validate(present).to_json(),
+        labels=before.labels if before else {},
+        annotations=before.annotations if before else {},
+        origin=before.origin if before else None,
+    )

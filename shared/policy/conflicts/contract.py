@@ -1,0 +1,66 @@
+"""What a disagreement between a site and what it inherits is, before anybody has dealt with it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from shared.ids import COMMON
+from shared.model.override import ConflictType, ProposalName, Urgency
+from shared.policy.definitions import Name
+
+JSON = Mapping[str, Any]
+
+_LONGEST: Final = 180
+"""Characters of a target's name in a conflict's: the whole must stay a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A way out.
+
+    `spec` is the target's that would result here, without what an exception can't set.
+    """
+
+    name: ProposalName
+    spec: JSON = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One disagreement.
+
+    `type`, `target` and `subject` identify it: found again tomorrow, it is the same conflict.
+    `subject` tells those of one type and target apart: the Override, the rule, the name.  Versions
+    that there are none of are empty.  `facts` is what else was found, in the words of its type's
+    module.
+    """
+
+    type: ConflictType
+    target: Name
+    subject: str = ""
+    urgency: Urgency = "normal"
+    base: JSON = field(default_factory=dict, hash=False)
+    local: JSON = field(default_factory=dict, hash=False)
+    inherited: JSON = field(default_factory=dict, hash=False)
+    fields: tuple[str, ...] = ()
+    facts: JSON = field(default_factory=dict, hash=False)
+    proposals: tuple[Proposal, ...] = ()
+    others: frozenset[str] = frozenset()
+    """The tenants of what else it tells of: rules that decide first, an exception."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose conflict it is: the target's, unless it tells of something of another tenant.
+
+        Such a one is the site's, in `common`, so that no tenant hears of another's objects.
+        """
+        return self.target.tenant if self.others <= {self.target.tenant} else COMMON
+
+    @property
+    def name(self) -> str:
+        """The conflict's name: readable, and the same for the same identity."""
+        identity = "\0".join((self.type, *self.target, self.subject))
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        kind = self.type.replace("_", "-")
+        return f"{kind}-{self.target.name[:_LONGEST]}-{digest}"

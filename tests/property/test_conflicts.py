@@ -1,0 +1,158 @@
+"""Conflicts of generated worlds: all are there and no others, and each proposal ends its own."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.ids import Key
+from shared.model.override import Conflict
+from shared.policy.compile import SitePlanner
+from shared.policy.conflicts.contract import Finding, Proposal
+from shared.policy.conflicts.detect import find_conflicts
+from shared.policy.conflicts.exceptions import inherited
+from shared.policy.definitions import Name, read_exemption
+from shared.policy.inputs import Document, SiteInputs
+from shared.policy.merging import exempted
+from tests.property.generated_documents import NOW, SITE
+from tests.property.generators import rolled_world
+from tests.property.planner_worlds import site_inputs
+
+worlds = st.integers(0, 1_000_000)
+
+
+def inputs_of(seed: int) -> SiteInputs:
+    return site_inputs(rolled_world(seed), SITE, NOW)
+
+
+def overrides(inputs: SiteInputs) -> list[Document]:
+    return list(inputs.local.of_kind("Override"))
+
+
+def said(document: Document) -> dict[str, Any]:
+    return exempted(document.spec.to_json())
+
+
+@given(worlds)
+def test_each_conflict_is_found_once_and_fits_into_its_object(seed: int) -> None:
+    found = find_conflicts(SitePlanner(inputs_of(seed)))
+    assert len({(each.tenant, each.name) for each in found}) == len(found)
+    for each in found:
+        Conflict.model_validate(
+            {
+                "type": each.type,
+                "target": each.target._asdict(),
+                "facts": each.facts,
+                "global": each.inherited,
+                "local": each.local,
+                "base": each.base,
+                "fields": each.fields,
+            }
+        )
+
+
+@given(worlds)
+def test_exceptions_and_targets_have_parted_exactly_where_it_is_said(seed: int) -> None:
+    inputs = inputs_of(seed)
+    planner = SitePlanner(inputs)
+    found = {
+        (each.type, each.facts["override"]["scope"], each.facts["override"]["name"])
+        for each in find_conflicts(planner)
+        if each.type in ("edited_both", "deleted_upstream")
+    }
+    expected = set()
+    for document in overrides(inputs):
+        exemption = read_exemption(document)
+        assert exemption is not None
+        terms = exemption.terms
+        if terms.expires_at is not None and terms.expires_at <= NOW:
+            continue
+        target = Name(terms.target.kind, terms.target.tenant, terms.target.name)
+        now = inherited(target, planner)
+        if now is None:
+            expected.add(("deleted_upstream", document.key.scope, document.key.name))
+        elif terms.based_on is not None:
+            base, local = exempted(terms.based_on.spec), said_of(exemption.spec)
+            normal = exempted(type(now.spec).model_validate(base).to_json())
+            if said(now) not in (normal, local):
+                expected.add(("edited_both", document.key.scope, document.key.name))
+    assert found == expected
+
+
+def said_of(spec: Any) -> dict[str, Any]:
+    return exempted(spec.to_json())
+
+
+@given(worlds)
+def test_unresolved_names_are_those_of_some_view(seed: int) -> None:
+    planner = SitePlanner(inputs_of(seed))
+    found = {
+        (each.target.tenant, each.target.name, each.subject)
+        for each in find_conflicts(planner)
+        if each.type == "unresolved_name"
+    }
+    expected = {
+        (missing["tenant"], missing["policy"], missing["reference"])
+        for node in (None, *planner.places.nodes)
+        for missing in (each.to_json() for each in planner.plan(node).unresolved)
+    }
+    assert found == expected
+
+
+def decided(inputs: SiteInputs, finding: Finding, proposal: Proposal) -> SiteInputs:
+    """Return the site as the decision leaves it."""
+    at = finding.facts["override"]
+    key = Key("Override", at["tenant"], at["scope"], at["name"])
+    document = inputs.local.get(key)
+    assert document is not None
+    if proposal.name == "acceptGlobal":
+        local = inputs.local.changed(delete=[key])
+    else:
+        planner = SitePlanner(inputs)
+        now = inherited(finding.target, planner)
+        assert now is not None
+        spec = document.spec.to_json()
+        spec["spec"] = proposal.spec
+        spec["basedOn"] = {"revision": 2, "spec": now.spec.to_json()}
+        after = Document(key, type(document.spec).model_validate(spec), document.labels)
+        local = inputs.local.changed(put=[after])
+    return SiteInputs(inputs.site, inputs.federation, local, inputs.now)
+
+
+@given(worlds)
+def test_whatever_is_chosen_ends_the_conflict_and_makes_of_the_target_what_was_said(
+    seed: int,
+) -> None:
+    inputs = inputs_of(seed)
+    for finding in find_conflicts(SitePlanner(inputs)):
+        if finding.type != "edited_both":
+            continue
+        for proposal in finding.proposals:
+            after = decided(inputs, finding, proposal)
+            planner = SitePlanner(after)
+            names = {each.name for each in find_conflicts(planner)}
+            assert finding.name not in names
+            if proposal.name == "acceptGlobal":
+                continue
+            at = finding.facts["override"]["scope"]
+            chain = (at, *planner.places.upstream)
+            chosen = (
+                planner.inheritance(staged=True).choose(finding.target, chain).effective
+                if finding.target.kind == "SecurityPolicy"
+                else planner.inheritance().definition(finding.target, chain)
+            )
+            # A local namesake may have come in between, and a name may be left without meaning.
+            if chosen is not None and chosen.override is not None:
+                assert exempted(chosen.spec.to_json()) == exempted(proposal.spec)
+
+
+def test_the_worlds_have_conflicts_of_each_kind_that_an_exception_can_have() -> None:
+    kinds, clean = set(), set()
+    for seed in range(300):
+        for each in find_conflicts(SitePlanner(inputs_of(seed))):
+            kinds.add(each.type)
+            if each.type == "edited_both":
+                clean.add((each.urgency, bool(each.fields), each.facts["runs"]))
+    assert kinds >= {"edited_both", "unresolved_name", "shadowed_rule", "contradicts_mandatory"}
+    assert {runs for _, _, runs in clean} == {"merge", "keepLocal", "applyGlobal"}
+    assert {fields for _, fields, _ in clean} == {True, False}
