@@ -55,6 +55,12 @@ _KINDS: Final[Mapping[str, Columns]] = {
         ("EXPIRES", _spec("expiresAt")),
         ("REASON", _spec("reason")),
     ),
+    "Conflict": (
+        ("TYPE", _spec("type")),
+        ("TARGET", _target),
+        ("URGENCY", _spec("urgency", "normal")),
+        ("STATE", _spec("state", "open")),
+    ),
     "Tenant": (("DISPLAY NAME", _spec("displayName")),),
 }
 

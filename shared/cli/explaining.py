@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
+from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
 from shared.cli.output import Plain, print_data, print_table
@@ -28,6 +29,7 @@ _WORDS: Final[dict[Any, str]] = {
     float: "number",
     bool: "true or false",
     Any: "anything",
+    JsonValue: "anything",
     IPv4Network: "subnet",
     IPv6Network: "subnet",
     IPv4Address: "address",

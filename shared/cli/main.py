@@ -25,6 +25,7 @@ from shared.cli import (
     explain,
     live,
     live_accounts,
+    live_conflicts,
     live_sites,
     offline,
     pki_commands,
@@ -93,6 +94,7 @@ def application() -> Any:
     live.add_to(app)
     auth_commands.add_to(app)
     live_sites.add_to(app)
+    live_conflicts.add_to(app)
     live_accounts.add_to(app)
     pki_commands.add_to(app)
     return typer.main.get_command(app)

@@ -31,6 +31,7 @@ _ORDER: Final = (
     "gitops",
     "import",
     "sites",
+    "conflicts",
     "enforcement",
     "access",
     "directories",

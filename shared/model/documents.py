@@ -272,6 +272,19 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
+class _LineDumper(_Dumper):
+    """Writes line breaks in texts as escapes."""
+
+
+def _represent_on_a_line(dumper: _LineDumper, text: str) -> yaml.ScalarNode:
+    if text.splitlines() not in ([], [text]):
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+    return _represent_text(dumper, text)
+
+
+_LineDumper.add_representer(str, _represent_on_a_line)
+
+
 def dump_yaml(*documents: Any) -> str:
     """Write plain data as YAML, keys in their order."""
     return yaml.dump_all(
@@ -282,3 +295,17 @@ def dump_yaml(*documents: Any) -> str:
         explicit_start=len(documents) > 1,
         width=100,
     )
+
+
+def dump_line(value: Any) -> str:
+    """Write a value as YAML on one line, however long: `[{network: App}, {network: Web}]`."""
+    text: str = yaml.dump(
+        value,
+        Dumper=_LineDumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=True,
+        width=2**31 - 1,
+    )
+    # A scalar alone is followed by the end of its document.
+    return text.removesuffix("...\n").removesuffix("\n")

@@ -1,13 +1,9 @@
 """Logging in: whom to trust, where the password comes from, what is kept."""
 
 import os
-import pty
 import re
-import select
 import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +13,7 @@ from shared.pki.certificates import certificates_to_pem
 from tests.fakes.federation import Federation
 from tests.integration.cli.background import PASSWORD, Place
 from tests.integration.cli.conftest import Hanse
-
-HANSE = str(Path(sys.executable).parent / "hanse")
+from tests.integration.cli.terminal import Terminal
 
 
 @pytest.fixture
@@ -171,35 +166,6 @@ def test_without_any_context_one_is_told_to_log_in(hanse: Hanse) -> None:
     done = hanse("get", "sites")
     assert done.status == 2
     assert "log in first (hanse login https://HOST:PORT)" in done.err
-
-
-class Terminal:
-    """A command at a terminal of its own; `say` answers what it asks."""
-
-    def __init__(self, words: list[str], environ: dict[str, str]) -> None:
-        self._main, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [HANSE, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environ, close_fds=True
-        )
-        os.close(theirs)
-        self.shown = ""
-
-    def expect(self, text: str) -> None:
-        while text not in self.shown:
-            ready, _, _ = select.select([self._main], [], [], 60)
-            assert ready, f"{text!r} did not come: {self.shown}"
-            try:
-                self.shown += os.read(self._main, 4096).decode()
-            except OSError as exc:  # Linux says so when the other end has gone
-                raise AssertionError(f"{text!r} did not come: {self.shown}") from exc
-
-    def say(self, text: str) -> None:
-        os.write(self._main, f"{text}\n".encode())
-
-    def wait(self) -> int:
-        status = self.process.wait(timeout=60)
-        os.close(self._main)
-        return status
 
 
 def test_at_a_terminal_the_fingerprint_is_shown_and_must_be_confirmed(

@@ -8,7 +8,14 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.model.documents import dump_yaml, parse_documents, parse_value, to_json, to_yaml
+from shared.model.documents import (
+    dump_line,
+    dump_yaml,
+    parse_documents,
+    parse_value,
+    to_json,
+    to_yaml,
+)
 from shared.model.source import CONTROL, Faults, parse_path, path_text
 from shared.model.yaml_source import read_yaml
 
@@ -200,5 +207,15 @@ def test_dumped_yaml_is_read_back(value: Any) -> None:
 def test_dumped_yaml_of_any_data_is_read_back(value: Any) -> None:
     faults = Faults()
     (source,) = read_yaml(dump_yaml({"value": value}), faults)
+    if not faults.found:
+        assert source.data == {"value": value}
+
+
+@given(JSON_VALUES.filter(lambda value: value == value))  # noqa: PLR0124 - leaves NaN out
+def test_a_value_on_a_line_is_read_back_and_is_one_line(value: Any) -> None:
+    line = dump_line(value)
+    assert line.splitlines() in ([], [line])
+    faults = Faults()
+    (source,) = read_yaml(f"value: {line}", faults)
     if not faults.found:
         assert source.data == {"value": value}

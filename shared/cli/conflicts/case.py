@@ -1,0 +1,166 @@
+"""A conflict as a server showed it, read for people.
+
+Answers may come from another version of the program: what is left out has its default, and what
+isn't known here is ignored.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from shared.cli.answers import Object, moment_of
+from shared.ids import COMMON, SITE
+from shared.model.kinds import KINDS
+from shared.policy.merging import exempted, merge
+
+JSON = Mapping[str, Any]
+
+SIDES: Final = ("base", "local", "global")
+_VERSIONS: Final[Mapping[str, Sequence[str]]] = {
+    "edited_both": SIDES,
+    "deleted_upstream": ("base", "local"),
+    "name_taken": ("local", "global"),
+}
+"""Which versions there are, by type; one of them may be an empty spec all the same."""
+
+_URGENCIES: Final = ("immediate", "normal", "deferrable")
+_STATES: Final = ("open", "deferred", "resolved")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One conflict."""
+
+    found: Object
+
+    @property
+    def name(self) -> str:
+        return self.found.name
+
+    @property
+    def type(self) -> str:
+        return str(self.found.spec.get("type", ""))
+
+    @property
+    def facts(self) -> JSON:
+        facts: JSON = self.found.spec.get("facts") or {}
+        return facts
+
+    @property
+    def kind(self) -> str:
+        return str(self._target.get("kind", ""))
+
+    @property
+    def target(self) -> str:
+        """What it is about: kind, name, and the tenant if it isn't common."""
+        tenant = self._target.get("tenant", COMMON)
+        named = f"{self.kind} {self._target.get('name', '')}"
+        return named if tenant == COMMON else f"{named} (tenant {tenant})"
+
+    @property
+    def _target(self) -> JSON:
+        target: JSON = self.found.spec.get("target") or {}
+        return target
+
+    @property
+    def about(self) -> str:
+        """Which of several of its type and target it is: an Override, a rule, a name, a scope."""
+        override = self.facts.get("override")
+        if isinstance(override, Mapping):
+            return str(override.get("name", ""))
+        subject = str(self.found.spec.get("subject", ""))
+        # Most objects are the site's, which need not be said.
+        return "" if self.facts.get("scope") == SITE else subject
+
+    @property
+    def urgency(self) -> str:
+        return str(self.found.spec.get("urgency", "normal"))
+
+    @property
+    def state(self) -> str:
+        return str(self.found.spec.get("state", "open"))
+
+    @property
+    def deadline(self) -> datetime | None:
+        return moment_of(self.found.spec.get("deadline"))
+
+    @property
+    def deferred_until(self) -> datetime | None:
+        """Until when it was put off; None if it wasn't."""
+        return moment_of((self.found.spec.get("deferred") or {}).get("until"))
+
+    @property
+    def versions(self) -> Mapping[str, JSON]:
+        """The versions there are, by side, without what an exception can't set."""
+        sides = _VERSIONS.get(self.type)
+        if sides is None:
+            sides = [side for side in SIDES if self.found.spec.get(side)]
+        return {side: exempted(self.found.spec.get(side) or {}) for side in sides}
+
+    @property
+    def overlaps(self) -> Sequence[str]:
+        """The fields that both sides changed, and not alike."""
+        return tuple(self.found.spec.get("fields") or ())
+
+    @property
+    def proposals(self) -> Sequence[JSON]:
+        return tuple(self.found.spec.get("proposals") or ())
+
+    def proposal(self, name: str) -> JSON | None:
+        """Return the proposal of that name; None if it isn't offered."""
+        return next((each for each in self.proposals if each.get("name") == name), None)
+
+    @property
+    def running(self) -> JSON | None:
+        """The target's spec as it counts here until somebody decides; None if none counts."""
+        versions = self.versions
+        if self.type == "name_taken":
+            return versions["global"]
+        if self.type != "edited_both":
+            return None
+        runs = self.runs
+        if runs == "merge":
+            return merge(*(versions[side] for side in SIDES)).spec
+        return versions["global" if runs == "applyGlobal" else "local"]
+
+    @property
+    def runs(self) -> str:
+        """What counts of an `edited_both`: `merge`, `keepLocal` or `applyGlobal`.
+
+        A merge that isn't valid doesn't: then the exception counts as it is.
+        """
+        runs = str(self.facts.get("runs", ""))
+        return "keepLocal" if runs == "merge" and not self.merges else runs
+
+    @property
+    def merges(self) -> bool:
+        """Whether the merge of both sides is valid, with the local side where they overlap."""
+        kind = KINDS.get(self.kind)
+        if self.type != "edited_both" or kind is None:
+            return False
+        merged = merge(*(self.versions[side] for side in SIDES)).spec
+        try:
+            kind.spec.model_validate(merged)
+        except ValidationError:
+            return False
+        return True
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """Where it comes in a list, the most pressing first."""
+        deadline = self.deadline
+        last = -(self.found.updated_at.timestamp() if self.found.updated_at else 0)
+        return (
+            _place(_STATES, self.state),
+            last if self.state == "resolved" else 0,
+            _place(_URGENCIES, self.urgency),
+            (deadline is None, deadline.timestamp() if deadline else 0),
+            self.name,
+        )
+
+
+def _place(words: Sequence[str], word: str) -> int:
+    return words.index(word) if word in words else len(words)

@@ -1,0 +1,232 @@
+"""Conflicts on a screen: a list of them, and one with its versions side by side.
+
+Nothing is wider than the screen but the commands, which are there to be copied.
+"""
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from shared.cli.answers import minute_of
+from shared.cli.columns import age_text
+from shared.cli.conflicts.case import Case
+from shared.cli.conflicts.sides import Row, changes, rows
+from shared.cli.conflicts.telling import effect, impact, meanwhile, packet, remedy, what
+from shared.model.documents import dump_line
+
+_INDENT: Final = 2
+_GAP: Final = 2
+_NARROWEST: Final = 12
+
+# Changes of a proposal that a person still reads.
+_MANY: Final = 12
+
+_CHANGED: Final = {
+    "both": "changed on both sides",
+    "alike": "changed on both sides, alike",
+    "local": "changed here",
+    "global": "changed upstream",
+}
+_STYLES: Final = {"immediate": "bold red", "both": "bold red", "deferrable": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Where it is shown, when, and with what options commands reach the same server again."""
+
+    to: Console
+    now: datetime
+    options: Sequence[str] = ()
+
+    def command(self, *words: str) -> str:
+        """Return a command of `hanse conflicts` as one types it."""
+        return shlex.join(["hanse", "conflicts", *words, *self.options])
+
+    def show(self, *parts: RenderableType, soft_wrap: bool = False) -> None:
+        if self.to.is_terminal:
+            self.to.print(*parts, soft_wrap=soft_wrap)
+            return
+        with self.to.capture() as captured:
+            self.to.print(*parts, soft_wrap=soft_wrap)
+        # What fills a line up to the width means nothing in a file.
+        for line in captured.get().splitlines():
+            print(line.rstrip(), file=self.to.file)
+
+
+def show_list(cases: Sequence[Case], screen: Screen, *, wide: bool) -> None:
+    """Show conflicts, a line each."""
+    table = Table(box=None, pad_edge=False)
+    columns = ["NAME", "ABOUT", "URGENCY", "STATE", "DUE"]
+    columns += ["TYPE", "TARGET", "DEADLINE", "FOUND"] if wide else []
+    for each in columns:
+        # A name is there to be copied.
+        table.add_column(each, overflow="fold", header_style="bold", no_wrap=each == "NAME")
+    for case in cases:
+        cells = [case.name, case.about, case.urgency, case.state, _due(case, screen.now)]
+        if wide:
+            found = age_text(case.found.created_at, screen.now)
+            cells += [case.type, case.target, minute_of(case.deadline), f"{found} ago"]
+        style = _STYLES.get(case.urgency, "") if case.state == "open" else ""
+        table.add_row(*(Text(cell) for cell in cells), style=style)
+    screen.show(table)
+
+
+def show_case(case: Case, screen: Screen) -> None:
+    """Show one conflict: what it is, what counts meanwhile, the versions, and how to decide."""
+    style = _STYLES.get(case.urgency, "") if case.state == "open" else ""
+    screen.show(Text.assemble((case.name, "bold"), ": ", (_standing(case, screen.now), style)))
+    screen.show()
+    for sentence in _story(case):
+        screen.show(Text(sentence))
+    if case.versions:
+        screen.show()
+        _show_sides(case, screen)
+    if case.state != "resolved":
+        screen.show()
+        _show_ways_out(case, screen)
+
+
+def show_choice(case: Case, proposal: str, screen: Screen) -> None:
+    """Show what choosing a proposal would do."""
+    screen.show(Text(what(case)))
+    _show_proposal(case, proposal, screen)
+
+
+def _story(case: Case) -> Iterator[str]:
+    yield what(case)
+    if case.state != "resolved" and (counts := meanwhile(case)):
+        yield counts
+    if reason := case.facts.get("reason"):
+        yield f"The override's reason: {dump_line(reason)}"
+    if example := packet(case.facts.get("example")):
+        yield f"Such a packet: {example}"
+    spec = case.found.spec
+    if closed := spec.get("closed"):
+        yield f"It closed itself at {minute_of(closed.get('at'))}: {closed.get('why')}."
+    if decision := spec.get("decision"):
+        yield (
+            f"{decision.get('by')} chose {decision.get('proposal')} at "
+            f"{minute_of(decision.get('at'))}: {dump_line(decision.get('reason'))}"
+        )
+    if deferred := spec.get("deferred"):
+        yield (
+            f"{deferred.get('by')} put it off until {minute_of(deferred.get('until'))}: "
+            f"{dump_line(deferred.get('reason'))}"
+        )
+
+
+def _standing(case: Case, now: datetime) -> str:
+    words = [case.state, case.urgency]
+    if case.state != "resolved" and case.deadline is not None:
+        words.append(f"to be decided by {minute_of(case.deadline)} ({_until(case.deadline, now)})")
+    return ", ".join(words)
+
+
+def _due(case: Case, now: datetime) -> str:
+    moment = case.deferred_until if case.state == "deferred" else case.deadline
+    return "" if moment is None or case.state == "resolved" else _until(moment, now)
+
+
+def _until(moment: datetime, now: datetime) -> str:
+    if moment < now:
+        return f"{age_text(moment, now)} late"
+    return f"in {age_text(now, moment)}"
+
+
+def _show_sides(case: Case, screen: Screen) -> None:
+    sides = list(case.versions)
+    found = rows(case.versions)
+    if not found:
+        screen.show(Text("The versions say the same."))
+        return
+    titles = [each.upper() for each in sides]
+    width = _width_of(titles, found, screen.to.width)
+    screen.show(_line([(each,) for each in titles], width, style="bold"))
+    for row in found:
+        told = _CHANGED.get(row.changed)
+        screen.show(
+            Text.assemble(
+                (row.path if row.path != "rules" else "rules (order)", "bold"),
+                f": {told}" if told else "",
+                style=_STYLES.get(row.changed, ""),
+            )
+        )
+        screen.show(_line(row.cells, width))
+    if len(sides) > 1:
+        screen.show(Text("All else is the same."))
+
+
+def _width_of(titles: Sequence[str], found: Sequence[Row], screen: int) -> int:
+    """Return the width of each column: of its longest line, or what the screen has for it."""
+    room = (screen - _INDENT - _GAP * (len(titles) - 1)) // len(titles)
+    texts = [*titles, *(line for row in found for cell in row.cells for line in cell)]
+    return min(max(room, _NARROWEST), max(Text(each).cell_len for each in texts))
+
+
+def _line(cells: Iterable[Sequence[str]], width: int, *, style: str = "") -> RenderableType:
+    table = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
+    texts = [Text("\n".join(lines), style=style) for lines in cells]
+    for _ in texts:
+        table.add_column(width=width, overflow="fold")
+    table.add_row(*texts)
+    return Padding(table, (0, 0, 0, _INDENT))
+
+
+def _show_ways_out(case: Case, screen: Screen) -> None:
+    if case.proposals:
+        screen.show(Text("What you may choose:", style="bold"))
+        for each in case.proposals:
+            name = str(each.get("name", ""))
+            _show_proposal(case, name, screen)
+            command = screen.command("decide", case.name, "--proposal", name, "--reason", "WHY")
+            screen.show(Text(f"    {command}"), soft_wrap=True)
+    else:
+        screen.show(Text(remedy(case)))
+    if case.state == "open":
+        screen.show(Text("Or put it off:", style="bold"))
+        command = screen.command("defer", case.name, "--until", "1d", "--reason", "WHY")
+        screen.show(Text(f"    {command}"), soft_wrap=True)
+
+
+def _show_proposal(case: Case, name: str, screen: Screen) -> None:
+    told = effect(case, name)
+    screen.show(_indented(Text.assemble((name, "bold"), f": {told}" if told else ""), 2))
+    proposal = case.proposal(name) or {}
+    for mark, line in _consequences(case, proposal):
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_column(width=1)
+        table.add_column(overflow="fold")
+        table.add_row(Text(mark), Text(line))
+        screen.show(Padding(table, (0, 0, 0, 4)))
+
+
+def _consequences(case: Case, proposal: Any) -> Iterator[tuple[str, str]]:
+    """Yield what a proposal would change of what runs now: a mark, and what it is."""
+    yield from (("", line) for line in impact(proposal))
+    running = case.running
+    if running is None:
+        yield "", "nothing else changes"
+        return
+    changed = changes(running, proposal.get("spec") or {})
+    for path, before, after in changed[:_MANY]:
+        if not before:
+            yield "+", f"{path}: {after}"
+        elif not after:
+            yield "-", f"{path}: {before}"
+        else:
+            yield "~", f"{path}: {before} → {after}"
+    if len(changed) > _MANY:
+        yield "", f"and {len(changed) - _MANY} more fields"
+    if not changed:
+        yield "", "what runs now goes on"
+
+
+def _indented(text: Text, columns: int) -> RenderableType:
+    return Padding(text, (0, 0, 0, columns))

@@ -1,0 +1,223 @@
+"""Conflicts in sentences: what disagrees, what counts meanwhile, what a way out would do.  Pure."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from shared.cli.conflicts.case import Case
+from shared.ids import COMMON, SITE
+
+JSON = Mapping[str, Any]
+
+# Rules that a sentence can hold.
+_SHOWN: Final = 5
+
+
+def what(case: Case) -> str:
+    """Return what disagrees."""
+    tell = _WHAT.get(case.type)
+    return tell(case) if tell else f"{case.target}: {case.type or 'a conflict'}."
+
+
+def meanwhile(case: Case) -> str:
+    """Return what counts as long as it is open; empty if this version doesn't know."""
+    tell = _MEANWHILE.get(case.type)
+    if tell is None:
+        return ""
+    return f"{'Until it is decided' if case.proposals else 'Meanwhile'}, {tell(case)}"
+
+
+def remedy(case: Case) -> str:
+    """Return what to do about one that offers nothing to choose."""
+    found = _REMEDIES.get(case.type)
+    tell = f"{found} " if found else ""
+    return f"There is nothing to choose here. {tell}Once it is no more, it closes itself."
+
+
+def effect(case: Case, proposal: str) -> str:
+    """Return what choosing a proposal does to the site's own objects."""
+    if case.type == "name_taken" and proposal == "acceptGlobal":
+        return f"deletes the site's own {case.kind}{_scope(case.facts)}"
+    if case.type == "deleted_upstream" and proposal == "acceptGlobal":
+        return f"deletes {_override(case)}"
+    return _EFFECTS.get(proposal, "").format(override=_override(case))
+
+
+def impact(proposal: JSON) -> list[str]:
+    """Return what a proposal would do to packets; empty if the server doesn't say."""
+    found = proposal.get("impact")
+    if not isinstance(found, Mapping):
+        return []
+    lines = []
+    for word, part in (("allow", "newlyAllowed"), ("deny", "newlyDenied")):
+        packets = found.get(part) or {}
+        count = int(packets.get("packets", 0))
+        example = packet(packets.get("example"))
+        if count:
+            such = f", such as {example}" if example else ""
+            lines.append(f"would newly {word} {count:,} packets{such}")
+    return lines or ["would change no packet's verdict"]
+
+
+def packet(found: Any) -> str:
+    """Return a packet in words; empty if it is none."""
+    if not isinstance(found, Mapping):
+        return ""
+    text = f"{found.get('from')} to {found.get('to')}, {found.get('protocol')}"
+    if "port" in found:
+        text += f" port {found['port']} from port {found.get('sourcePort')}"
+    return text
+
+
+def _edited_both(case: Case) -> str:
+    count = len(case.overlaps)
+    if count:
+        fields = "a field" if count == 1 else f"{count} fields"
+        more = f"Both sides changed {fields}, and not alike."
+    elif case.merges:
+        more = "The sides changed different fields, or alike."
+    else:
+        more = f"The sides changed different fields, but together they are no valid {case.kind}."
+    return (
+        f"{_capital(_override(case))} stands here for {case.target}, which has changed upstream "
+        f"since. {more}"
+    )
+
+
+def _deleted_upstream(case: Case) -> str:
+    return (
+        f"{_capital(_override(case))} stands here for {case.target}, which is no longer inherited."
+    )
+
+
+def _name_taken(case: Case) -> str:
+    return (
+        f"A mandatory {case.target} has come from upstream, and the site has its own of that name"
+        f"{_scope(case.facts)}."
+    )
+
+
+def _unresolved_name(case: Case) -> str:
+    reference = case.facts.get("reference", case.about)
+    return f"{case.target} names {reference}, which has no meaning here."
+
+
+def _shadowed_rule(case: Case) -> str:
+    by = case.facts.get("by") or ()
+    come = "comes" if len(by) == 1 else "come"
+    text = f"No packet reaches {_rule(case)}: {_rules(by)} {come} before it."
+    how = _DECIDED.get(str(case.facts.get("decided", "")))
+    return f"{text} {how}" if how else text
+
+
+def _contradicts_mandatory(case: Case) -> str:
+    part = "every packet" if case.facts.get("extent") == "whole" else "some packets"
+    return (
+        f"Mandatory policy decides {part} of {_rule(case)} the other way: "
+        f"{_rules(case.facts.get('by'))}."
+    )
+
+
+_DECIDED: Final = {
+    "alike": "Its packets are all decided as it would.",
+    "otherwise": "Its packets are all decided the other way.",
+    "both": "Some of its packets are decided the other way.",
+}
+_WHAT: Final[Mapping[str, Callable[[Case], str]]] = {
+    "edited_both": _edited_both,
+    "deleted_upstream": _deleted_upstream,
+    "name_taken": _name_taken,
+    "unresolved_name": _unresolved_name,
+    "shadowed_rule": _shadowed_rule,
+    "contradicts_mandatory": _contradicts_mandatory,
+}
+
+
+def _what_runs(case: Case) -> str:
+    if case.runs == "merge":
+        sides = "; where both changed a field, the site's side counts" if case.overlaps else ""
+        return f"the merge of both runs{sides}."
+    if case.runs == "applyGlobal":
+        return "what is inherited runs; the override has no effect."
+    return "the override runs as it is; what changed upstream has no effect here."
+
+
+def _unresolved_meanwhile(case: Case) -> str:
+    rules = _listed(map(str, case.facts.get("rules") or ()))
+    text = f"rules that need it are not installed, or only in part: {rules}."
+    if case.facts.get("failsOpen"):
+        text += " One of them would deny: traffic passes that must not."
+    return text
+
+
+def _shadowed_meanwhile(case: Case) -> str:
+    if case.facts.get("decided") == "alike":
+        return "the rule has no effect, and nothing changes if it goes."
+    return "the rule has no effect; the rules before it count."
+
+
+_MEANWHILE: Final[Mapping[str, Callable[[Case], str]]] = {
+    "edited_both": _what_runs,
+    "deleted_upstream": lambda _: "the override has no effect.",
+    "name_taken": lambda _: "the mandatory one is in force, and the site's own is suspended.",
+    "unresolved_name": _unresolved_meanwhile,
+    "shadowed_rule": _shadowed_meanwhile,
+    "contradicts_mandatory": lambda _: "the mandatory rules count.",
+}
+_REMEDIES: Final = {
+    "unresolved_name": "Give the name a meaning here (hanse apply), or have the rule changed.",
+    "shadowed_rule": "Remove the rule, or have it come before those that take its packets.",
+    "contradicts_mandatory": "Change the rule, or write an Override of the mandatory policy.",
+}
+_EFFECTS: Final = {
+    "acceptGlobal": "deletes {override}; what is inherited counts",
+    "keepLocal": "keeps {override} as it is, based on what is inherited now",
+    "merge": "writes the merge of both into {override}, based on what is inherited now",
+}
+
+
+def _override(case: Case) -> str:
+    key = case.facts.get("override")
+    if not isinstance(key, Mapping):
+        return "the override"
+    tenant = key.get("tenant", COMMON)
+    whose = "" if tenant == COMMON else f" (tenant {tenant})"
+    return f"override {key.get('name', '')}{whose}{_scope(key)}"
+
+
+def _rule(case: Case) -> str:
+    action = case.facts.get("action")
+    would = f" ({action})" if action else ""
+    return f"rule {case.about}{would} of {case.target}"
+
+
+def _rules(found: Any) -> str:
+    """Return rules with their policies, in words."""
+    if not isinstance(found, Sequence) or isinstance(found, str) or not found:
+        return "other rules"
+    names = [
+        f"{each.get('rule', '')} ({each.get('action', '')}) of {_policy(each)}"
+        for each in found[:_SHOWN]
+    ]
+    if len(found) > _SHOWN:
+        names.append(f"{len(found) - _SHOWN} more")
+    return f"{'rule' if len(found) == 1 else 'rules'} {_listed(names)}"
+
+
+def _policy(rule: JSON) -> str:
+    tenant = rule.get("tenant", COMMON)
+    whose = "" if tenant == COMMON else f" (tenant {tenant})"
+    return f"{rule.get('policy', '')}{whose}"
+
+
+def _scope(key: JSON) -> str:
+    scope = key.get("scope", SITE)
+    return "" if scope == SITE else f" in {scope}"
+
+
+def _listed(words: Iterable[str]) -> str:
+    *most, last = list(words) or ["none"]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
