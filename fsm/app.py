@@ -27,6 +27,7 @@ from fsm.sites.names import host_names
 from fsm.sites.service import Sites
 from fsm.tasks.compact import Compact
 from fsm.tasks.flush_voices import FlushVoices
+from fsm.tasks.follow_trust import follow_trust
 from fsm.tasks.publish_trust import PublishTrust
 from fsm.tasks.renew_certificates import RenewCertificates
 from fsm.tasks.tidy import Tidy
@@ -156,7 +157,9 @@ class _Parts:
             await revocations.read(snapshot)
         backoff = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=source)
         tls, metrics = server_context(own), Metrics()
-        publication = PublishTrust(store, credentials, clock=clock)
+        publication = PublishTrust(
+            store, credentials, shown=lambda: tls.credentials.chain, clock=clock
+        )
         await publication.publish()
         return cls(
             settings=settings,
@@ -177,6 +180,7 @@ class _Parts:
                 context=tls,
                 clock=clock,
                 alarm=ExpiryAlarm(clock=clock, metrics=metrics),
+                revoked=revocations,
             ),
             publication=publication,
         )
@@ -230,15 +234,17 @@ class _Parts:
     def start(self, group: Group, copying: Executor) -> None:
         """Start everything that runs beside the server; `copying` is for backups."""
         group.start(self.hub.run(), name="feed hub")
-        following = self.revocations.follow(
-            self.store,
-            clock=self.clock,
-            backoff=Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=self.source),
-        )
+        following = self.revocations.follow(self.store, clock=self.clock, backoff=self._backoff())
         group.start(following, name="follow the revocations")
         self._loop(group, FlushVoices(self.voices), period=1.0)
         self._loop(group, Tidy(self.store, self.revocations, clock=self.clock), period=_TIDY_PERIOD)
-        self._loop(group, self.renewal, period=60.0)
+        renewal = self._loop(group, self.renewal, period=60.0)
+        # What another process has exchanged or revoked isn't shown here any longer.
+        self.revocations.on_change.append(renewal.activate)
+        following_trust = follow_trust(
+            self.store, renewal.activate, clock=self.clock, backoff=self._backoff()
+        )
+        group.start(following_trust, name="follow the trust anchors")
         # After it, and rather often: a person waits for an exchange to go on.
         self._loop(group, self.publication, period=10.0)
         keys = PublishKeys(self.store, server=self._identity, scope=FEDERATION)
@@ -277,10 +283,14 @@ class _Parts:
     def _identity(self) -> str:
         return str(SpiffeId.fsm(self.authority.trust_domain))
 
-    def _loop(self, group: Group, reconciler: Reconciler, *, period: float) -> None:
-        backoff = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=self.source)
+    def _loop(self, group: Group, reconciler: Reconciler, *, period: float) -> Loop:
+        backoff = self._backoff()
         loop = Loop(reconciler, period=period, settle=0.0, backoff=backoff, clock=self.clock)
         group.start(loop.run(), name=reconciler.name)
+        return loop
+
+    def _backoff(self) -> Backoff:
+        return Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY, source=self.source)
 
     def _api(self) -> Parts:
         identity = str(SpiffeId.fsm(self.authority.trust_domain))

@@ -2,9 +2,10 @@
 
 A site says in its reports which roots it and its nodes trust, and beneath which issuing CA its own
 CA and its nodes' certificates are.  One that hasn't said it, cut off perhaps, hasn't followed.
+An FSM process hasn't either whose folder is a copy made before another process went on.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,35 @@ def beneath_another(
         elif nodes := said.get("behind"):
             found.append(Behind(site, tuple(nodes)))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """What lies in an FSM's folder, by serials; `coming` is the root that follows another."""
+
+    issuing: str
+    roots: frozenset[str]
+    coming: str | None
+
+
+def is_left_behind(lying: Lying, published: Mapping[str, JSON], recorded: Container[str]) -> bool:
+    """Return whether others have gone on since what lies in a folder was published.
+
+    `published` are the TrustAnchors' specs by serial, `recorded` the serials of all that was ever
+    issued and hasn't expired.  An issuing CA that nobody knows is new; one that is known and isn't
+    the one of now was left behind.  A new root is published at once; it is never taken back, and
+    one that was dropped never comes again.
+    """
+    if not published:
+        return False
+    states = {serial: (each["role"], each["state"]) for serial, each in published.items()}
+    if states.get(lying.issuing) != ("issuing", "current"):
+        return lying.issuing in recorded
+    stays = {serial for serial, state in states.items() if state in _STAYING}
+    return not stays <= lying.roots or not lying.roots <= states.keys() | {lying.coming}
+
+
+_STAYING = (("root", "current"), ("root", "next"))
 
 
 def _said(reports: Mapping[str, JSON], site: str) -> JSON:

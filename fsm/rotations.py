@@ -46,7 +46,7 @@ class FSMCertificates:
         return self.credentials.issuing.load_public()[0][0]
 
     def server(self) -> Certificate:
-        return self.credentials.server.load_public()[0][0]
+        return self._renewal.shown.certificate
 
     async def renew(self) -> None:
         self._renewal.renew_server()
@@ -82,8 +82,10 @@ class _Issuing:
         self._own = own
 
     async def begin(self) -> Standing:
+        await self._own.publication.publish()
+        current = self._own.authority()
         if not await self._own.old_authorities():
-            issue_issuing(self._own.credentials, clock=self._own.clock)
+            issue_issuing(self._own.credentials, clock=self._own.clock, after=current)
             await self._own.settle()
         return _standing("in use", await self._own.publication.behind(), "issuing")
 
@@ -95,6 +97,7 @@ class _Issuing:
         )
 
     async def behind(self) -> Sequence[str]:
+        await self._own.publication.publish()
         if self._own.credentials.phase() is not Phase.NONE:
             raise Conflict(
                 "the root is being exchanged, and the issuing CA with it: hanse pki rotate root",
@@ -118,6 +121,7 @@ class _Root:
 
     async def begin(self) -> Standing:
         credentials = self._own.credentials
+        await self._own.publication.publish()
         if credentials.phase() is Phase.NONE:
             announce_root(credentials, clock=self._own.clock)
         await self._own.settle()
@@ -125,6 +129,7 @@ class _Root:
         return await self._now()
 
     async def proceed(self) -> Standing:
+        await self._own.publication.publish()
         if self._own.credentials.phase() is not Phase.ANNOUNCED:
             raise Conflict(
                 "no root waits to be taken into use; begin with: hanse pki rotate root",
@@ -135,6 +140,7 @@ class _Root:
         return await self._now()
 
     async def behind(self) -> Sequence[str]:
+        await self._own.publication.publish()
         if self._own.credentials.phase() is not Phase.IN_USE:
             raise Conflict(
                 "no new root is in use yet, so there is no old one to drop: hanse pki rotate root",

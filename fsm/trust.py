@@ -9,6 +9,8 @@ A root is exchanged in three steps, each of which leaves the folder in a state t
 is.  It is announced: both are trusted, and everything is still issued beneath the old one.  It is
 taken into use: the issuing CA is made anew beneath it.  The old one is dropped.  In between,
 everybody has time to follow (fsm.exchange).
+
+Several FSM processes may share the folder: each step is taken by one of them, once.
 """
 
 import shutil
@@ -22,6 +24,7 @@ from fsm.sites.names import host_names
 from shared.clock import Clock
 from shared.errors import Conflict, NotFound
 from shared.failpoints import failpoint
+from shared.pki.alone import alone_in
 from shared.pki.authority import (
     Authority,
     create_issuing,
@@ -80,19 +83,27 @@ class FSMCredentials:
     def phase(self) -> Phase:
         if not self.next_root.exists():
             return Phase.NONE
-        chain, _ = self.issuing.load_public()
+        chain, roots = self.issuing.load_public()
         coming = self.next_root.load_public()[0][0]
+        if coming not in roots:
+            # Whoever made it was killed before it was trusted: it is announced once more.
+            return Phase.NONE
         return Phase.IN_USE if is_signed_by(chain[-1], coming) else Phase.ANNOUNCED
 
     def tell_roots(self) -> None:
         """Write the roots of now where people find them."""
-        file = self.root.path.parent.parent / ROOT_FILE
+        file = self.folder.parent / ROOT_FILE
         draft = file.with_name(f".{ROOT_FILE}")
         draft.write_text(certificates_to_pem(self.roots()), "ascii")
         draft.replace(file)
 
+    @property
+    def folder(self) -> Path:
+        """What holds all of them: whoever takes a step of an exchange holds it alone."""
+        return self.root.path.parent
+
     def _links_file(self) -> Path:
-        return self.root.path.parent.parent / LINKS_FILE
+        return self.folder.parent / LINKS_FILE
 
     def write_links(self, links: Sequence[Certificate]) -> None:
         draft = self._links_file().with_name(f".{LINKS_FILE}")
@@ -109,6 +120,13 @@ def announce_root(credentials: FSMCredentials, *, clock: Clock) -> None:
 
     What a first try that was cut short has made already is kept.  NotFound (`root_key_offline`).
     """
+    with alone_in(credentials.folder):
+        _announce_root(credentials, clock=clock)
+
+
+def _announce_root(credentials: FSMCredentials, *, clock: Clock) -> None:
+    if credentials.phase() is Phase.IN_USE:
+        return
     old = _with_key(credentials.root)
     if not credentials.next_root.exists():
         domain = trust_domain_of(old.certificate)
@@ -125,16 +143,30 @@ def announce_root(credentials: FSMCredentials, *, clock: Clock) -> None:
     credentials.tell_roots()
 
 
-def take_root_into_use(credentials: FSMCredentials, *, clock: Clock) -> None:
-    """Make the issuing CA anew beneath the root to come; NotFound (`root_key_offline`)."""
-    coming = _with_key(credentials.next_root)
-    roots = credentials.issuing.load_public()[1]
-    credentials.issuing.write(create_issuing(coming, clock=clock).trusting(roots))
-    credentials.tell_roots()
+def take_root_into_use(credentials: FSMCredentials, *, clock: Clock) -> bool:
+    """Make the issuing CA anew beneath the root to come; return whether that was left to do.
+
+    NotFound (`root_key_offline`).
+    """
+    with alone_in(credentials.folder):
+        if credentials.phase() is not Phase.ANNOUNCED:
+            return False
+        coming = _with_key(credentials.next_root)
+        roots = credentials.issuing.load_public()[1]
+        credentials.issuing.write(create_issuing(coming, clock=clock).trusting(roots))
+        credentials.tell_roots()
+        return True
 
 
 def drop_old_root(credentials: FSMCredentials) -> None:
     """Trust only the root that came; the old one's folder is deleted, its key with it."""
+    with alone_in(credentials.folder):
+        # Another process may have done it meanwhile.
+        if credentials.phase() is Phase.IN_USE:
+            _drop_old_root(credentials)
+
+
+def _drop_old_root(credentials: FSMCredentials) -> None:
     coming = credentials.next_root.load_public()[0][0]
     credentials.issuing.write(credentials.issuing.load().trusting([coming]))
     failpoint("fsm.exchange.dropped")
@@ -183,8 +215,19 @@ def create_trust(
     return credentials.roots()[0]
 
 
-def issue_issuing(credentials: FSMCredentials, *, clock: Clock) -> None:
-    """Make a new issuing CA beneath the root in use; NotFound (`root_key_offline`)."""
+def issue_issuing(
+    credentials: FSMCredentials, *, clock: Clock, after: Certificate | None = None
+) -> None:
+    """Make a new issuing CA beneath the root in use; NotFound (`root_key_offline`).
+
+    With `after` only if that is still the one of now.
+    """
+    with alone_in(credentials.folder):
+        if after is None or credentials.issuing.load_public()[0][0] == after:
+            _issue_issuing(credentials, clock=clock)
+
+
+def _issue_issuing(credentials: FSMCredentials, *, clock: Clock) -> None:
     in_use = credentials.root
     if credentials.phase() is Phase.IN_USE:
         in_use = credentials.next_root

@@ -2,12 +2,13 @@
 
 What counts lies in the FSM's folder; what is published follows it, whichever process or person
 changed it, and however a change was cut short.  A root that was announced is taken into use once
-every joined site, and every node of theirs, trusts it.
+every joined site, and every node of theirs, trusts it.  Of several processes one whose folder is a
+copy, and behind, publishes nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
-from fsm.exchange import Behind, beneath_another, without_root
+from fsm.exchange import Behind, Lying, beneath_another, is_left_behind, without_root
 from fsm.feed.acks import REPORTS
 from fsm.trust import FSMCredentials, Phase, has_key, take_root_into_use
 from shared.clock import Clock
@@ -19,11 +20,12 @@ from shared.enrolment.register import (
     record_certificate,
 )
 from shared.enrolment.revocations import revoked_in
+from shared.errors import Conflict
 from shared.pki.authority import trust_domain_of
 from shared.pki.certificates import Certificate, fingerprint_of, is_signed_by, serial_of
 from shared.pki.identity import SpiffeId
 from shared.pki.jointoken import JoinKind
-from shared.store.contract import Draft, Snapshot, Store, Transaction
+from shared.store.contract import Draft, Snapshot, Store, Stored, Transaction
 from shared.tasks.loop import Outcome
 
 
@@ -32,9 +34,18 @@ class PublishTrust:
 
     name = "publish trust"
 
-    def __init__(self, store: Store, credentials: FSMCredentials, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        credentials: FSMCredentials,
+        *,
+        shown: Callable[[], Sequence[Certificate]],
+        clock: Clock,
+    ) -> None:
+        """`shown` returns the chain that this process shows."""
         self._store = store
         self._credentials = credentials
+        self._shown = shown
         self._clock = clock
 
     async def reconcile(self) -> Outcome:
@@ -48,26 +59,49 @@ class PublishTrust:
             return await self._behind(snapshot)
 
     async def publish(self) -> int:
-        """Make what is published what lies in the folder; return how many objects changed."""
+        """Make what is published what lies in the folder; return how many objects changed.
+
+        Conflict (`keys_left_behind`) if the folder is a copy made before others went on.
+        """
         drafts = self._anchors()
-        issuing, _ = self._credentials.issuing.load_public()
-        server, _ = self._credentials.server.load_public()
-        domain = trust_domain_of(issuing[-1])
-        own = ((issuing, f"spiffe://{domain}"), (server, str(SpiffeId.fsm(domain))))
         async with self._store.snapshot() as snapshot:
             published = {each.key: each.spec for each in await snapshot.list(ANCHORS)}
             known = await snapshot.records(CERTIFICATES)
         wanted = {each.key: each.spec for each in drafts}
-        if published == wanted and all(serial_of(chain[0]) in known for chain, _ in own):
+        if published == wanted and all(serial_of(chain[0]) in known for chain, _ in self._own()):
             return 0
 
         async def work(transaction: Transaction) -> int:
+            # The folder is read again: another process may have gone on, and published that.
+            drafts = self._anchors()
+            self._check(await transaction.list(ANCHORS), await transaction.records(CERTIFICATES))
             changed = await _publish(transaction, drafts)
-            for chain, identity in own:
+            for chain, identity in self._own():
                 await _record(transaction, chain, identity)
             return changed
 
         return (await self._store.transact(work)).result
+
+    def _own(self) -> list[tuple[Sequence[Certificate], str]]:
+        issuing, _ = self._credentials.issuing.load_public()
+        domain = trust_domain_of(issuing[-1])
+        return [(issuing, f"spiffe://{domain}"), (self._shown(), str(SpiffeId.fsm(domain)))]
+
+    def _check(self, published: Iterable[Stored], recorded: Container[str]) -> None:
+        credentials = self._credentials
+        chain, roots = credentials.issuing.load_public()
+        coming = credentials.next_root
+        lying = Lying(
+            serial_of(chain[0]),
+            frozenset(serial_of(each) for each in roots),
+            serial_of(coming.load_public()[0][0]) if coming.exists() else None,
+        )
+        if is_left_behind(lying, {each.key.name: each.spec for each in published}, recorded):
+            raise Conflict(
+                f"{credentials.folder} is a copy made before another FSM process exchanged a CA: "
+                "copy the folder from there again, or let both work in one and the same",
+                code="keys_left_behind",
+            )
 
     def _anchors(self) -> list[Draft]:
         chain, roots = self._credentials.issuing.load_public()
@@ -88,18 +122,22 @@ class PublishTrust:
             return False
         if await self.behind():
             return False
-        await self.take_into_use()
-        return True
+        return await self.take_into_use()
 
-    async def take_into_use(self) -> None:
-        """Issue beneath the announced root from now on, whoever has followed."""
-        take_root_into_use(self._credentials, clock=self._clock)
+    async def take_into_use(self) -> bool:
+        """Issue beneath the announced root from now on, whoever has followed.
+
+        Return False if another process has begun to.
+        """
+        if not take_root_into_use(self._credentials, clock=self._clock):
+            return False
 
         async def work(transaction: Transaction) -> None:
             # A join token names the root that the joiner will believe: the old one.
             await drop_tokens(transaction, JoinKind.SDSP)
 
         await self._store.transact(work)
+        return True
 
     async def _behind(self, snapshot: Snapshot) -> list[Behind]:
         reports = await snapshot.records(REPORTS)

@@ -21,6 +21,7 @@ from typing import Final
 
 from shared.errors import Invalid, NotFound, StorageFull, Unavailable
 from shared.failpoints import failpoint
+from shared.pki.alone import alone_in
 from shared.pki.certificates import (
     Certificate,
     certificates_from_pem,
@@ -74,7 +75,7 @@ class Credentials:
 
 
 class CredentialsDirectory:
-    """One component's, or one CA's, credentials on disk.  One process at a time writes."""
+    """One component's, or one CA's, credentials on disk.  Several processes write in turn."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -147,8 +148,12 @@ class CredentialsDirectory:
 
     def _write(self, credentials: Credentials) -> None:
         if not self.path.is_dir():
-            self.path.mkdir(mode=0o700, parents=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sync(self.path.parent)
+        with alone_in(self.path):
+            self._replace(credentials)
+
+    def _replace(self, credentials: Credentials) -> None:
         before = self._current() if (self.path / CURRENT).is_symlink() else "0"
         self._sweep(keep=before)
         version = f"{int(before) + 1:06}"

@@ -43,6 +43,9 @@ class HotContext(ssl.SSLContext):
     current: ssl.SSLContext
     """The context of now: another object after each reload."""
 
+    credentials: Credentials
+    """What `current` was made of."""
+
     peers: WeakKeyDictionary[ssl.SSLObject, PeerIdentity]
     """A client's open connections, and who was at the other end when each was made."""
 
@@ -53,6 +56,7 @@ class HotContext(ssl.SSLContext):
     def reload(self, credentials: Credentials) -> None:
         """Use `credentials` from the next handshake on.  If this raises, nothing has changed."""
         self.current = self._build(credentials)
+        self.credentials = credentials
 
     def revoked_peers(self) -> list[PeerIdentity]:
         """Return the peers that were revoked after a connection to them was made.

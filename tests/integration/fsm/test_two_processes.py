@@ -8,6 +8,7 @@ import pytest
 
 from fsm.settings import Listen
 from shared.auth.passwords import Passwords
+from shared.enrolment.anchors import ANCHORS, Anchors
 from shared.errors import Conflict, Invalid
 from shared.http.peer import PeerClient
 from shared.objects.accounts import create_account
@@ -98,3 +99,26 @@ async def test_writes_at_both_are_judged_by_what_the_other_wrote(pair: tuple[FSM
     await other.admin().put("securitypolicies", "p", spec)
     with pytest.raises(Invalid, match="names Network AppX"):
         await one.admin().delete("networks", "AppX")
+
+
+async def test_a_copy_of_the_folder_that_was_left_behind_takes_no_ca_back(
+    pair: tuple[FSM, FSM],
+) -> None:
+    one, other = pair
+    body = {"what": "issuing", "step": "begin"}
+    await one.admin().client.post("/api/v1/certificates/rotate", body)
+    async with one.running.store.snapshot() as snapshot:
+        published = Anchors.of(await snapshot.list(ANCHORS))
+    for step in ("begin", "finish"):
+        with pytest.raises(Conflict) as caught:
+            await other.admin().client.post(
+                "/api/v1/certificates/rotate", {"what": "issuing", "step": step}
+            )
+        assert caught.value.code == "keys_left_behind"
+    async with one.running.store.snapshot() as snapshot:
+        assert Anchors.of(await snapshot.list(ANCHORS)) == published
+
+    shutil.rmtree(other.data / "pki")
+    shutil.copytree(one.data / "pki", other.data / "pki", symlinks=True)
+    answer = await other.admin().client.post("/api/v1/certificates/rotate", body)
+    assert answer.json()["phase"] == "in use"

@@ -215,8 +215,9 @@ async def test_a_root_that_no_trusted_root_vouches_for_is_taken_over_by_nobody(
     """Somebody has the FSM's folder and its issuing CA's key, but not the root's."""
     credentials = FSMCredentials.beneath(world.fsm.data)
     issuing = credentials.issuing.load()
-    forged = create_root(TRUST_DOMAIN, clock=world.fsm.clock).certificate
-    credentials.issuing.write(issuing.trusting([*issuing.roots, forged]))
+    forged = create_root(TRUST_DOMAIN, clock=world.fsm.clock)
+    credentials.next_root.write(forged)
+    credentials.issuing.write(issuing.trusting([*issuing.roots, forged.certificate]))
     await world.rotate("server")
     (site, _) = world.sites
     while "unlinked_root" not in {
