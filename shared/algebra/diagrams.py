@@ -58,9 +58,11 @@ def bounded(operation: Callable[P, R]) -> Callable[P, R]:
 
 
 class Store:
-    """Where diagrams live: at most `nodes` nodes (about 32 bytes each), and some results.
+    """Where diagrams live: at most `nodes` nodes (some 36 bytes each), and some results.
 
-    Unused nodes make room by themselves.  A store is gone when nobody holds it or a diagram of it.
+    What nobody holds any more makes room, but not all of it: the library (0.13) may call a store
+    full of which half could be used again.  A store is gone when nobody holds it or a diagram of
+    it.
     """
 
     def __init__(self, *, nodes: int, results: int) -> None:

@@ -38,7 +38,7 @@ from shared.algebra.ports import PortMatch
 
 NODES: Final = 1 << 24
 """What a universe may hold unless told otherwise.  The difference of two policies of 5,000 rules
-makes 4 million nodes; full, the store takes about half a GiB."""
+makes 3 million nodes; full, the store takes about 600 MiB."""
 
 RESULTS: Final = 1 << 19
 """Results that are remembered.  More make no difference of 5,000 rules faster."""
@@ -156,7 +156,7 @@ class PacketSet:
 class Universe:
     """All packets, and the memory of the sets of them that are made here.
 
-    It holds at most `nodes` nodes, of about 32 bytes each.  TooLarge (`packets_too_intricate`)
+    It holds at most `nodes` nodes, of some 36 bytes each.  TooLarge (`packets_too_intricate`)
     where a set needs more.
     """
 
