@@ -1,12 +1,15 @@
 """`hanse compare`: what a site allows and denies in one repository and not in another."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 from shared.cli.asking import moment, sound_site
 from shared.cli.output import Plain, console, print_data, print_table
+from shared.errors import HanseError
+from shared.policy.compile import SitePlanner
 from shared.policy.impact.site import site_impact
 
 # Services of one pair of addresses that a person still reads.
@@ -27,8 +30,7 @@ def run_compare(
     """Print the impact; return 1 if any view of the site changes, else 0."""
     # One moment for both: an override must not expire between them.
     now = moment(at)
-    _, old = sound_site(before, site, at=now)
-    _, new = sound_site(after, site, at=now)
+    old, new = (_planner(repo, site, node, at=now) for repo in (before, after))
     impact = site_impact(old, new, node=node, staged=staged)
     answer = impact.to_json(max_boxes=max_boxes)
     if form is Plain.TABLE:
@@ -36,6 +38,16 @@ def run_compare(
     else:
         print_data(answer, form)
     return int(impact.changes)
+
+
+def _planner(repo: Path, site: str, node: str | None, *, at: datetime) -> SitePlanner:
+    """Return the planner of a repository that has the site and the node; an error names it."""
+    try:
+        _, planner = sound_site(repo, site, at=at)
+        planner.chain(node)
+    except HanseError as exc:
+        raise type(exc)(f"{repo}: {exc.message}", code=exc.code, fields=exc.fields) from exc
+    return planner
 
 
 def _print(answer: dict[str, Any], *, changes: bool) -> None:

@@ -183,7 +183,7 @@ def test_a_node_of_one_version_only_is_left_out(versions: Versions, hanse: Hanse
     assert hanse("compare", before, after, "--site", "s1").status == 0
     done = hanse("compare", before, after, "--site", "s1", "--node", "n2")
     assert done.status == 2
-    assert "n2" in done.err
+    assert done.err == f"error: {before}: site s1 has no node n2\n"
 
 
 @pytest.mark.parametrize("missing", ["before", "after"])
@@ -194,4 +194,5 @@ def test_a_site_must_be_in_both(versions: Versions, hanse: Hanse, missing: str) 
     place.write_text(place.read_text().replace("s1", "s9"))
     done = hanse("compare", before, after, "--site", "s1")
     assert done.status == 2
+    assert done.err.startswith(f"error: {before if missing == 'before' else after}: ")
     assert "s1" in done.err
