@@ -15,6 +15,7 @@ from sdsp.background import Background
 from sdsp.compile.compiler import Compiler
 from sdsp.conflicts import handlers as conflict_handlers
 from sdsp.conflicts.decide import Decisions
+from sdsp.conflicts.impact import Impacts
 from sdsp.nodes import handlers as node_handlers
 from sdsp.nodes.enroll import NodeEnrolment
 from sdsp.parts import Base, Core, Upstream, backups_of
@@ -210,6 +211,9 @@ def _application(
         base.store, objects=services.objects, trail=services.trail, clock=base.clock
     )
     core.inbound.on_logged_out = lambda names: app[LOGINS].callers.end(*names)
+    app[conflict_handlers.IMPACTS] = Impacts(
+        base.store, up_to_date=core.compiler.up_to_date, executor=base.judging
+    )
     app[enrolment_handlers.LINKS] = lambda: certificates_to_pem(core.trust.known.links)
     app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(
         base.credentials.server.load_public()[1]

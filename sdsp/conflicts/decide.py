@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sdsp.conflicts.standing import rewritten
+from sdsp.conflicts.standing import read_conflict, rewritten
 from shared.access.permissions import Permission
 from shared.clock import Clock
 from shared.errors import Conflict, FieldError, Invalid, NotFound
-from shared.ids import SITE, Key
+from shared.ids import Key
 from shared.model.base import API_VERSION
 from shared.model.documents import parse_value
 from shared.model.kinds import KINDS
 from shared.objects.call import Call
 from shared.objects.service import Objects, Options, Write, Written
 from shared.objects.trail import Trail
+from shared.policy.conflicts.outcome import local_key
 from shared.policy.inputs import is_inherited_scope
 from shared.policy.merging import exempted
 from shared.store.contract import Draft, Selection, Snapshot, Store, Stored, Transaction
@@ -73,7 +74,7 @@ class Decisions:
         }
 
         async def settle(transaction: Transaction, written: Sequence[Written]) -> None:
-            now = await _conflict(transaction, key, sees)
+            now = await open_conflict(transaction, key, sees)
             if now.revision != case.conflict.revision:
                 raise _outdated(key)
             if verdict.proposal == "keepLocal" and case.inherited is not None:
@@ -112,7 +113,7 @@ class Decisions:
         deferred = {"until": until.isoformat(), "by": call.caller.identity, "reason": reason}
 
         async def work(transaction: Transaction) -> Stored:
-            now = await _conflict(transaction, key, sees)
+            now = await open_conflict(transaction, key, sees)
             await transaction.put(rewritten(now, state="deferred", deferred=deferred))
             record = self._trail.record(
                 call,
@@ -130,7 +131,8 @@ class Decisions:
         return (await self._store.transact(work)).result
 
 
-async def _conflict(view: Snapshot | Transaction, key: Key, sees: Sees) -> Stored:
+async def open_conflict(view: Snapshot | Transaction, key: Key, sees: Sees) -> Stored:
+    """Return a conflict that somebody sees; NotFound, Conflict (`conflict_resolved`)."""
     found = await view.get(key)
     if found is None or not sees(key, found.labels):
         raise NotFound(f"there is no conflict {key.name}; `hanse conflicts list` shows all")
@@ -140,21 +142,15 @@ async def _conflict(view: Snapshot | Transaction, key: Key, sees: Sees) -> Store
 
 
 async def _case(snapshot: Snapshot, key: Key, sees: Sees) -> _Case:
-    conflict = await _conflict(snapshot, key, sees)
-    target = conflict.spec["target"]
-    tenant = target.get("tenant", "common")
-    if "override" in (facts := conflict.spec.get("facts", {})):
-        at = facts["override"]
-        place = Key("Override", at["tenant"], at["scope"], at["name"])
-    else:
-        place = Key(target["kind"], tenant, facts.get("scope", SITE), target["name"])
-    local = await snapshot.get(place)
+    conflict = await open_conflict(snapshot, key, sees)
+    read = read_conflict(conflict)
+    local = await snapshot.get(local_key(read))
     if local is None or _said_locally(local) != conflict.spec.get("local", {}):
         raise _outdated(key)
     upstream = [
         each
-        for each in await snapshot.list(Selection(kinds=frozenset({target["kind"]})))
-        if (each.key.tenant, each.key.name) == (tenant, target["name"])
+        for each in await snapshot.list(Selection(kinds=frozenset({read.target.kind})))
+        if (each.key.tenant, each.key.name) == (read.target.tenant, read.target.name)
         and is_inherited_scope(each.key.scope)
     ]
     said = conflict.spec.get("global", {})

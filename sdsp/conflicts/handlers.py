@@ -6,12 +6,15 @@ from aiohttp import web
 from pydantic import Field
 
 from sdsp.conflicts.decide import Decisions, Sees, Verdict
+from sdsp.conflicts.impact import Impacts
 from sdsp.conflicts.standing import KIND
 from shared.access.permissions import Permission
 from shared.access.reach import reach_of
+from shared.errors import Forbidden
 from shared.http.body import Body, read_body
+from shared.http.rates import CallKind
 from shared.http.request import caller_of, only_parameters
-from shared.http.response import object_response
+from shared.http.response import json_response, object_response
 from shared.http.routes import Routes
 from shared.ids import Key
 from shared.model.base import Envelope, Time
@@ -21,6 +24,7 @@ from shared.objects import parameters
 from shared.objects.call import call_of
 
 DECISIONS: Final = web.AppKey("decisions", Decisions)
+IMPACTS: Final = web.AppKey("impacts", Impacts)
 
 routes = Routes("/api/v1", tag="conflicts")
 
@@ -81,6 +85,25 @@ async def defer(request: web.Request) -> web.Response:
         call_of(request), _key(request), until=body.until, reason=body.reason, sees=_sees(request)
     )
     return object_response(deferred)
+
+
+@routes.get(
+    "/conflicts/{name}/impact",
+    permission=Permission.DECIDE,
+    parameters=_PLACE,
+    counts_as=CallKind.QUERIES,
+)
+async def impact(request: web.Request) -> web.Response:
+    """Tell what each proposal of a conflict would change of what runs at the site now.
+
+    Packets newly allowed and denied, as of `hanse compare`, with networks, workloads and nodes.
+    They may be anybody's: it takes the permission in all tenants.
+    """
+    only_parameters(request, "tenant")
+    if not reach_of(caller_of(request), Permission.DECIDE).is_whole:
+        raise Forbidden("an impact tells of every tenant's packets: it takes decide in all of them")
+    found = await request.app[IMPACTS].of(_key(request), sees=_sees(request))
+    return json_response({"proposals": found})
 
 
 def _key(request: web.Request) -> Key:

@@ -58,7 +58,11 @@ def changes(
 
 
 def key_of(finding: Finding) -> Key:
-    return Key(KIND, finding.tenant, SITE, finding.name)
+    return Key(KIND, finding.owner, SITE, finding.name)
+
+
+def read_conflict(stored: Stored) -> Conflict:
+    return Conflict.model_validate(stored.spec)
 
 
 def rewritten(stored: Stored, **fields: Any) -> Draft:

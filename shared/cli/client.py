@@ -423,6 +423,14 @@ class Client(AccessCalls, ConflictCalls):
         body = {"until": until.isoformat(), "reason": reason}
         return await self._of_conflict(name, "deferral", body, tenant)
 
+    async def impact_of_conflict(
+        self, name: str, *, tenant: str = COMMON
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return `{"name", "impact"}` of each proposal of a conflict.  Asks an SDSP."""
+        path = f"{API}/{find_kind('Conflict').plural}/{segment_of(name)}/impact"
+        answer = await self._connection.mapping("GET", path, params=params_of(tenant=tenant))
+        return [*answer["proposals"]]
+
     async def _of_conflict(self, name: str, what: str, body: Any, tenant: str) -> Object:
         path = f"{API}/{find_kind('Conflict').plural}/{segment_of(name)}/{what}"
         params = params_of(tenant=tenant)

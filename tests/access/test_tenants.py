@@ -75,6 +75,7 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     "POST /api/v1/held/drop": [
         ("", {"keys": [{"kind": "Network", "name": "zqsecret", "tenant": RIVAL}], "reason": "x"}),
     ],
+    "GET /api/v1/conflicts/{name}/impact": [("?tenant=zqtenant", None), ("", None)],
     "POST /api/v1/conflicts/{name}/decision": [
         ("?tenant=zqtenant", {"proposal": "acceptGlobal", "reason": "x"}),
         ("", {"proposal": "acceptGlobal", "reason": "x"}),

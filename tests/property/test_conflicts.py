@@ -5,12 +5,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ids import Key
 from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
-from shared.policy.conflicts.contract import Finding, Proposal
+from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import find_conflicts
 from shared.policy.conflicts.exceptions import inherited
+from shared.policy.conflicts.outcome import decided
 from shared.policy.definitions import Name, read_exemption
 from shared.policy.inputs import Document, SiteInputs
 from shared.policy.merging import exempted
@@ -36,7 +36,7 @@ def said(document: Document) -> dict[str, Any]:
 @given(worlds)
 def test_each_conflict_is_found_once_and_fits_into_its_object(seed: int) -> None:
     found = find_conflicts(SitePlanner(inputs_of(seed)))
-    assert len({(each.tenant, each.name) for each in found}) == len(found)
+    assert len({(each.owner, each.name) for each in found}) == len(found)
     for each in found:
         Conflict.model_validate(
             {
@@ -99,24 +99,10 @@ def test_unresolved_names_are_those_of_some_view(seed: int) -> None:
     assert found == expected
 
 
-def decided(inputs: SiteInputs, finding: Finding, proposal: Proposal) -> SiteInputs:
-    """Return the site as the decision leaves it."""
-    at = finding.facts["override"]
-    key = Key("Override", at["tenant"], at["scope"], at["name"])
-    document = inputs.local.get(key)
-    assert document is not None
-    if proposal.name == "acceptGlobal":
-        local = inputs.local.changed(delete=[key])
-    else:
-        planner = SitePlanner(inputs)
-        now = inherited(finding.target, planner)
-        assert now is not None
-        spec = document.spec.to_json()
-        spec["spec"] = proposal.spec
-        spec["basedOn"] = {"revision": 2, "spec": now.spec.to_json()}
-        after = Document(key, type(document.spec).model_validate(spec), document.labels)
-        local = inputs.local.changed(put=[after])
-    return SiteInputs(inputs.site, inputs.federation, local, inputs.now)
+def conflict_of(finding: Finding) -> Conflict:
+    return Conflict.model_validate(
+        {"type": finding.type, "target": finding.target._asdict(), "facts": finding.facts}
+    )
 
 
 @given(worlds)
@@ -128,7 +114,8 @@ def test_whatever_is_chosen_ends_the_conflict_and_makes_of_the_target_what_was_s
         if finding.type != "edited_both":
             continue
         for proposal in finding.proposals:
-            after = decided(inputs, finding, proposal)
+            chosen_by = {"name": proposal.name, "spec": proposal.spec}
+            after = decided(inputs, conflict_of(finding), chosen_by)
             planner = SitePlanner(after)
             names = {each.name for each in find_conflicts(planner)}
             assert finding.name not in names

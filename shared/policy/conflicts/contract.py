@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from shared.ids import COMMON
 from shared.model.override import ConflictType, ProposalName, Urgency
 from shared.policy.definitions import Name
 
@@ -46,16 +45,12 @@ class Finding:
     fields: tuple[str, ...] = ()
     facts: JSON = field(default_factory=dict, hash=False)
     proposals: tuple[Proposal, ...] = ()
-    others: frozenset[str] = frozenset()
-    """The tenants of what else it tells of: rules that decide first, an exception."""
+    tenant: str = ""
+    """Whose conflict it is; left out, the target's.  It tells of nothing of any other tenant."""
 
     @property
-    def tenant(self) -> str:
-        """Whose conflict it is: the target's, unless it tells of something of another tenant.
-
-        Such a one is the site's, in `common`, so that no tenant hears of another's objects.
-        """
-        return self.target.tenant if self.others <= {self.target.tenant} else COMMON
+    def owner(self) -> str:
+        return self.tenant or self.target.tenant
 
     @property
     def name(self) -> str:

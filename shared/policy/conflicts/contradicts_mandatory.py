@@ -1,13 +1,13 @@
 """`contradicts_mandatory`: mandatory rules decide packets of a local rule the other way.
 
-Facts: the `rule`, its `tier`, `by` which mandatory rules, whether its `extent` is `whole` or
-`part`, and an `example`.
+Facts: the `rule`, its `tier`, `by` which mandatory rules (`byOthers`: also by other tenants'),
+whether its `extent` is `whole` or `part`, and an `example`.
 """
 
 from collections.abc import Iterator, Sequence
 
 from shared.policy.conflicts.contract import Finding
-from shared.policy.conflicts.rules import example_of, name_of, rule_of
+from shared.policy.conflicts.rules import name_of, told
 from shared.policy.shadows.findings import Contradiction
 from shared.policy.shadows.findings import Finding as RuleFinding
 
@@ -19,11 +19,5 @@ def contradicts_mandatory(found: Sequence[RuleFinding]) -> Iterator[Finding]:
                 "contradicts_mandatory",
                 name_of(each.rule),
                 each.rule.rule,
-                others=frozenset(rule.tenant for rule in each.by),
-                facts={
-                    **rule_of(each.rule),
-                    "by": [rule_of(rule) for rule in each.by],
-                    "extent": each.extent,
-                    "example": example_of(each.example),
-                },
+                facts={**told(each.rule, each.by, each.example), "extent": each.extent},
             )

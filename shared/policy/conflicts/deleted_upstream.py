@@ -20,7 +20,8 @@ def deleted_upstream(planner: SitePlanner) -> Iterator[Finding]:
             "deleted_upstream",
             target_of(exemption.terms),
             subject_of(exemption),
-            others=frozenset({exemption.document.key.tenant}),
+            # An exception holds the version that it was based on: whoever sees it has seen that.
+            tenant=exemption.document.key.tenant,
             base=base.spec if base else {},
             local=exemption.spec.to_json(),
             facts=facts_of(exemption),

@@ -35,7 +35,8 @@ def edited_both(planner: SitePlanner) -> Iterator[Finding]:
             "edited_both",
             target_of(exemption.terms),
             subject_of(exemption),
-            others=frozenset({exemption.document.key.tenant}),
+            # An exception holds the version that it was based on: whoever sees it has seen that.
+            tenant=exemption.document.key.tenant,
             urgency=_urgency(parted),
             base=base_of(exemption, target),
             local=local,

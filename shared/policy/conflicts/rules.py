@@ -1,5 +1,6 @@
 """How a conflict tells rules and packets."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from shared.algebra.cidrs import format_address
@@ -22,6 +23,22 @@ def rule_of(rule: RuleName) -> dict[str, Any]:
         "policy": rule.policy,
         "rule": rule.rule,
         "action": rule.action,
+    }
+
+
+def told(rule: RuleName, by: Sequence[RuleName], example: Packet | None) -> dict[str, Any]:
+    """Return what a conflict tells of a rule, of those that come before it, and of a packet.
+
+    Of other tenants' rules it says only that there are some (`byOthers`), and then it has no
+    example: a packet that they decide may have an address of theirs.
+    """
+    own = [rule_of(each) for each in by if each.tenant == rule.tenant]
+    others = len(own) < len(by)
+    return {
+        **rule_of(rule),
+        "by": own,
+        "byOthers": others,
+        "example": None if others else example_of(example),
     }
 
 

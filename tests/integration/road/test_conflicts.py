@@ -121,11 +121,36 @@ async def test_where_the_edits_overlap_the_site_s_counts_until_it_accepts_the_fe
         await settle(site, found["name"], "merge")
     assert refused.value.code == "proposal_not_offered"
 
+    impacts = {each["name"]: each["impact"] for each in await impact(site, found["name"])}
+    # Denied and rejected alike: b is not reached, since a names the same packets.
+    assert not impacts["acceptGlobal"]["changes"]
+    assert not impacts["keepLocal"]["changes"]
     await settle(site, found["name"], "acceptGlobal")
     assert await rules(site) == [("a", "reject"), ("b", "allow")]
     with pytest.raises(HanseError) as refused:
         await site.api.get("Override", "line-7")
     assert refused.value.code == "not_found"
+
+
+async def test_the_impact_that_is_announced_is_what_a_decision_does(
+    fsm: FSM, site: RoadSite
+) -> None:
+    await site.put("Workload", "w1", {"addresses": ["10.0.0.5"]})
+    found = await parted(fsm, site, theirs=policy(rule("a", log=True), rule("b")))
+    impacts = {each["name"]: each["impact"] for each in await impact(site, found["name"])}
+    accepted = impacts["acceptGlobal"]
+    assert accepted["newlyDenied"]["packets"] == "0"
+    assert (accepted["networks"], accepted["workloads"]) == (["A"], ["w1"])
+    flow = dict(accepted["newlyAllowed"]["example"])
+    assert (await site.api.trace(flow))["outcome"] == "deny"
+    (box,) = accepted["newlyAllowed"]["boxes"]
+    assert (box["from"], box["to"], box["protocol"]) == ("0.0.0.0/0", "10.0.0.0/24", "any")
+    await settle(site, found["name"], "acceptGlobal")
+    assert (await site.api.trace(flow))["outcome"] == "allow"
+
+
+async def impact(site: RoadSite, name: str) -> list[Mapping[str, Any]]:
+    return [*await site.api.impact_of_conflict(name)]
 
 
 async def test_an_exception_that_is_kept_is_based_on_what_is_inherited_now(

@@ -98,7 +98,8 @@ def test_a_rule_against_a_mandatory_one_is_told_with_an_example() -> None:
     assert (shadowed.type, shadowed.facts["decided"]) == ("shadowed_rule", "otherwise")
 
 
-def test_what_tells_of_another_tenant_s_rules_is_the_site_s_own_conflict() -> None:
+def test_a_conflict_tells_nothing_of_another_tenant_s_rules() -> None:
+    """Regression: it stood in common, where many may read, and named the rule that it is about."""
     first = policy("rival", rule("all"), tenant="rival", priority=100, enforcement="mandatory")
     second = policy("ours", rule("all", action="deny"), tenant="acme")
     own = [
@@ -108,8 +109,20 @@ def test_what_tells_of_another_tenant_s_rules_is_the_site_s_own_conflict() -> No
                tenant="acme"),
     ]  # fmt: skip
     inputs = world([tenant("rival"), tenant("acme"), first, second], own)
-    told = [each for each in found(inputs) if each.target.tenant == "acme"]
-    assert told
-    for each in told:
-        concerned = {rule["tenant"] for rule in each.facts["by"]}
-        assert each.tenant == ("acme" if concerned == {"acme"} else "common")
+    concerned = [each for each in found(inputs) if "by" in each.facts]
+    assert any(each.facts["byOthers"] for each in concerned)
+    for each in concerned:
+        assert each.owner == each.target.tenant
+        assert {rule["tenant"] for rule in each.facts["by"]} <= {each.owner}
+        assert each.facts["example"] is None or not each.facts["byOthers"]
+
+
+def test_a_conflict_of_an_exception_belongs_to_the_exception_s_tenant() -> None:
+    inherited = policy("p", rule("a"), tenant="acme")
+    base = based_on(rule("a", action="reject"))
+    exception = override(
+        "o", "SecurityPolicy", "p", {"rules": [rule("a", action="deny")]},
+        target_tenant="acme", basedOn=base,
+    )  # fmt: skip
+    (each,) = found(world([tenant("acme"), inherited], [exception]))
+    assert (each.type, each.owner, each.target.tenant) == ("edited_both", "common", "acme")
