@@ -7,6 +7,7 @@ authority is there all the same.
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ import yaml
 from shared.backup.manifest import Kind, damaged
 from shared.errors import Invalid
 from shared.model.documents import dump_yaml
+from shared.pki.alone import alone_in
 from shared.pki.certificates import certificates_from_pem, certificates_to_pem
 from shared.pki.credentials import (
     CHAIN_FILE,
@@ -63,6 +65,17 @@ class Home:
     def database_file(self) -> Path:
         """Where its SQLite store is, if it has one of its own."""
         return self.data / f"{self.server}.sqlite"
+
+
+@contextmanager
+def unchanging(home: Home) -> Iterator[None]:
+    """Let nobody go on exchanging a CA while the block runs.
+
+    Else what is read could be half of before and half of after: a root that nothing is beneath.
+    """
+    folder = home.data / "pki"
+    with alone_in(folder) if folder.is_dir() else nullcontext():
+        yield
 
 
 def collect(home: Home, *, keys: bool) -> Iterator[tuple[str, bytes]]:

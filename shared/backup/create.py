@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from shared.backup.archive import ArchiveReader, ArchiveWriter, file_faults
-from shared.backup.contents import Home, check, collect
+from shared.backup.contents import Home, check, collect, unchanging
 from shared.backup.manifest import Manifest, StoreContent, Table
 from shared.backup.partial import partial_file
 from shared.backup.reading import (
@@ -122,10 +123,14 @@ class _Making:
 
     async def _write(self, file: BinaryIO) -> Manifest:
         packer = _Packer(ArchiveWriter(file))
-        # Files first: a CA exchanged meanwhile is one that the store's records know of.
-        for name, content in collect(self._home, keys=self._wish.keys):
-            packer.archive.add(name, content)
-        async with open_dump(self._home.url) as dump:
+        async with AsyncExitStack() as stack:
+            # The CAs and the store are of one moment: what the store publishes of them follows
+            # the files, so it may be older, never newer.
+            with unchanging(self._home):
+                files = [*collect(self._home, keys=self._wish.keys)]
+                dump = await stack.enter_async_context(open_dump(self._home.url))
+            for name, content in files:
+                packer.archive.add(name, content)
             total = await dump.rows()
             done = 0
             for table in DUMPED:
