@@ -1,8 +1,8 @@
 """Resolved rules as products of sets, and back to packets.
 
 A product here has four dimensions: source, destination, traffic, source port.  An address is a
-place on one line, IPv4 before IPv6; traffic is protocol × 65,536 + destination port.  A protocol
-without ports takes all of its 65,536 places and all source ports, so `any` is everything.
+place on one line, IPv4 before IPv6; traffic is a protocol's rank × 65,536 + destination port.  A
+protocol without ports takes all of its 65,536 places and all source ports, so `any` is everything.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,6 +26,11 @@ _SIX: Final = 1 << 33
 _ANYWHERE: Final[tuple[Intervals, Intervals]] = ((0, 1 << 32), (_SIX, _SIX + (1 << 128)))
 _PORTS: Final = 1 << 16
 _ANY_TRAFFIC: Final[Intervals] = (0, 256 * _PORTS)
+
+_FIRST: Final = (6, 17, 132, 1, 58)
+_PROTOCOLS: Final = (*_FIRST, *(each for each in range(256) if each not in _FIRST))
+"""By rank.  Examples are of the least rank that there is, so those that people know come first."""
+_RANKS: Final = {protocol: rank for rank, protocol in enumerate(_PROTOCOLS)}
 
 
 class RuleName(NamedTuple):
@@ -111,7 +116,8 @@ class Products:
 def packet_at(point: Point) -> Packet:
     """Return the packet that a point of a rule's products stands for."""
     source, destination, traffic, source_port = point
-    protocol, port = divmod(traffic, _PORTS)
+    rank, port = divmod(traffic, _PORTS)
+    protocol = _PROTOCOLS[rank]
     if protocol not in PORT_PROTOCOLS:
         source_port = port = 0
     if source < _SIX:
@@ -141,7 +147,7 @@ def _traffic(matches: Sequence[PortMatch]) -> Iterator[tuple[Intervals, Interval
     """Yield traffic for each set of source ports."""
     groups: dict[Intervals, list[tuple[int, int]]] = {}
     for each in matches:
-        start = each.protocol * _PORTS
+        start = _RANKS[each.protocol] * _PORTS
         ports: Intervals = ALL_PORTS
         source_ports = ALL_PORTS
         if each.protocol in PORT_PROTOCOLS:

@@ -120,7 +120,7 @@ def test_pass_lets_through_to_the_next_tier_and_shadows_in_its_own() -> None:
     after = rule("after", "allow", "10.1.0.0/16", tier="mandatory")
     local = rule("local", "allow", "10.1.0.0/16")
     assert findings(through, stop, after, local) == [
-        Shadowed(after.name, (through.name,), "otherwise", Packet(4, 0x0A010000, 0, 0, 0, 0))
+        Shadowed(after.name, (through.name,), "otherwise", Packet(4, 0x0A010000, 0, 6, 0, 0))
     ]
     # In its own tier a pass ends the way, whatever comes after it.
     assert [each.rule for each in findings(replace_tier(through), local)] == [local.name]
