@@ -18,7 +18,6 @@ import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -398,44 +397,6 @@ class Client(AccessCalls, ConflictCalls):
         body = {"keys": [*keys], "reason": reason}
         answer = (await self._connection.write("POST", f"{API}/held/drop", body=body)).json()
         return int(answer["dropped"])
-
-    async def decide_conflict(
-        self,
-        name: str,
-        proposal: str,
-        *,
-        reason: str,
-        expires_at: datetime | None = None,
-        tenant: str = COMMON,
-    ) -> Object:
-        """Settle a conflict by one of its proposals; return it as it is then.  Asks an SDSP.
-
-        Conflict (`conflict_resolved`, `conflict_outdated`); Invalid (`proposal_not_offered`).
-        """
-        expires = {"expiresAt": expires_at.isoformat()} if expires_at else {}
-        body = {"proposal": proposal, "reason": reason, **expires}
-        return await self._of_conflict(name, "decision", body, tenant)
-
-    async def defer_conflict(
-        self, name: str, *, until: datetime, reason: str, tenant: str = COMMON
-    ) -> Object:
-        """Put a conflict off; return it as it is then.  Asks an SDSP."""
-        body = {"until": until.isoformat(), "reason": reason}
-        return await self._of_conflict(name, "deferral", body, tenant)
-
-    async def impact_of_conflict(
-        self, name: str, *, tenant: str = COMMON
-    ) -> Sequence[Mapping[str, Any]]:
-        """Return `{"name", "impact"}` of each proposal of a conflict.  Asks an SDSP."""
-        path = f"{API}/{find_kind('Conflict').plural}/{segment_of(name)}/impact"
-        answer = await self._connection.mapping("GET", path, params=params_of(tenant=tenant))
-        return [*answer["proposals"]]
-
-    async def _of_conflict(self, name: str, what: str, body: Any, tenant: str) -> Object:
-        path = f"{API}/{find_kind('Conflict').plural}/{segment_of(name)}/{what}"
-        params = params_of(tenant=tenant)
-        answer = await self._connection.write("POST", path, body=body, params=params)
-        return Object.of(answer.json())
 
     async def join_token(self, kind: str, name: str, *, replace: bool = False) -> Token:
         """Return a new token for a Site (asks the FSM) or a Node (asks its SDSP) to join with."""

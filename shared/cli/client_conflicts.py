@@ -1,6 +1,6 @@
 """What a client asks of conflicts at an SDSP: a part of Client."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -57,6 +57,18 @@ class ConflictCalls:
         """
         body = {"until": until.isoformat(), "reason": reason}
         return await self._settle(name, "deferral", tenant, body)
+
+    async def impact_of_conflict(
+        self, name: str, *, tenant: str = COMMON
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return what each proposal of an open conflict would change at the site now.
+
+        Items are `{"name", "impact"}`; an impact is what `hanse compare` tells, with `changes`.
+        Forbidden to who may not decide for all tenants; TooLarge (`packets_too_intricate`).
+        """
+        path = f"{API}/conflicts/{segment_of(name)}/impact"
+        params = params_of(tenant=None if tenant == COMMON else tenant)
+        return [*(await self._connection.mapping("GET", path, params=params))["proposals"]]
 
     async def _settle(self, name: str, how: str, tenant: str, body: dict[str, Any]) -> Object:
         path = f"{API}/conflicts/{segment_of(name)}/{how}"

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from shared.cli.answers import Object
 from shared.cli.conflicts.case import Case
 from shared.cli.conflicts.screen import Screen, show_case, show_list
 from shared.cli.repository import read_repository
-from shared.model.kinds import KINDS
+from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.detect import find_conflicts
+from shared.policy.conflicts.outcome import decided
+from shared.policy.impact.site import site_impact
 
 HERE = Path(__file__).parent / "cli"
 PAGE = Path(__file__).parents[2] / "shared" / "docs" / "conflicts.md"
@@ -29,14 +32,23 @@ def disputed() -> list[Case]:
     """The conflicts that a site finds in the repository's documents, as it would keep them."""
     planner = SitePlanner(read_repository(HERE / "disputed").inputs("s1", now=NOW))
     drafts = [each.draft for each in changes(find_conflicts(planner), (), seen_at=1, now=NOW)]
-    cases = [case_of(each.key.name, dict(each.spec)) for each in drafts]
+    cases = [case_of(each.key.name, dict(each.spec), planner) for each in drafts]
     return sorted(cases, key=lambda case: case.rank)
 
 
-def case_of(name: str, spec: dict[str, Any]) -> Case:
-    spec = KINDS["Conflict"].spec.model_validate(spec).to_json()
+def case_of(name: str, spec: Mapping[str, Any], planner: SitePlanner) -> Case:
+    conflict = Conflict.model_validate(spec)
     metadata = {"name": name, "createdAt": FOUND.isoformat(), "updatedAt": FOUND.isoformat()}
-    return Case(Object.of({"kind": "Conflict", "metadata": metadata, "spec": spec}))
+    case = Case(Object.of({"kind": "Conflict", "metadata": metadata, "spec": conflict.to_json()}))
+    return case.with_impacts(
+        {"name": each["name"], "impact": impact(conflict, each, planner)}
+        for each in conflict.proposals
+    )
+
+
+def impact(conflict: Conflict, proposal: Mapping[str, Any], planner: SitePlanner) -> dict[str, Any]:
+    found = site_impact(planner, SitePlanner(decided(planner.inputs, conflict, proposal)))
+    return {**found.to_json(max_boxes=10), "changes": found.changes}
 
 
 def screen(width: int) -> tuple[Screen, io.StringIO]:

@@ -4,10 +4,10 @@ Answers may come from another version of the program: what is left out has its d
 isn't known here is ignored.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
@@ -108,6 +108,17 @@ class Case:
     @property
     def proposals(self) -> Sequence[JSON]:
         return tuple(self.found.spec.get("proposals") or ())
+
+    def with_impacts(self, impacts: Iterable[JSON]) -> Self:
+        """Return the conflict with what the server says that each proposal would change."""
+        by_name = {each["name"]: each["impact"] for each in impacts}
+        proposals = [
+            {**each, "impact": by_name[each["name"]]} if each.get("name") in by_name else each
+            for each in self.proposals
+        ]
+        document = self.found.document
+        spec = {**self.found.spec, "proposals": proposals}
+        return replace(self, found=Object({**document, "spec": spec}))
 
     def proposal(self, name: str) -> JSON | None:
         """Return the proposal of that name; None if it isn't offered."""

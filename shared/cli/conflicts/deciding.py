@@ -16,7 +16,16 @@ from shared.cli.conflicts.telling import effect
 from shared.cli.output import Output, console, print_data
 from shared.cli.session import Session, print_note, session
 from shared.clock import Clock, SystemClock
-from shared.errors import Invalid, NotFound
+from shared.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+    Unreachable,
+)
 from shared.ids import parse_name
 from shared.login.people import span_of
 
@@ -67,7 +76,7 @@ async def list_conflicts(
 async def show_conflict(named: Named, form: Output) -> None:
     """Print one conflict, and what may be done about it."""
     async with session(named.context) as opened:
-        case = await _find(opened, named)
+        case = await _with_impacts(opened, await _find(opened, named))
     if not _print_other(case, form):
         show_case(case, _screen(named.context))
 
@@ -92,7 +101,8 @@ async def decide(named: Named, choice: Choice, form: Output, *, confirmed: bool)
                 code="proposal_not_offered",
             )
         if case.state != "resolved" and not confirmed:
-            _confirm(case, choice.proposal, expires_at)
+            _require_person()
+            _confirm(await _with_impacts(opened, case), choice.proposal, expires_at)
         decided = await opened.client.decide_conflict(
             case.name,
             choice.proposal,
@@ -126,11 +136,28 @@ async def _find(opened: Session, named: Named) -> Case:
     raise NotFound(f"there is no conflict {name}; hanse conflicts list --all shows all there are")
 
 
-def _confirm(case: Case, proposal: str, expires_at: datetime | None) -> None:
+async def _with_impacts(opened: Session, case: Case) -> Case:
+    """Return the conflict with what each proposal would change, if that may and can be told."""
+    if case.state == "resolved" or not case.proposals:
+        return case
+    try:
+        impacts = await opened.client.impact_of_conflict(case.name, tenant=case.found.tenant)
+    except (Forbidden, NotFound, TooLarge, Unavailable, TooManyRequests, Conflict) as exc:
+        if isinstance(exc, Unreachable):
+            raise
+        print_note(f"which packets each proposal concerns is not told: {exc.message}")
+        return case
+    return case.with_impacts(impacts)
+
+
+def _require_person() -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Invalid(
             "nobody is here to confirm it; pass --yes if it is meant", code="not_confirmed"
         )
+
+
+def _confirm(case: Case, proposal: str, expires_at: datetime | None) -> None:
     screen = Screen(console(stderr=True), SystemClock().now())
     show_choice(case, proposal, screen)
     if expires_at is not None:

@@ -8,7 +8,7 @@ from shared.ids import COMMON, SITE
 
 JSON = Mapping[str, Any]
 
-# Rules that a sentence can hold.
+# Names that a sentence can hold.
 _SHOWN: Final = 5
 
 
@@ -55,7 +55,17 @@ def impact(proposal: JSON) -> list[str]:
         if count:
             such = f", such as {example}" if example else ""
             lines.append(f"would newly {word} {count:,} packets{such}")
-    return lines or ["would change no packet's verdict"]
+    touched = [
+        f"{word} {_listed(_shortened(found.get(word) or ()))}"
+        for word in ("networks", "workloads", "nodes")
+        if found.get(word)
+    ]
+    if not found.get("changes", bool(lines or touched)):
+        return ["would change no packet's verdict"]
+    if not lines:
+        # A node's own view may change where the site's doesn't.
+        lines = ["would change verdicts at nodes only"]
+    return [*lines, f"touches {'; '.join(touched)}"] if touched else lines
 
 
 def packet(found: Any) -> str:
@@ -102,19 +112,14 @@ def _unresolved_name(case: Case) -> str:
 
 
 def _shadowed_rule(case: Case) -> str:
-    by = case.facts.get("by") or ()
-    come = "comes" if len(by) == 1 else "come"
-    text = f"No packet reaches {_rule(case)}: {_rules(by)} {come} before it."
+    text = f"No packet reaches {_rule(case)}: all are taken before it by {_before(case)}."
     how = _DECIDED.get(str(case.facts.get("decided", "")))
     return f"{text} {how}" if how else text
 
 
 def _contradicts_mandatory(case: Case) -> str:
     part = "every packet" if case.facts.get("extent") == "whole" else "some packets"
-    return (
-        f"Mandatory policy decides {part} of {_rule(case)} the other way: "
-        f"{_rules(case.facts.get('by'))}."
-    )
+    return f"Mandatory policy decides {part} of {_rule(case)} the other way: {_before(case)}."
 
 
 _DECIDED: Final = {
@@ -190,17 +195,18 @@ def _rule(case: Case) -> str:
     return f"rule {case.about}{would} of {case.target}"
 
 
-def _rules(found: Any) -> str:
-    """Return rules with their policies, in words."""
-    if not isinstance(found, Sequence) or isinstance(found, str) or not found:
-        return "other rules"
+def _before(case: Case) -> str:
+    """Return the rules that decide instead, with their policies; others' are not told."""
+    found = case.facts.get("by") or ()
     names = [
-        f"{each.get('rule', '')} ({each.get('action', '')}) of {_policy(each)}"
-        for each in found[:_SHOWN]
+        f"{each.get('rule', '')} ({each.get('action', '')}) of {_policy(each)}" for each in found
     ]
-    if len(found) > _SHOWN:
-        names.append(f"{len(found) - _SHOWN} more")
-    return f"{'rule' if len(found) == 1 else 'rules'} {_listed(names)}"
+    told = []
+    if names:
+        told.append(f"{'rule' if len(names) == 1 else 'rules'} {_listed(_shortened(names))}")
+    if case.facts.get("byOthers"):
+        told.append("rules of other tenants")
+    return ", and ".join(told) or "other rules"
 
 
 def _policy(rule: JSON) -> str:
@@ -212,6 +218,12 @@ def _policy(rule: JSON) -> str:
 def _scope(key: JSON) -> str:
     scope = key.get("scope", SITE)
     return "" if scope == SITE else f" in {scope}"
+
+
+def _shortened(words: Sequence[str]) -> list[str]:
+    if len(words) <= _SHOWN:
+        return [*words]
+    return [*words[:_SHOWN], f"{len(words) - _SHOWN} more"]
 
 
 def _listed(words: Iterable[str]) -> str:

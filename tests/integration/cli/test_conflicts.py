@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.cli.background import PASSWORD, Place
 from tests.integration.cli.conftest import Hanse
 from tests.integration.cli.terminal import Terminal
 from tests.integration.cli.test_sites import until
@@ -122,6 +123,10 @@ def test_a_conflict_is_listed_shown_put_off_and_decided(
     assert f"    {command}\n" in shown.out
     document = json.loads(logged_in("conflicts", "show", name, "-c", "sfo", "-o", "json").out)
     assert document["spec"]["type"] == "edited_both"
+    # The tenant has no address here.
+    assert "would change no packet's verdict" in shown.out
+    impacts = {each["name"]: each["impact"] for each in document["spec"]["proposals"]}
+    assert impacts["acceptGlobal"]["newlyAllowed"]["packets"] == "0"
 
     done = logged_in(
         "conflicts", "defer", name, "-c", "sfo", "--until", "2h", "--reason", "after lunch"
@@ -192,3 +197,41 @@ def test_there_is_no_conflict_of_another_name_or_at_the_fsm(logged_in: Hanse) ->
     assert (done.status, "asks a site" in done.err) == (2, True)
     done = logged_in("conflicts", "list", "-c", "sfo", "--tenant", "nobody")
     assert (done.status, done.err) == (0, "no conflict is open or deferred\n")
+
+
+def test_who_may_decide_for_one_tenant_is_not_told_of_every_tenant_s_packets(
+    quarrel: Callable[..., str],
+    logged_in: Hanse,
+    documents: Documents,
+    site: Place,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = quarrel("narrow")
+    binding = """\
+apiVersion: hanse/v1
+kind: RoleBinding
+metadata: {name: narrow}
+spec: {role: site-operator, tenants: [narrow], subjects: [{kind: User, name: nell}]}
+"""
+    done = logged_in(
+        "user", "password", "nell", "--create", "--password-file", "-", "-c", "sfo", stdin=PASSWORD
+    )
+    assert done.status == 0, done.err
+    assert logged_in("apply", "-c", "sfo", "-f", documents(binding)).status == 0
+    monkeypatch.setenv("HANSE_PASSWORD", PASSWORD)
+    how = ("--user", "nell", "--ca", site.ca, "--site", "sfo", "--name", "nell")
+    assert logged_in("login", site.url, *how).status == 0
+    shown = logged_in("conflicts", "show", name, "-c", "nell")
+    assert shown.status == 0
+    assert shown.err.startswith("which packets each proposal concerns is not told: ")
+    assert "packets" not in shown.out
+    assert "--proposal acceptGlobal" in shown.out
+    # A conflict of another tenant is not there for her.
+    hidden = logged_in("conflicts", "list", "-c", "nell", "-o", "json")
+    tenants = {each["metadata"]["tenant"] for each in json.loads(hidden.out)["items"]}
+    assert tenants <= {"narrow"}
+    accept = ("--proposal", "acceptGlobal", "--reason", "agreed", "--yes")
+    assert logged_in("conflicts", "decide", name, "-c", "nell", *accept).status == 0
+    # So that the place is as the next test expects it.
+    for each in ("rolebinding/narrow", "user/nell"):
+        assert logged_in("delete", each, "-c", "sfo").status == 0

@@ -200,11 +200,37 @@ def test_another_tenant_s_and_another_scope_s_are_named() -> None:
 def test_many_rules_are_counted() -> None:
     by = [{"rule": f"r{number}", "action": "deny", "policy": "q"} for number in range(7)]
     facts = {"rule": "a", "action": "allow", "by": by, "decided": "otherwise"}
-    text = screen_of(case(type="shadowed_rule", subject="a", facts=facts))
-    assert "r4 (deny) of q and 2 more come before it." in text
+    text = screen_of(case(type="shadowed_rule", subject="a", facts=facts), width=400)
+    assert "all are taken before it by rules r0 (deny) of q, " in text
+    assert "r4 (deny) of q and 2 more. Its packets are all decided the other way." in text
     facts = {**facts, "by": by[:1], "decided": "alike"}
-    text = screen_of(case(type="shadowed_rule", subject="a", facts=facts))
-    assert "rule r0 (deny) of q comes before it. Its packets are all decided as it would." in text
+    text = screen_of(case(type="shadowed_rule", subject="a", facts=facts), width=400)
+    assert (
+        "all are taken before it by rule r0 (deny) of q. Its packets are all decided as it would."
+        in text
+    )
+
+
+def test_rules_of_other_tenants_are_only_said_to_be_there() -> None:
+    facts = {"rule": "a", "action": "allow", "by": [], "byOthers": True, "extent": "part"}
+    text = screen_of(case(type="contradicts_mandatory", subject="a", facts=facts))
+    assert (
+        "some packets of rule a (allow) of SecurityPolicy p the other way: rules of other tenants."
+        in text
+    )
+    facts["by"] = [{"rule": "r", "action": "deny", "policy": "q"}]
+    text = screen_of(case(type="contradicts_mandatory", subject="a", facts=facts))
+    assert "rule r (deny) of q, and rules of other tenants." in text
+
+
+def told(*changes: Any, repo: Callable[..., Path]) -> str:
+    """The screen of a conflict whose one proposal leads from one repository to another."""
+    before, after = (
+        SitePlanner(read_repository(repo(each)).inputs("s1", now=NOW)) for each in changes
+    )
+    impact = site_impact(before, after)
+    said = {**impact.to_json(max_boxes=0), "changes": impact.changes}
+    return screen_of(edited().with_impacts([{"name": "acceptGlobal", "impact": said}]))
 
 
 def test_the_impact_of_a_proposal_is_told_where_it_is_known(repo: Callable[..., Path]) -> None:
@@ -216,20 +242,27 @@ spec:
   rules:
     - {name: in, from: any, to: [{network: App}], services: [{protocol: tcp, ports: [80]}], action: allow}
 """
-    planners = [
-        SitePlanner(read_repository(repo(changes)).inputs("s1", now=NOW))
-        for changes in ({}, {"federation/policy.yaml": policy})
-    ]
-    impact = site_impact(*planners).to_json(max_boxes=0)
-    proposals = [{"name": "acceptGlobal", "spec": GLOBAL, "impact": impact}]
-    text = screen_of(edited(proposals=proposals))
+    text = told({}, {"federation/policy.yaml": policy}, repo=repo)
     # 2^32 sources, 256 destinations, 2^16 source ports, one port.
     assert "would newly allow 72,057,594,037,927,936 packets, such as " in text
     assert "would newly deny 72,057,594,037,927,936 packets, such as " in text
     assert " tcp port 80 from port 0\n" in text
-    same = site_impact(planners[0], planners[0]).to_json(max_boxes=0)
-    text = screen_of(edited(proposals=[{**proposals[0], "impact": same}]))
-    assert "would change no packet's verdict" in text
+    assert "touches networks App; nodes n1\n" in text
+    assert "would change no packet's verdict" in told({}, {}, repo=repo)
+    assert "packet" not in screen_of(edited())
+
+
+def test_an_impact_on_nodes_alone_is_no_impact_on_nothing(repo: Callable[..., Path]) -> None:
+    narrower = """\
+apiVersion: hanse/v1
+kind: Network
+metadata: {name: App, scope: node/n1}
+spec: {subnets: [10.9.0.0/24]}
+"""
+    text = told({}, {"sites/s1/more.yaml": narrower}, repo=repo)
+    assert "would change verdicts at nodes only\n" in text
+    assert "nodes n1\n" in text
+    assert "would change no packet's verdict" not in text
 
 
 def test_a_time_may_be_said_as_how_far_it_is() -> None:
