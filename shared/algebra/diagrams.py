@@ -178,20 +178,21 @@ class Store:
             while length:
                 count = length % _CHUNK or _CHUNK
                 length -= count
-                found = self._chunk(first + length, count, bits & ((1 << count) - 1)) & found
+                key = (1 << count | bits & ((1 << count) - 1)) * _PLACES + first + length
+                chunk = self._chunks.get(key)
+                if chunk is None:
+                    chunk = self._chunks[key] = self._chunk(first + length, count, bits)
+                found = chunk & found
                 bits >>= count
             self._prefixes[place] = found
         return found
 
     def _chunk(self, first: int, count: int, bits: int) -> Diagram:
-        place = (1 << count | bits) * _PLACES + first
-        found = self._chunks.get(place)
-        if found is None:
-            found = self.everything
-            for bit in range(count):
-                literals = self._ones if bits >> bit & 1 else self._zeros
-                found = literals[first + count - 1 - bit] & found
-            self._chunks[place] = found
+        """Return where the variables from `first` on are the last `count` of these bits."""
+        found = self.everything
+        for bit in range(count):
+            literals = self._ones if bits >> bit & 1 else self._zeros
+            found = literals[first + count - 1 - bit] & found
         return found
 
 

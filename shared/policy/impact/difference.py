@@ -156,7 +156,12 @@ class _Near:
         for match in matches:
             if match.protocol in self._ports:
                 rows |= self._ports[match.protocol].meeting(match.ports or ALL_PORTS)
-        return [shape for place, shape in enumerate(self._shapes) if rows >> place & 1]
+        found = []
+        while rows:
+            lowest = rows & -rows
+            found.append(self._shapes[lowest.bit_length() - 1])
+            rows ^= lowest
+        return found
 
 
 def _worth_a_look(
