@@ -5,6 +5,7 @@ The FSMs are processes; sites, nodes and their TLS are real, in the test's own.
 """
 
 import asyncio
+import itertools
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -17,11 +18,12 @@ import pytest
 from fsm.settings import Listen
 from fsm.trust import FSMCredentials
 from shared.auth.passwords import Passwords
+from shared.cli.client import Client
 from shared.errors import Unreachable
 from shared.failpoints import EXIT_STATUS, VARIABLE
 from shared.http.peer import PeerClient
 from shared.objects.accounts import create_account
-from shared.pki.certificates import fingerprint_of, serial_of
+from shared.pki.certificates import certificates_to_pem, fingerprint_of, serial_of
 from shared.pki.tls import visitor_context
 from shared.store.sql import open_store
 from shared.tasks.group import Group
@@ -127,17 +129,21 @@ async def pair(stopped: FSM, tmp_path: Path, postgres_url: str) -> AsyncIterator
 
 @asynccontextmanager
 async def changes(pair: Pair) -> AsyncIterator[list[str]]:
-    """Write to whichever of the two answers, all the time; give the names of what was acknowledged."""
+    """Write to whichever of the two answers, all the time; give the names of what was acknowledged.
+
+    Whoever connects anew trusts the roots that lie in the FSM's folder then.
+    """
     written: list[str] = []
 
     async def write() -> None:
-        writers = [pair.fsm.admin(), pair.other.admin()]
+        at = itertools.cycle((pair.fsm, pair.other))
+        writer = next(at).admin()
         while True:
             name = f"n-{len(written)}"
             try:
-                await writers[0].put("networks", name, {"subnets": ["10.9.0.0/24"]})
+                await writer.put("networks", name, {"subnets": ["10.9.0.0/24"]})
             except Unreachable:
-                writers.reverse()
+                writer = next(at).admin()
                 continue
             written.append(name)
 
@@ -181,6 +187,7 @@ async def test_issuing_ca_and_root_are_exchanged_while_one_of_two_processes_is_k
         await pair.rotate("root")
         # It is back before the new root is in use, and must follow what the other does.
         await one.start()
+        pair.admin = other.admin()
         await pair.followed("root", "in use")
         await pair.rotate("root", "finish")
         before = len(written)
@@ -200,5 +207,7 @@ async def test_issuing_ca_and_root_are_exchanged_while_one_of_two_processes_is_k
     for site in pair.sites:
         while not set(written) <= await names_at(site):
             await pair.admin.status()
-        await site.until_node("node-1", state="realised", connected=True)
+        async with Client(site.url, ca=certificates_to_pem([new_root])) as site.client:
+            await site.client.login("admin", PASSWORD)
+            await site.until_node("node-1", state="realised", connected=True)
     assert not set(codes(caplog)) & BROKEN_HANDSHAKES
