@@ -32,7 +32,7 @@ _NARROW: Final = ("node/", "group/")
 class Source:
     """One object; `data` is its spec as plain JSON in the form of Spec.to_json()."""
 
-    __slots__ = ("_document", "data", "key", "labels", "revision")
+    __slots__ = ("_document", "_whole", "data", "key", "labels", "revision")
 
     def __init__(
         self, key: Key, data: JSON, labels: Mapping[str, str], revision: int | None = None
@@ -42,6 +42,7 @@ class Source:
         self.labels = labels
         self.revision = revision
         self._document: Document | None = None
+        self._whole: Document | None = None
 
     @classmethod
     def of(cls, document: Document) -> "Source":
@@ -55,9 +56,19 @@ class Source:
             data = self.data
             if self.key.kind == "SecurityPolicy":
                 data = {**data, "rules": []}
-            spec = KINDS[self.key.kind].spec.model_validate(data)
-            self._document = Document(self.key, spec, self.labels, self.revision)
+            self._document = self._read(data)
         return self._document
+
+    @property
+    def whole(self) -> Document:
+        """The object with all that it says, as an exception to it is merged with it."""
+        if self._whole is None:
+            self._whole = self._read(self.data)
+        return self._whole
+
+    def _read(self, data: JSON) -> Document:
+        spec = KINDS[self.key.kind].spec.model_validate(data)
+        return Document(self.key, spec, self.labels, self.revision)
 
     @property
     def is_sealed(self) -> bool:
@@ -159,7 +170,10 @@ class LoadedDefinitions:
                 yield Name(kind, tenant, name)
 
     def of(self, name: Name) -> Mapping[str, Document]:
-        return {scope: source.document for scope, source in self.sources(name).items()}
+        sources = self.sources(name).items()
+        if name in self._overrides:
+            return {scope: source.whole for scope, source in sources}
+        return {scope: source.document for scope, source in sources}
 
     def exemptions(self, name: Name) -> Mapping[str, list[Exemption]]:
         return self._overrides.get(name, {})

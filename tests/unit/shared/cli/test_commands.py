@@ -342,7 +342,8 @@ class TestProcess:
     def test_completion_can_be_installed(self, tmp_path):
         environ = {**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/bash"}
         done = subprocess.run(
-            [HANSE, "--install-completion", "bash"],
+            # Which shell it is for is read from whose child it is; the last word keeps bash alive.
+            ["bash", "-c", f"{HANSE} --install-completion bash; exit $?"],
             capture_output=True,
             text=True,
             env=environ,
