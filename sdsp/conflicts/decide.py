@@ -77,7 +77,8 @@ class Decisions:
             now = await open_conflict(transaction, key, sees)
             if now.revision != case.conflict.revision:
                 raise _outdated(key)
-            if verdict.proposal == "keepLocal" and case.inherited is not None:
+            # A merge may say just what the exception says already, which would keep its old base.
+            if verdict.proposal != "acceptGlobal" and case.inherited is not None:
                 await transaction.put(_rebased(written[0].stored, case.inherited))
             settled = rewritten(now, state="resolved", decision=decision, deferred=None)
             await transaction.put(settled)

@@ -39,8 +39,8 @@ def changes(
 ) -> Iterator[Change]:
     """Yield what is to be written of the site's conflicts.
 
-    `seen_at` is the revision that the findings are of.  What somebody wrote of a conflict since
-    then was decided knowing more: it is left alone until the next findings.
+    `seen_at` is the revision that the findings are of.  A conflict that was decided since then is
+    left alone until the next findings: these don't know of the decision.
     """
     left = {each.key: each for each in known}
     for finding in found:
@@ -48,10 +48,10 @@ def changes(
         before = left.pop(key, None)
         if before is None:
             yield Change(_draft(key, _spec(finding)), "opened")
-        elif before.revision <= seen_at:
+        elif before.revision <= seen_at or "decision" not in before.spec:
             yield from _found_again(finding, before, now)
     for each in left.values():
-        if each.revision <= seen_at and each.spec.get("state", "open") != "resolved":
+        if each.spec.get("state", "open") != "resolved":
             why = _GONE.get(each.spec["type"], "it isn't found any more")
             closed = {"at": now.isoformat(), "why": why}
             yield Change(rewritten(each, state="resolved", deferred=None, closed=closed), "closed")

@@ -65,14 +65,16 @@ async def rules(site: RoadSite) -> list[tuple[str, str]]:
     return [(each["rule"], each["action"]) for each in (await site.api.resolve())["rules"]]
 
 
-async def parted(fsm: FSM, site: RoadSite, *, theirs: dict[str, Any]) -> dict[str, Any]:
+async def parted(
+    fsm: FSM, site: RoadSite, *, theirs: dict[str, Any], mine: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Let both sides change p, the FSM while the site is cut off; return the conflict."""
     await fsm.admin().put("securitypolicies", "p", policy(rule("a"), rule("b")))
     await site.heard(fsm)
     await site.put("Network", "A", {"subnets": ["10.0.0.0/24"]})
     site.wire.cut()
     await site.until(lambda found: not found["upstream"]["connected"])
-    await override(site, local(rule("a", "deny"), rule("b")))
+    await override(site, mine or local(rule("a", "deny"), rule("b")))
     await fsm.admin().put("securitypolicies", "p", theirs)
     site.wire.mend()
     await site.heard(fsm)
@@ -170,6 +172,20 @@ async def test_an_exception_that_is_kept_is_based_on_what_is_inherited_now(
     await fsm.admin().put("securitypolicies", "p", policy(rule("a"), rule("b", "deny")))
     again = await conflicts(site, of("open"))
     assert "decision" not in again[0]
+
+
+async def test_a_merge_that_says_what_the_exception_says_already_ends_the_conflict_too(
+    fsm: FSM, site: RoadSite
+) -> None:
+    """Regression: written again unchanged, the exception kept its old base, and parted anew."""
+    mine = local(rule("a", "deny"), rule("b", "deny"))
+    found = await parted(fsm, site, theirs=policy(rule("a", "deny"), rule("b")), mine=mine)
+    await settle(site, found["name"], "merge")
+    kept = spec_of(await site.api.get("Override", "line-7"))
+    assert kept["basedOn"]["spec"]["rules"][0]["action"] == "deny"
+    await fsm.admin().put("networks", "later", {})
+    await site.heard(fsm)
+    assert of("resolved")(await conflicts(site, lambda _: True))
 
 
 async def test_a_conflict_that_is_gone_closes_itself_and_says_why(fsm: FSM, site: RoadSite) -> None:
