@@ -126,7 +126,11 @@ def format_address(family: Family, value: int) -> str:
 
 def prefixes(family: Family, runs: Intervals) -> Iterator[tuple[int, int]]:
     """Yield (network value, prefix length), the fewest that cover each run."""
-    width = BITS[family]
+    return blocks(BITS[family], runs)
+
+
+def blocks(width: int, runs: Intervals) -> Iterator[tuple[int, int]]:
+    """Yield (value, length) of the fewest prefixes that cover runs of numbers of `width` bits."""
     for start, end in zip(runs[::2], runs[1::2], strict=True):
         first = start
         while first < end:

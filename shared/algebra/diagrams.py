@@ -9,14 +9,14 @@ the diagrams on the way are smaller.
 Diagrams are canonical: two of one store are equal if and only if they hold the same packets.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar
 
 from oxidd.bcdd import BCDDFunction, BCDDManager
 from oxidd.util import DDMemoryError
 
-from shared.algebra.cidrs import BITS, Family
+from shared.algebra.cidrs import BITS, Family, blocks
 from shared.algebra.intervals import Intervals
 from shared.algebra.ports import ALL_PORTS, PORT_PROTOCOLS, PortMatch
 from shared.errors import TooLarge
@@ -194,18 +194,6 @@ class Store:
             literals = self._ones if bits >> bit & 1 else self._zeros
             found = literals[first + count - 1 - bit] & found
         return found
-
-
-def blocks(width: int, runs: Intervals) -> Iterator[tuple[int, int]]:
-    """Yield (value, length) of the fewest prefixes that cover runs of numbers of `width` bits."""
-    for start, end in zip(runs[::2], runs[1::2], strict=True):
-        first = start
-        while first < end:
-            # The largest aligned block at `first` that doesn't pass `end`.
-            aligned = (first & -first).bit_length() - 1 if first else width
-            bits = min(aligned, (end - first).bit_length() - 1)
-            yield first, width - bits
-            first += 1 << bits
 
 
 def least(diagram: Diagram, variables: int) -> Sequence[bool] | None:

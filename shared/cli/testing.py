@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.markup import escape
 
-from shared.algebra.cidrs import format_address
 from shared.cli.asking import moment
 from shared.cli.checking import require_all_sound
 from shared.cli.gitops import markdown as md
@@ -22,10 +21,9 @@ from shared.cli.repository import Repository, read_repository
 from shared.cli.story import LineOf, flow_text, rule_place
 from shared.errors import FieldError, Invalid
 from shared.model.policytest import End, PolicyTest
-from shared.model.traffic import PORT_PROTOCOLS, protocol_text
 from shared.policy.compile import SitePlanner
+from shared.policy.flows import packet_json
 from shared.policy.inputs import Document
-from shared.policy.nodeconfig import Packet
 from shared.policy.policytest import FlowResult, Outcome, run_test
 
 
@@ -136,18 +134,6 @@ def _outcome_json(outcome: Outcome, line_of: LineOf) -> dict[str, Any]:
         "tenant": None if rule is None else rule.tenant,
         **({} if rule is None else rule_place(rule, line_of)),
     }
-
-
-def packet_json(packet: Packet) -> dict[str, Any]:
-    """Return a packet as flows are written."""
-    flow: dict[str, Any] = {
-        "from": format_address(packet.family, packet.source),
-        "to": format_address(packet.family, packet.destination),
-        "protocol": protocol_text(packet.protocol),
-    }
-    if packet.protocol in PORT_PROTOCOLS:
-        flow |= {"port": packet.port, "sourcePort": packet.source_port}
-    return flow
 
 
 def _print(runs: Sequence[TestRun], line_of: LineOf) -> None:

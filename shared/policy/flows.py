@@ -1,10 +1,12 @@
-"""What a flow's service is, as `trace` and policy tests name it."""
+"""How flows are written: packets, and services as `trace` and policy tests name them."""
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from shared.algebra import intervals
+from shared.algebra.boxes import Packet
+from shared.algebra.cidrs import format_address
 from shared.algebra.ports import PORT_PROTOCOLS, PortMatch, port_set
 from shared.errors import Invalid
 from shared.model.network import Service
@@ -13,6 +15,18 @@ from shared.policy.resolve import View, port_matches
 
 _NUMBER: Final = re.compile(r"[0-9]{1,3}")
 _WITHOUT_PORTS: Final = ("icmp", "icmpv6")
+
+
+def packet_json(packet: Packet) -> dict[str, Any]:
+    """Return a packet as flows are written; ports only where its protocol has some."""
+    flow: dict[str, Any] = {
+        "from": format_address(packet.family, packet.source),
+        "to": format_address(packet.family, packet.destination),
+        "protocol": protocol_text(packet.protocol),
+    }
+    if packet.protocol in PORT_PROTOCOLS:
+        flow |= {"port": packet.port, "sourcePort": packet.source_port}
+    return flow
 
 
 def parse_service(

@@ -8,6 +8,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -40,7 +41,7 @@ def shadows(run: Run) -> Results:
         _assert_planted(workload, rules)
     rounds = run.pick(5, 1)
     seconds = {
-        name: run.medians(rounds, lambda rules=rules: _seconds(rules))  # type: ignore[misc]
+        name: run.medians(rounds, partial(_seconds, rules))
         for name, rules in (("flat", flat), ("mandatory", contradicting), ("nested", nested))
     }
     path = run.folder / "workload.json"

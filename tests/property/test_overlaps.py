@@ -1,7 +1,7 @@
 """Overlapping networks against all pairs of all addresses, at once and after each edit."""
 
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,8 @@ from tests.property.profile import rolls
 NAMES = [
     Name("Network", tenant, f"n{number}") for tenant in ("acme", "common") for number in range(20)
 ]
-USES = [Use("common", "p", rule, side) for rule in ("r", "s") for side in ("from", "to")]  # type: ignore[arg-type]
+SIDES: tuple[Literal["from", "to"], ...] = ("from", "to")
+USES = [Use("common", "p", rule, side) for rule in ("r", "s") for side in SIDES]
 WITHIN = 40
 """Worlds within which each bug must show."""
 

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shared.algebra.cidrs import format_address
-from shared.algebra.ports import PORT_PROTOCOLS
-from shared.model.traffic import protocol_text
 from shared.policy.compile import POLICY
 from shared.policy.definitions import Name
+from shared.policy.flows import packet_json
 from shared.policy.nodeconfig import Packet
 from shared.policy.shadows.rules import RuleName
 
@@ -38,19 +36,5 @@ def told(rule: RuleName, by: Sequence[RuleName], example: Packet | None) -> dict
         **rule_of(rule),
         "by": own,
         "byOthers": others,
-        "example": None if others else example_of(example),
+        "example": None if others or example is None else packet_json(example),
     }
-
-
-def example_of(packet: Packet | None) -> dict[str, Any] | None:
-    """Return a packet as commands show one; those of a protocol without ports have none."""
-    if packet is None:
-        return None
-    found: dict[str, Any] = {
-        "from": format_address(packet.family, packet.source),
-        "to": format_address(packet.family, packet.destination),
-        "protocol": protocol_text(packet.protocol),
-    }
-    if packet.protocol in PORT_PROTOCOLS:
-        found |= {"port": packet.port, "sourcePort": packet.source_port}
-    return found

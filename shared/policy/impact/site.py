@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.algebra.boxes import Packet
-from shared.algebra.cidrs import AddressSet, format_address
+from shared.algebra.cidrs import AddressSet
 from shared.algebra.packet_boxes import PacketBox, Range
 from shared.algebra.packets import PacketSet, Universe
-from shared.algebra.ports import PORT_PROTOCOLS
 from shared.model.traffic import protocol_text
 from shared.policy.compile import SitePlanner
 from shared.policy.definitions import Name
+from shared.policy.flows import packet_json
 from shared.policy.impact.difference import Differ, Difference
 from shared.policy.resolve import host_addresses
 from shared.policy.scopes import Chain
@@ -143,17 +142,6 @@ def packets_json(packets: PacketSet, *, max_boxes: int) -> dict[str, Any]:
         "boxes": [box_json(each) for each in boxes],
         "truncated": truncated,
     }
-
-
-def packet_json(packet: Packet) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "from": format_address(packet.family, packet.source),
-        "to": format_address(packet.family, packet.destination),
-        "protocol": protocol_text(packet.protocol),
-    }
-    if packet.protocol in PORT_PROTOCOLS:
-        data |= {"port": packet.port, "sourcePort": packet.source_port}
-    return data
 
 
 def box_json(box: PacketBox) -> dict[str, Any]:
