@@ -105,7 +105,7 @@ class Decisions:
         Conflict (`conflict_resolved`).
         """
         if until <= self._clock.now():
-            message = "a conflict is put off until a time to come"
+            message = "that time is past; give one that is still to come"
             raise Invalid(
                 message,
                 code="invalid_value",
@@ -200,7 +200,9 @@ def _write(case: _Case, verdict: Verdict, proposal: Mapping[str, Any]) -> Write:
     envelope, faults = parse_value(document)
     if envelope is None:
         raise Invalid(
-            "the object that would result is not valid", code="invalid_value", fields=list(faults)
+            "what would result is not valid; change the Override by hand instead",
+            code="invalid_value",
+            fields=list(faults),
         )
     return Write(local.key, envelope, local.revision)
 
