@@ -7,7 +7,7 @@ An FSM process hasn't either whose folder is a copy made before another process 
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 JSON = Mapping[str, Any]
 
@@ -53,16 +53,21 @@ def beneath_another(
     return found
 
 
+_STAYING: Final = (("root", "current"), ("root", "next"))
+
+
 @dataclass(frozen=True, slots=True)
-class Lying:
-    """What lies in an FSM's folder, by serials; `coming` is the root that follows another."""
+class FolderSerials:
+    """Serial numbers of the CAs in an FSM's folder; `coming` is the root that is to follow."""
 
     issuing: str
     roots: frozenset[str]
     coming: str | None
 
 
-def is_left_behind(lying: Lying, published: Mapping[str, JSON], recorded: Container[str]) -> bool:
+def is_left_behind(
+    serials: FolderSerials, published: Mapping[str, JSON], recorded: Container[str]
+) -> bool:
     """Return whether others have gone on since what lies in a folder was published.
 
     `published` are the TrustAnchors' specs by serial, `recorded` the serials of all that was ever
@@ -73,13 +78,10 @@ def is_left_behind(lying: Lying, published: Mapping[str, JSON], recorded: Contai
     if not published:
         return False
     states = {serial: (each["role"], each["state"]) for serial, each in published.items()}
-    if states.get(lying.issuing) != ("issuing", "current"):
-        return lying.issuing in recorded
+    if states.get(serials.issuing) != ("issuing", "current"):
+        return serials.issuing in recorded
     stays = {serial for serial, state in states.items() if state in _STAYING}
-    return not stays <= lying.roots or not lying.roots <= states.keys() | {lying.coming}
-
-
-_STAYING = (("root", "current"), ("root", "next"))
+    return not stays <= serials.roots or not serials.roots <= states.keys() | {serials.coming}
 
 
 def _said(reports: Mapping[str, JSON], site: str) -> JSON:

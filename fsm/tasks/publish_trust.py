@@ -8,7 +8,7 @@ copy, and behind, publishes nothing.
 
 from collections.abc import Callable, Container, Iterable, Sequence
 
-from fsm.exchange import Behind, Lying, beneath_another, is_left_behind, without_root
+from fsm.exchange import Behind, FolderSerials, beneath_another, is_left_behind, without_root
 from fsm.feed.acks import REPORTS
 from fsm.trust import FSMCredentials, Phase, has_key, take_root_into_use
 from shared.clock import Clock
@@ -91,12 +91,12 @@ class PublishTrust:
         credentials = self._credentials
         chain, roots = credentials.issuing.load_public()
         coming = credentials.next_root
-        lying = Lying(
+        here = FolderSerials(
             serial_of(chain[0]),
             frozenset(serial_of(each) for each in roots),
             serial_of(coming.load_public()[0][0]) if coming.exists() else None,
         )
-        if is_left_behind(lying, {each.key.name: each.spec for each in published}, recorded):
+        if is_left_behind(here, {each.key.name: each.spec for each in published}, recorded):
             raise Conflict(
                 f"{credentials.folder} is a copy made before another FSM process exchanged a CA: "
                 "copy the folder from there again, or let both work in one and the same",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsm.exchange import Lying, is_left_behind
+from fsm.exchange import FolderSerials, is_left_behind
 
 ISSUING = {"role": "issuing", "state": "current"}
 CURRENT, NEXT, LEAVING = (
@@ -10,56 +10,56 @@ CURRENT, NEXT, LEAVING = (
 )
 
 
-def lying(issuing: str, *roots: str, coming: str | None = None) -> Lying:
-    return Lying(issuing, frozenset(roots), coming)
+def folder(issuing: str, *roots: str, coming: str | None = None) -> FolderSerials:
+    return FolderSerials(issuing, frozenset(roots), coming)
 
 
 @pytest.mark.parametrize(
     ("here", "published"),
     [
-        pytest.param(lying("i1", "r1"), {}, id="nothing was published yet"),
-        pytest.param(lying("i1", "r1"), {"i1": ISSUING, "r1": CURRENT}, id="the same"),
-        pytest.param(lying("i3", "r1"), {"i1": ISSUING, "r1": CURRENT}, id="a new issuing CA"),
+        pytest.param(folder("i1", "r1"), {}, id="nothing was published yet"),
+        pytest.param(folder("i1", "r1"), {"i1": ISSUING, "r1": CURRENT}, id="the same"),
+        pytest.param(folder("i3", "r1"), {"i1": ISSUING, "r1": CURRENT}, id="a new issuing CA"),
         pytest.param(
-            lying("i1", "r1", "r2", coming="r2"), {"i1": ISSUING, "r1": CURRENT}, id="a new root"
+            folder("i1", "r1", "r2", coming="r2"), {"i1": ISSUING, "r1": CURRENT}, id="a new root"
         ),
         pytest.param(
-            lying("i3", "r1", "r2", coming="r2"),
+            folder("i3", "r1", "r2", coming="r2"),
             {"i1": ISSUING, "r1": CURRENT, "r2": NEXT},
             id="the new root taken into use",
         ),
         pytest.param(
-            lying("i3", "r2"),
+            folder("i3", "r2"),
             {"i1": ISSUING, "r1": CURRENT, "r2": NEXT},
             id="and the old one dropped, before anything of it was published",
         ),
         pytest.param(
-            lying("i2", "r2"), {"i2": ISSUING, "r1": LEAVING, "r2": CURRENT}, id="dropped"
+            folder("i2", "r2"), {"i2": ISSUING, "r1": LEAVING, "r2": CURRENT}, id="dropped"
         ),
     ],
 )
-def test_what_is_newer_than_what_is_published_goes_on(here: Lying, published: dict) -> None:
+def test_what_is_newer_than_what_is_published_goes_on(here: FolderSerials, published: dict) -> None:
     assert not is_left_behind(here, published, {"i1", "i2"})
 
 
 @pytest.mark.parametrize(
     ("here", "published"),
     [
-        pytest.param(lying("i1", "r1"), {"i2": ISSUING, "r1": CURRENT}, id="an older issuing CA"),
+        pytest.param(folder("i1", "r1"), {"i2": ISSUING, "r1": CURRENT}, id="an older issuing CA"),
         pytest.param(
-            lying("i1", "r1"), {"i1": ISSUING, "r1": CURRENT, "r2": NEXT}, id="a root is announced"
+            folder("i1", "r1"), {"i1": ISSUING, "r1": CURRENT, "r2": NEXT}, id="a root is announced"
         ),
         pytest.param(
-            lying("i1", "r1", "r2", coming="r2"),
+            folder("i1", "r1", "r2", coming="r2"),
             {"i2": ISSUING, "r1": LEAVING, "r2": CURRENT},
             id="it is in use",
         ),
         pytest.param(
-            lying("i2", "r1", "r2", coming="r2"),
+            folder("i2", "r1", "r2", coming="r2"),
             {"i2": ISSUING, "r2": CURRENT},
             id="the old one is dropped",
         ),
     ],
 )
-def test_what_others_have_gone_on_from_is_left_behind(here: Lying, published: dict) -> None:
+def test_what_others_have_gone_on_from_is_left_behind(here: FolderSerials, published: dict) -> None:
     assert is_left_behind(here, published, {"i1", "i2"})
