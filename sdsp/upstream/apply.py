@@ -70,6 +70,12 @@ REFUSED: Final = "refused"
 # What is taken over of an object's metadata; all else is the FSM's own.
 _DESCRIBED: Final = ("name", "tenant", "labels", "annotations")
 
+_VOUCHED: Final = frozenset({ANCHOR, "VerificationKey"})
+"""Kinds that are worth what the FSM of now says: nobody vouches for what it doesn't list.
+
+Of two issuing CAs that are both the current one, one held, a site would follow either.
+"""
+
 Sees = Callable[[Key, Mapping[str, str] | None], bool]
 """Says whether somebody may see an object with such labels; None: whatever its labels are."""
 
@@ -181,7 +187,7 @@ class Inbound:
     async def replace(self, snapshot: Listing) -> list[Refusal]:
         """Take over a complete snapshot; return what was refused.
 
-        What it neither contains nor buries is held.
+        What it neither contains nor buries is held, except trust anchors and keys: these go.
         """
         listed = {each.key for each in snapshot.objects}
         # Tombstones go back far; what is listed lives.
@@ -203,11 +209,10 @@ class Inbound:
             await self._remove(transaction, judged, step)
             missing = missing_in(inherited, listed, buried)
             for key in missing:
-                # Nobody vouches for that key any more.
-                if key.kind == "VerificationKey":
+                if key.kind in _VOUCHED:
                     await self._delete(transaction, key)
                     step.removed.append(str(key))
-            held = [Held(key, "missing") for key in missing if key.kind != "VerificationKey"]
+            held = [Held(key, "missing") for key in missing if key.kind not in _VOUCHED]
             await self._hold(transaction, held, step)
             await self._finish(transaction, snapshot.position, step, action="feed.snapshot")
             return step
