@@ -92,7 +92,7 @@ class RenewCertificate:
         return self._authority not in (None, serial_of(self._directory.load_public()[0][1]))
 
     async def _renew(self) -> None:
-        key = generate_key()
+        key, expected = generate_key(), self._authority
         answer = await self._transport.post(RENEW, {"csr": create_csr(key)})
         credentials, identity = read_credentials(key, answer.json(), self._identity.servers)
         if identity.spiffe_id != self._identity.spiffe_id:
@@ -103,6 +103,8 @@ class RenewCertificate:
         credentials = credentials.trusting(roots)
         self._directory.write(credentials)
         self._context.reload(credentials)
-        # Asked for once: a site that goes on issuing from another CA has said so itself.
-        self._authority = None
+        # Asked for once: a site that goes on issuing from another CA has said so itself.  What it
+        # said while it answered counts for the next pass.
+        if self._authority == expected:
+            self._authority = None
         log.info("certificate renewed", extra={"serial": serial_of(credentials.certificate)})

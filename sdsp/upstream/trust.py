@@ -13,7 +13,7 @@ from sdsp.upstream.enroll import SiteCredentials
 from shared.clock import Clock
 from shared.enrolment.anchors import ANCHORS, Anchors
 from shared.enrolment.joining import fetch_vouched_roots
-from shared.enrolment.register import CERTIFICATES, Issued, issued_in, record_certificate
+from shared.enrolment.register import CERTIFICATES, issued_in, record_certificate
 from shared.enrolment.revocations import revoked_in
 from shared.pki.authority import Authority
 from shared.pki.certificates import Certificate, fingerprint_of, is_signed_by, serial_of
@@ -79,17 +79,19 @@ class SiteTrust:
         return issuing not in (None, serial_of(self._credentials.authority.load_public()[0][1]))
 
     async def nodes_behind(self) -> list[str]:
-        """Return the nodes whose newest certificate is not from the site's CA of now."""
+        """Return the nodes without a certificate from the site's CA of now.
+
+        Times don't tell which certificate came last: those of one second are the same.
+        """
         current = serial_of(self._credentials.authority.load_public()[0][0])
-        return sorted(
-            node for node, each in (await self._newest()).items() if each.issuer != current
-        )
+        issuers = await self._issuers()
+        return sorted(node for node, found in issuers.items() if current not in found)
 
     async def nodes_untrusting(self, roots_of: RootsOf) -> list[str]:
         """Return the nodes that don't trust, or don't say that they trust, every root we do."""
         wanted = set(self.roots)
         return sorted(
-            node for node in await self._newest() if not wanted <= set(roots_of(node) or ())
+            node for node in await self._issuers() if not wanted <= set(roots_of(node) or ())
         )
 
     @property
@@ -116,17 +118,17 @@ class SiteTrust:
             "behind": (await self.nodes_behind())[:MOST_NAMED],
         }
 
-    async def _newest(self) -> dict[str, Issued]:
-        """Return each node's newest certificate that still counts."""
+    async def _issuers(self) -> dict[str, set[str | None]]:
+        """Return the CAs of each node's certificates that still count."""
         now = self._clock.now()
         async with self._store.snapshot() as snapshot:
             revoked = await revoked_in(snapshot)
             issued = await issued_in(snapshot)
-        found: dict[str, Issued] = {}
-        for each in sorted(issued, key=lambda one: one.not_before or one.not_after):
+        found: dict[str, set[str | None]] = {}
+        for each in issued:
             _, is_node, node = each.identity.partition("/node/")
             if is_node and each.not_after > now and each.serial not in revoked:
-                found[node] = each
+                found.setdefault(node, set()).add(each.issuer)
         return found
 
     async def record(self) -> None:

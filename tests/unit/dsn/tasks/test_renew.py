@@ -1,5 +1,6 @@
 """A certificate is renewed in time, or the node is told that it is too late."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from dsn.settings import Identity
 from dsn.tasks.renew import RenewCertificate
 from shared.errors import Malformed, Unauthenticated, Unreachable
 from shared.pki.authority import Authority
-from shared.pki.certificates import certificates_to_pem
+from shared.pki.certificates import certificates_to_pem, serial_of
 from shared.pki.credentials import CredentialsDirectory
 from shared.pki.identity import Expectation, Role, SpiffeId
 from shared.pki.tls import ServerCheck, client_context
@@ -36,6 +37,7 @@ class Site:
         self.renewals = 0
         self.away = False
         self.node = "node-1"
+        self.while_answering: Callable[[], None] = lambda: None
 
     async def post(self, path: str, body: Any) -> Answer:
         assert path == "/node/v1/renew"
@@ -44,6 +46,7 @@ class Site:
         self.renewals += 1
         identity = SpiffeId.of_node(TRUST_DOMAIN, "sfo", self.node)
         chain = self.authority.issue_leaf(body["csr"], identity)
+        self.while_answering()
         return Answer(
             {
                 "node": self.node,
@@ -59,11 +62,11 @@ class Site:
 class Renewing:
     def __init__(self, folder: Path) -> None:
         self.clock = VirtualClock(datetime(2026, 1, 1, tzinfo=UTC))
-        federation = Federation(clock=self.clock)
-        authority = federation.site("sfo")
+        self.federation = Federation(clock=self.clock)
+        authority = self.federation.site("sfo")
         self.site = Site(authority)
         self.directory = CredentialsDirectory(folder / "credentials")
-        self.directory.write(federation.node(authority))
+        self.directory.write(self.federation.node(authority))
         check = ServerCheck(TRUST_DOMAIN, (Expectation(Role.SDSP, "sfo"),), lambda _serial: False)
         self.context = client_context(self.directory.load(), check=check)
         self.task = RenewCertificate(
@@ -129,3 +132,21 @@ async def test_another_nodes_certificate_is_not_taken(renewing: Renewing) -> Non
         await renewing.task.reconcile()
 
     assert renewing.directory.load().certificate == before.certificate
+
+
+async def test_regression_a_ca_that_is_named_while_the_answer_is_under_way_is_asked_for_next(
+    renewing: Renewing,
+) -> None:
+    """It was forgotten with the one that had been asked for, until half of the life was over."""
+    task, site = renewing.task, renewing.site
+    new = renewing.federation.site("sfo")
+
+    def go_on() -> None:
+        if site.renewals == 1:
+            site.authority = new
+            task.expect(serial_of(new.credentials.certificate))
+
+    site.while_answering = go_on
+    task.expect("the one between")
+    assert [(await task.reconcile()).changed for _ in range(3)] == [1, 1, 0]
+    assert renewing.directory.load().chain[1] == new.credentials.certificate
