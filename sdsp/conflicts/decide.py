@@ -13,8 +13,8 @@ from typing import Any, Final
 from sdsp.conflicts.standing import read_conflict, rewritten
 from shared.access.permissions import Permission
 from shared.clock import Clock
-from shared.errors import Conflict, FieldError, Invalid, NotFound
-from shared.ids import Key
+from shared.errors import Conflict, FieldError, Invalid, NotFound, RevisionConflict
+from shared.ids import Key, Revision
 from shared.model.base import API_VERSION
 from shared.model.documents import parse_value
 from shared.model.kinds import KINDS
@@ -56,14 +56,27 @@ class Decisions:
         self._trail = trail
         self._clock = clock
 
-    async def decide(self, call: Call, key: Key, verdict: Verdict, *, sees: Sees) -> Stored:
-        """Settle a conflict; return it as it is then.
+    async def decide(
+        self,
+        call: Call,
+        key: Key,
+        verdict: Verdict,
+        *,
+        sees: Sees,
+        expected: Revision | None = None,
+    ) -> Stored:
+        """Settle a conflict; return it as it is then, to a call that comes twice as well.
 
-        NotFound; Invalid (`proposal_not_offered`); Conflict (`conflict_resolved`, and
-        `conflict_outdated` if what it is about has changed since it was found); and whatever the
-        write that follows from the decision is refused for.
+        `expected` is its revision as the person saw it.  NotFound; RevisionConflict; Invalid
+        (`proposal_not_offered`); Conflict (`conflict_resolved`, and `conflict_outdated` if what it
+        is about has changed since it was found); and whatever the write that follows from the
+        decision is refused for.
         """
         async with self._store.snapshot() as snapshot:
+            if (found := await snapshot.get(key)) and sees(key, found.labels):
+                if _is_decided_by(found, call, verdict):
+                    return found
+                _check_revision(found, expected)
             case = await _case(snapshot, key, sees)
         proposal = _offered(case, verdict.proposal)
         decision = {
@@ -71,6 +84,7 @@ class Decisions:
             "by": call.caller.identity,
             "at": self._clock.now().isoformat(),
             "reason": verdict.reason,
+            "requestId": call.request_id,
         }
 
         async def settle(transaction: Transaction, written: Sequence[Written]) -> None:
@@ -99,10 +113,19 @@ class Decisions:
         return found
 
     async def defer(
-        self, call: Call, key: Key, *, until: datetime, reason: str, sees: Sees
+        self,
+        call: Call,
+        key: Key,
+        *,
+        until: datetime,
+        reason: str,
+        sees: Sees,
+        expected: Revision | None = None,
     ) -> Stored:
-        """Put a conflict off; it is open again at `until`.  NotFound; Invalid (`invalid_value`);
-        Conflict (`conflict_resolved`).
+        """Put a conflict off; it is open again at `until`.
+
+        `expected` is its revision as the person saw it.  NotFound; RevisionConflict; Invalid
+        (`invalid_value`); Conflict (`conflict_resolved`).
         """
         if until <= self._clock.now():
             message = "that time is past; give one that is still to come"
@@ -115,6 +138,7 @@ class Decisions:
 
         async def work(transaction: Transaction) -> Stored:
             now = await open_conflict(transaction, key, sees)
+            _check_revision(now, expected)
             await transaction.put(rewritten(now, state="deferred", deferred=deferred))
             record = self._trail.record(
                 call,
@@ -159,6 +183,24 @@ async def _case(snapshot: Snapshot, key: Key, sees: Sees) -> _Case:
     if inherited is None and (said or upstream):
         raise _outdated(key)
     return _Case(conflict, local, inherited)
+
+
+def _is_decided_by(conflict: Stored, call: Call, verdict: Verdict) -> bool:
+    """Return whether this very call has settled it before: its answer was lost on the way."""
+    decision = conflict.spec.get("decision") or {}
+    return (decision.get("by"), decision.get("requestId"), decision.get("proposal")) == (
+        call.caller.identity,
+        call.request_id,
+        verdict.proposal,
+    )
+
+
+def _check_revision(conflict: Stored, expected: Revision | None) -> None:
+    if expected is not None and conflict.revision != expected:
+        raise RevisionConflict(
+            f"conflict {conflict.key.name} is at revision {conflict.revision}, not {expected}: "
+            "it has changed since you saw it; look at it again"
+        )
 
 
 def _offered(case: _Case, name: str) -> Mapping[str, Any]:

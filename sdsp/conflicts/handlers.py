@@ -13,7 +13,7 @@ from shared.access.reach import reach_of
 from shared.errors import Forbidden
 from shared.http.body import Body, read_body
 from shared.http.rates import CallKind
-from shared.http.request import caller_of, only_parameters
+from shared.http.request import caller_of, expected_revision, only_parameters
 from shared.http.response import json_response, object_response
 from shared.http.routes import Routes
 from shared.ids import Key
@@ -48,6 +48,7 @@ class Defer(Body):
 
 _CONFLICT: Final[type[Envelope[Any]]] = envelope_type(KIND)
 _PLACE: Final = (parameters.TENANT,)
+_SETTLES: Final = (parameters.TENANT, parameters.IF_MATCH, parameters.REQUEST_ID)
 
 
 @routes.post(
@@ -55,7 +56,7 @@ _PLACE: Final = (parameters.TENANT,)
     permission=Permission.DECIDE,
     body=Decide,
     answer=_CONFLICT,
-    parameters=_PLACE,
+    parameters=_SETTLES,
 )
 async def decide(request: web.Request) -> web.Response:
     """Settle a conflict by one of its proposals; return it as it is then."""
@@ -66,6 +67,7 @@ async def decide(request: web.Request) -> web.Response:
         _key(request),
         Verdict(body.proposal, body.reason, body.expires_at),
         sees=_sees(request),
+        expected=expected_revision(request),
     )
     return object_response(decided)
 
@@ -75,14 +77,19 @@ async def decide(request: web.Request) -> web.Response:
     permission=Permission.DECIDE,
     body=Defer,
     answer=_CONFLICT,
-    parameters=_PLACE,
+    parameters=_SETTLES,
 )
 async def defer(request: web.Request) -> web.Response:
     """Put a conflict off; it is open again at the time that is given."""
     only_parameters(request, "tenant")
     body = await read_body(request, Defer)
     deferred = await request.app[DECISIONS].defer(
-        call_of(request), _key(request), until=body.until, reason=body.reason, sees=_sees(request)
+        call_of(request),
+        _key(request),
+        until=body.until,
+        reason=body.reason,
+        sees=_sees(request),
+        expected=expected_revision(request),
     )
     return object_response(deferred)
 

@@ -34,29 +34,37 @@ class ConflictCalls:
         reason: str,
         tenant: str = COMMON,
         expires_at: datetime | None = None,
+        if_match: int | None = None,
     ) -> Object:
         """Settle a conflict by a proposal that it offers; return it as it is then.
 
-        `expires_at` is when the exception that `keepLocal` or `merge` leaves ends by itself.
-        Invalid (`proposal_not_offered`); Conflict (`conflict_resolved`, and `conflict_outdated` if
-        what it is about has changed since it was found).
+        `expires_at` is when the exception that `keepLocal` or `merge` leaves ends by itself;
+        `if_match` is the conflict's revision that was looked at (RevisionConflict if it has
+        changed since).  Invalid (`proposal_not_offered`); Conflict (`conflict_resolved`, and
+        `conflict_outdated` if what it is about has changed since it was found).
         """
         body = {
             "proposal": proposal,
             "reason": reason,
             "expiresAt": None if expires_at is None else expires_at.isoformat(),
         }
-        return await self._settle(name, "decision", tenant, body)
+        return await self._settle(name, "decision", tenant, body, if_match)
 
     async def defer_conflict(
-        self, name: str, *, until: datetime, reason: str, tenant: str = COMMON
+        self,
+        name: str,
+        *,
+        until: datetime,
+        reason: str,
+        tenant: str = COMMON,
+        if_match: int | None = None,
     ) -> Object:
         """Put a conflict off, and return it; at `until` it is open again.
 
-        Conflict (`conflict_resolved`).
+        `if_match` as for a decision.  Conflict (`conflict_resolved`).
         """
         body = {"until": until.isoformat(), "reason": reason}
-        return await self._settle(name, "deferral", tenant, body)
+        return await self._settle(name, "deferral", tenant, body, if_match)
 
     async def impact_of_conflict(
         self, name: str, *, tenant: str = COMMON
@@ -70,9 +78,14 @@ class ConflictCalls:
         params = params_of(tenant=None if tenant == COMMON else tenant)
         return [*(await self._connection.mapping("GET", path, params=params))["proposals"]]
 
-    async def _settle(self, name: str, how: str, tenant: str, body: dict[str, Any]) -> Object:
-        path = f"{API}/conflicts/{segment_of(name)}/{how}"
+    async def _settle(
+        self, name: str, how: str, tenant: str, body: dict[str, Any], if_match: int | None
+    ) -> Object:
         answer = await self._connection.write(
-            "POST", path, body=body, params=params_of(tenant=None if tenant == COMMON else tenant)
+            "POST",
+            f"{API}/conflicts/{segment_of(name)}/{how}",
+            body=body,
+            params=params_of(tenant=None if tenant == COMMON else tenant),
+            headers={} if if_match is None else {"If-Match": f'"{if_match}"'},
         )
         return Object.of(answer.json())

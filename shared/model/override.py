@@ -61,6 +61,7 @@ class Decision(Spec):
     by: str = Field(description="Who decided.")
     at: Time = Field(description="When.")
     reason: str = Field(min_length=1, description="Why; kept in the audit trail.")
+    request_id: str | None = Field(None, description="Of the call; its audit record bears it.")
 
 
 class Deferral(Spec):

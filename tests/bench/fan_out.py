@@ -139,12 +139,13 @@ def site_credentials(fsm: FSM) -> Credentials:
 def _measured(folder: Path, watchers: int, puts: int, *, plain: bool) -> Latencies:
     folder.mkdir()
     fsm = asyncio.run(prepare(folder))
-    token = fsm.admin_token()
     tls: ssl.SSLContext | None = None
     if not plain:
         check = ServerCheck(TRUST_DOMAIN, (Expectation(Role.FSM),), revoked=lambda _: False)
         tls = client_context(site_credentials(fsm), check=check).current
     with fsm_process(fsm, plain=plain) as (process, port):
+        # Only a server that has started has keys that sign tokens.
+        token = fsm.admin_token()
         head = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n\r\n"
         request = f"GET /api/v1/watch?kinds=networks HTTP/1.1\r\n{head}".encode()
         receivers = Receivers(

@@ -109,6 +109,8 @@ async def decide(named: Named, choice: Choice, form: Output, *, confirmed: bool)
             tenant=case.found.tenant,
             reason=choice.reason,
             expires_at=expires_at,
+            # What was looked at is what is decided.
+            if_match=case.found.revision,
         )
     if not _print_other(Case(decided), form):
         done = effect(case, choice.proposal)

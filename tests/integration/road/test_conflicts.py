@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.cli.answers import Object
+from shared.clock import SystemClock
 from shared.errors import HanseError
 from tests.integration.fsm.harness import FSM
 from tests.integration.road.world import RoadSite
@@ -110,6 +111,40 @@ async def test_edits_that_do_not_overlap_run_merged_until_somebody_decides(
     with pytest.raises(HanseError) as refused:
         await settle(site, found["name"], "merge")
     assert refused.value.code == "conflict_resolved"
+
+
+async def test_what_is_decided_is_what_was_looked_at_and_a_call_that_comes_twice_counts_once(
+    fsm: FSM, site: RoadSite
+) -> None:
+    found = await parted(fsm, site, theirs=policy(rule("a"), rule("b", "deny")))
+    name = found["name"]
+    seen = (await site.api.get("Conflict", name)).revision
+    later = SystemClock().now() + timedelta(days=1)
+    put_off = await site.api.defer_conflict(name, until=later, reason="asleep", if_match=seen)
+    for settle_it in (
+        site.api.decide_conflict(name, "keepLocal", reason="seen", if_match=seen),
+        site.api.defer_conflict(name, until=later, reason="asleep", if_match=seen),
+    ):
+        with pytest.raises(HanseError) as refused:
+            await settle_it
+        assert refused.value.code == "revision_conflict"
+
+    async def decide(proposal: str) -> Mapping[str, Any]:
+        answer = await site.api._connection.call(
+            "POST",
+            f"/api/v1/conflicts/{name}/decision",
+            body={"proposal": proposal, "reason": "seen"},
+            headers={"If-Match": f'"{put_off.revision}"'},
+            request_id="once",
+        )
+        return dict(answer.json())
+
+    first = await decide("keepLocal")
+    assert await decide("keepLocal") == first
+    assert len([each async for each in site.api.audit(text="conflict.decide")]) == 1
+    with pytest.raises(HanseError) as refused:
+        await decide("acceptGlobal")
+    assert refused.value.code == "revision_conflict"
 
 
 async def test_where_the_edits_overlap_the_site_s_counts_until_it_accepts_the_federation_s(
