@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,17 @@ class Terminal:
 
     def say(self, text: str) -> None:
         os.write(self._main, f"{text}\n".encode())
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C once the command sleeps over its question.
+
+        CPython hears a signal that comes between its last look for one and the read that follows
+        only when a line comes; for a person the second Ctrl-C does.
+        """
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        while (state := stat.read_text().rpartition(")")[2].split()[0]) != "S":
+            assert state in "RD", f"it ended: {self.shown}"
+        self.process.send_signal(signal.SIGINT)
 
     def wait(self) -> int:
         status = self.process.wait(timeout=60)

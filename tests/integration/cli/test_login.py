@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import stat
 from pathlib import Path
 
@@ -204,6 +203,6 @@ def test_ctrl_c_at_a_question_ends_it_at_once(fsm: Place, tmp_path: Path, questi
         if asked == question:
             break
         terminal.say(answer)
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt()
     assert terminal.wait() == 130
     assert "Traceback" not in terminal.shown
