@@ -6,7 +6,7 @@ be revoked: it is exchanged, everybody follows, and then it is.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
@@ -145,8 +145,8 @@ class Certificates:
             issued = await issued_in(snapshot)
             revoked = await revoked_in(snapshot)
         now = self._clock.now()
-        newest = _newest(each for each in issued if each.serial not in revoked)
         own = {serial_of(self._own.authority()), serial_of(self._own.server())}
+        newest = _newest((each for each in issued if each.serial not in revoked), own)
         found = [
             {
                 "kind": self._kind_of(each.identity),
@@ -328,13 +328,18 @@ class Certificates:
         }
 
 
-def _newest(issued: Iterable[Issued]) -> Mapping[str, str]:
-    """Return the serial of each identity's newest certificate."""
+def _newest(issued: Iterable[Issued], own: Container[str]) -> Mapping[str, str]:
+    """Return the serial of each identity's newest certificate.
+
+    Of those of one second it is the one that this server uses itself, by the serials in `own`.
+    """
     by_identity: dict[str, list[Issued]] = defaultdict(list)
     for each in issued:
         by_identity[each.identity].append(each)
     return {
-        identity: max(each, key=lambda one: one.not_before or one.not_after).serial
+        identity: max(
+            each, key=lambda one: (one.not_before or one.not_after, one.serial in own)
+        ).serial
         for identity, each in by_identity.items()
     }
 
