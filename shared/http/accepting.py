@@ -47,19 +47,23 @@ class Acceptor:
         self._patience = patience
         self._clock = clock or SystemClock()
         self._turns = Turns(AT_ONCE, MOMENT)
+        self._unwelcomed: set[socket.socket] = set()
 
     async def run(self) -> NoReturn:
         """Let connections in until cancelled; those that are in stay."""
         loop = asyncio.get_running_loop()
-        async with Group() as group:
-            while True:
-                connection = await self._next(loop)
-                try:
+        try:
+            async with Group() as group:
+                while True:
+                    connection = await self._next(loop)
+                    self._unwelcomed.add(connection)
                     turn = await self._turns.begin()
-                except asyncio.CancelledError:
-                    connection.close()
-                    raise
-                group.start(self._welcome(loop, connection, turn), name="handshake")
+                    group.start(self._welcome(loop, connection, turn), name="handshake")
+        finally:
+            # Whose task was cancelled before its first step.
+            for connection in self._unwelcomed:
+                connection.close()
+            self._unwelcomed.clear()
 
     async def _next(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
         while True:
@@ -68,21 +72,25 @@ class Acceptor:
                 connection, _ = self._sock.accept()
                 connection.setblocking(False)
             except BlockingIOError:
-                pass
-            except ConnectionError:
-                continue
-            except OSError as exc:
-                await self._pause(exc)
-            else:
-                return connection
-            try:
-                connection, _ = await loop.sock_accept(self._sock)
+                await self._readable(loop)
             except ConnectionError:
                 continue  # it was gone before its turn came
             except OSError as exc:
                 await self._pause(exc)
-                continue
-            return connection
+            else:
+                return connection
+
+    async def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait until somebody connects.
+
+        loop.sock_accept(), cancelled in the round in which somebody comes, would lose him.
+        """
+        somebody = asyncio.Event()
+        loop.add_reader(self._sock, somebody.set)
+        try:
+            await somebody.wait()
+        finally:
+            loop.remove_reader(self._sock)
 
     async def _pause(self, exc: OSError) -> None:
         log.warning("can't let a connection in, will retry", extra={"reason": str(exc)})
@@ -91,6 +99,7 @@ class Acceptor:
     async def _welcome(
         self, loop: asyncio.AbstractEventLoop, connection: socket.socket, turn: Turn
     ) -> None:
+        self._unwelcomed.discard(connection)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.connect_accepted_socket(
