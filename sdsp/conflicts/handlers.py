@@ -48,7 +48,7 @@ class Defer(Body):
 
 _CONFLICT: Final[type[Envelope[Any]]] = envelope_type(KIND)
 _PLACE: Final = (parameters.TENANT,)
-_SETTLES: Final = (parameters.TENANT, parameters.IF_MATCH, parameters.REQUEST_ID)
+_SEEN: Final = (*_PLACE, parameters.IF_MATCH)
 
 
 @routes.post(
@@ -56,7 +56,7 @@ _SETTLES: Final = (parameters.TENANT, parameters.IF_MATCH, parameters.REQUEST_ID
     permission=Permission.DECIDE,
     body=Decide,
     answer=_CONFLICT,
-    parameters=_SETTLES,
+    parameters=(*_SEEN, parameters.REQUEST_ID),
 )
 async def decide(request: web.Request) -> web.Response:
     """Settle a conflict by one of its proposals; return it as it is then."""
@@ -77,7 +77,7 @@ async def decide(request: web.Request) -> web.Response:
     permission=Permission.DECIDE,
     body=Defer,
     answer=_CONFLICT,
-    parameters=_SETTLES,
+    parameters=_SEEN,
 )
 async def defer(request: web.Request) -> web.Response:
     """Put a conflict off; it is open again at the time that is given."""

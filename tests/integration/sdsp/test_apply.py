@@ -7,7 +7,6 @@ from typing import Any, cast
 import pytest
 
 from sdsp.upstream.apply import Inbound, claim, refused_in
-from shared.enrolment.anchors import ANCHORS, Anchors, anchor
 from shared.enrolment.revocations import Revocations, revoked_in
 from shared.errors import Conflict, NotFound, StorageFull
 from shared.feed.wire import (
@@ -21,8 +20,6 @@ from shared.feed.wire import (
     Tombstone,
 )
 from shared.ids import Key
-from shared.pki.authority import create_issuing, create_root
-from shared.pki.identity import TrustDomain
 from shared.store.contract import AuditRecord, Draft, Store, Transaction
 from tests.fakes.clock import VirtualClock
 
@@ -145,25 +142,6 @@ async def test_what_a_snapshot_lacks_is_held_and_all_else_applies(
     assert await held(inbound) == {"A": "missing", "block": "missing"}
     assert await names(store) == {"s1", "A", "block", "emergency"}
     assert await inbound.position() == position(2, "i2")
-
-
-async def test_regression_of_issuing_cas_only_what_the_fsm_lists_counts(
-    store: Store, inbound: Inbound, clock: VirtualClock
-) -> None:
-    """That of before a restore was held, and the site followed whichever had the greater serial."""
-    root = create_root(TrustDomain("hanse.test"), clock=clock)
-    anchors = [
-        anchor(create_issuing(root, clock=clock).certificate, "issuing", "current")
-        for _ in range(2)
-    ]
-    for number, each in enumerate([*anchors, *anchors]):
-        listed = document(each.key, each.spec)
-        await inbound.replace(Snapshot(position(5, f"i{number}"), (*BASE, listed)))
-
-        async with store.snapshot() as snapshot:
-            followed = Anchors.of(await snapshot.list(ANCHORS))
-        assert followed.issuing_serial == each.key.name
-        assert await held(inbound) == {}
 
 
 async def test_what_a_snapshot_buries_is_removed(store: Store, inbound: Inbound) -> None:
