@@ -9,6 +9,7 @@ from typing import Final
 from sdsp.compile.compiler import Compilation
 from sdsp.conflicts.standing import KIND, Change, changes
 from shared.clock import Clock
+from shared.ids import Revision
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import conflicts_of_documents, conflicts_of_rules
 from shared.store.contract import AuditRecord, Selection, Snapshot, Store, Transaction
@@ -40,6 +41,10 @@ class FindConflicts:
         self._rules = rules
         self._clock = clock
         self._judged: tuple[Compilation, Sequence[Finding]] | None = None
+        self.judged_revision: Revision | None = None
+        """The store's revision that the conflicts in it are of; None before the first pass."""
+        self.on_judged: Callable[[], None] = lambda: None
+        """Called when that has moved on."""
 
     async def reconcile(self) -> Outcome:
         newest = self._newest()
@@ -56,6 +61,7 @@ class FindConflicts:
 
         async with self._store.snapshot() as snapshot:
             if not await due(snapshot):
+                self._tell(newest.revision)
                 return Outcome()
 
         async def work(transaction: Transaction) -> int:
@@ -65,7 +71,14 @@ class FindConflicts:
                 await transaction.audit(_record(each, newest.revision, now))
             return len(wanted)
 
-        return Outcome(changed=(await self._store.transact(work)).result)
+        changed = (await self._store.transact(work)).result
+        self._tell(newest.revision)
+        return Outcome(changed=changed)
+
+    def _tell(self, revision: Revision) -> None:
+        if revision != self.judged_revision:
+            self.judged_revision = revision
+            self.on_judged()
 
     async def _find(self, compilation: Compilation) -> Sequence[Finding]:
         loop = asyncio.get_running_loop()
