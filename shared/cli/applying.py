@@ -42,8 +42,8 @@ async def apply(context: str | None, files: Sequence[str], how: WriteArguments) 
     async with session(context) as opened:
         sources = read_sources(files, opened)
         operations = [_put(to_plain(each.envelope), each.source.data) for each in sources.documents]
-        applied = await _send(opened, operations, how, sources)
-    _print(applied, how, sources)
+        applied = await send(opened, operations, how, sources)
+    print_applied(applied, how, sources)
 
 
 async def delete_files(
@@ -81,8 +81,8 @@ async def _delete(
         if not keys:
             return
     operations = [Delete(key.kind, key.name, key.tenant, key.scope) for key in keys]
-    applied = await _send(opened, operations, how, sources)
-    _print(applied, how, sources)
+    applied = await send(opened, operations, how, sources)
+    print_applied(applied, how, sources)
 
 
 async def find(opened: Session, key: Key) -> Object | None:
@@ -93,12 +93,13 @@ async def find(opened: Session, key: Key) -> Object | None:
         return None
 
 
-async def _send(
+async def send(
     opened: Session,
     operations: Sequence[Put | Delete],
     how: WriteArguments,
     sources: Sources | None,
 ) -> Applied:
+    """Write in one transaction; of a refusal say where in the sources it is."""
     try:
         try:
             return await opened.client.transaction(
@@ -138,7 +139,8 @@ def _put(document: dict[str, Any], data: Any) -> Put:
     return Put(document, revision)
 
 
-def _print(applied: Applied, how: WriteArguments, sources: Sources | None) -> None:
+def print_applied(applied: Applied, how: WriteArguments, sources: Sources | None) -> None:
+    """Print what became of each object."""
     warnings = [each.error for each in applied.warnings]
     print_faults(map(sources.located, warnings) if sources else warnings, label="warning")
     if how.form in (Output.JSON, Output.YAML):

@@ -324,10 +324,15 @@ class Client(AccessCalls, ConflictCalls):
         *,
         tenant: str = COMMON,
         scope: str | None = None,
+        before: int | None = None,
         limit: int | None = None,
     ) -> AsyncGenerator[Change, None]:
-        """Yield an object's changes, latest first, also of one that was deleted."""
+        """Yield an object's changes, latest first, also of one that was deleted.
+
+        With `before`, those of earlier revisions only.
+        """
         path, params = _address(kind, name, tenant, scope)
+        params |= params_of(before=before)
         async for item in self._connection.backwards(f"{path}/history", params, limit, "revision"):
             yield Change.of(item)
 

@@ -39,7 +39,7 @@ async def diff(
         server = opened.context.name
     for step in plan.differences:
         for line in difference(step):
-            _print(line)
+            print_line(line)
     if markdown is not None:
         md.write(markdown, diff_summary(plan, server, _texts(plan)))
     return bool(plan.differences)
@@ -52,7 +52,7 @@ def _texts(plan: Plan) -> dict[Key, str]:
 def difference(step: Step) -> Iterator[str]:
     """Yield the lines of a unified diff; for one where only the owner changes, a line on that."""
     key, live = step.key, step.live
-    before = [] if live is None else _lines(live.as_written(), key)
+    before = [] if live is None else lines_of(live.as_written(), key)
     name = f"{KINDS[key.kind].plural}/{key.name}"
     old = "/dev/null" if live is None else f"live/{name} (revision {live.revision})"
     if step.action is Action.TAKE_OVER and live is not None:
@@ -63,7 +63,7 @@ def difference(step: Step) -> Iterator[str]:
             return
         yield from difflib.unified_diff(before, [], old, "/dev/null", lineterm="")
         return
-    after = _lines(to_plain(step.document.envelope), key)
+    after = lines_of(to_plain(step.document.envelope), key)
     place = f"{step.document.file}:{step.document.line}"
     lines = list(difflib.unified_diff(before, after, old, place, lineterm=""))
     if not lines and step.action in _NOTES:
@@ -71,7 +71,7 @@ def difference(step: Step) -> Iterator[str]:
     yield from lines
 
 
-def _lines(document: dict[str, Any], key: Key) -> list[str]:
+def lines_of(document: dict[str, Any], key: Key) -> list[str]:
     """Write a document with everything in one order and nothing that goes without saying."""
     parts = normal(document, key)
     metadata: dict[str, Any] = {"name": key.name}
@@ -91,7 +91,8 @@ def _sorted(value: Any) -> Any:
     return [_sorted(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _print(line: str) -> None:
+def print_line(line: str, *, stderr: bool = False) -> None:
+    """Print a line of a unified diff."""
     colour = _COLOURS.get(line[:1])
     text = escape(line)
-    console().print(f"[{colour}]{text}[/]" if colour else text, soft_wrap=True)
+    console(stderr=stderr).print(f"[{colour}]{text}[/]" if colour else text, soft_wrap=True)

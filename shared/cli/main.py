@@ -26,6 +26,7 @@ from shared.cli import (
     live,
     live_accounts,
     live_conflicts,
+    live_rollouts,
     live_sites,
     offline,
     pki_commands,
@@ -95,6 +96,7 @@ def application() -> Any:
     auth_commands.add_to(app)
     live_sites.add_to(app)
     live_conflicts.add_to(app)
+    live_rollouts.add_to(app)
     live_accounts.add_to(app)
     pki_commands.add_to(app)
     return typer.main.get_command(app)

@@ -28,6 +28,7 @@ _ORDER: Final = (
     "start",
     "policies",
     "semantics",
+    "rollout",
     "gitops",
     "import",
     "sites",

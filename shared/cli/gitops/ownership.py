@@ -78,6 +78,14 @@ def normal(document: dict[str, Any], key: Key) -> dict[str, Any]:
     return {**parts, "spec": spec}
 
 
+def with_systems_of(document: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a document with the system's annotations as those of `live` are, and its own else."""
+    kept = {n: v for n, v in _annotations(document).items() if not n.startswith(_SYSTEMS)}
+    systems = _annotations(live) if live else {}
+    kept |= {name: value for name, value in systems.items() if name.startswith(_SYSTEMS)}
+    return _annotated(document, kept)
+
+
 def _asked_for(spec: Any, key: Key) -> Any:
     """Return a spec without what the server itself records in it."""
     if key.kind != "Override":
