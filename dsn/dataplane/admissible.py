@@ -65,6 +65,27 @@ def _faults(
         or before.keys() - configuration.sets.keys()
     ):
         yield from _all_rules_faults(configuration, known)
+    if configuration.staged is not None:
+        before_staged = known.staged if known else None
+        for each in _faults(configuration.staged, before_staged):
+            yield FieldError(f"staged.{each.path}", each.code, each.message)
+        yield from _staged_faults(configuration, configuration.staged)
+
+
+def _staged_faults(
+    configuration: NodeConfiguration, staged: NodeConfiguration
+) -> Iterator[FieldError]:
+    """Yield where what is staged speaks of another node, or of other sets by the same name."""
+    if staged.staged is not None:
+        yield FieldError("staged.staged", "invalid", "nothing is staged with what is staged")
+    if (staged.default_action, staged.addresses) != (
+        configuration.default_action,
+        configuration.addresses,
+    ):
+        yield FieldError("staged", "invalid", "has another default action or other own addresses")
+    for name in configuration.sets.keys() & staged.sets.keys():
+        if configuration.sets[name] != staged.sets[name]:
+            yield FieldError(f"staged.sets.{name[:40]}", "invalid", "is another set than enforced")
 
 
 def _all_rules_faults(

@@ -76,6 +76,9 @@ class DataPlane(Protocol):
     async def counters(self) -> Mapping[str, Count]:
         """Return what each rule has decided, by rule id, and DEFAULT, INVALID and ENDED.
 
+        If something is staged with the configuration, also what that would decide otherwise, by
+        the names of shared.policy.nodestaged.
+
         Rules decide on a connection's first packet, so for rules this counts connections, not
         their traffic.  NoDataPlane.
         """

@@ -13,6 +13,7 @@ from dsn.dataplane.admissible import check
 from dsn.dataplane.contract import DEFAULT, ENDED, INVALID, Count, ReadBack, Refused
 from shared.algebra.cidrs import Family
 from shared.policy.nodeconfig import PORT_PROTOCOLS, Judge, NodeConfiguration, Packet, Verdict
+from shared.policy.nodestaged import StagedJudge, counter_name, counters_of
 
 TCP: Final = 6
 
@@ -51,6 +52,7 @@ class MemoryDataPlane:
         self._most = connections
         self._standing: NodeConfiguration | None = None
         self._judge: Judge | None = None
+        self._would: StagedJudge | None = None
         self._counters: dict[str, Count] = {}
         self._tracked: OrderedDict[_Ends, Packet] = OrderedDict()
         self._ended: OrderedDict[_Ends, Packet] = OrderedDict()
@@ -61,6 +63,8 @@ class MemoryDataPlane:
         if self._refusals:
             raise self._refusals.pop(0)
         names = [DEFAULT, INVALID, ENDED, *(rule.id for rule in configuration.rules)]
+        if configuration.staged is not None:
+            names += counters_of(configuration, configuration.staged)
         self._counters = {name: self._counters.get(name, Count(0, 0)) for name in names}
         self._stand(configuration)
 
@@ -88,7 +92,7 @@ class MemoryDataPlane:
 
     async def clear(self) -> None:
         self._standing = None
-        self._judge = None
+        self._judge = self._would = None
         self._counters = {}
         self._ended.clear()
 
@@ -138,11 +142,16 @@ class MemoryDataPlane:
     def _stand(self, configuration: NodeConfiguration) -> None:
         self._standing = configuration
         self._judge = Judge(configuration)
+        staged = configuration.staged
+        self._would = None if staged is None else StagedJudge(configuration, staged)
 
     def _decide(self, judge: Judge, packet: Packet, size: int) -> Handled:
         judgement = judge.judge(packet)
         if judgement is None:
             return Handled("allow", "untouched")
+        difference = self._would.difference(packet) if self._would is not None else None
+        if difference is not None:
+            self._count(counter_name(*difference), size)
         for each in judgement.passed:
             self._count(each.id, size)
         rule = judgement.rule

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from dsn.dataplane import batch, netlink, reading, writing
+from dsn.dataplane import batch, counting, netlink, reading, writing
 from dsn.dataplane.admissible import check
 from dsn.dataplane.contract import DEFAULT, ENDED, INVALID, Count, NoDataPlane, ReadBack, Refused
 from dsn.dataplane.ending import Affected, EndedKey, denied_entries, seen_by_rules
@@ -21,7 +21,7 @@ from dsn.dataplane.listing import parse_listing
 from dsn.dataplane.netlink import Direction, Entry
 from dsn.dataplane.nfnetlink import Message, Netfilter, Outdated
 from dsn.dataplane.nft import Nft
-from dsn.dataplane.ruleset import FAMILIES, RULE_COUNTER, TCP, Layout, ended_set, render
+from dsn.dataplane.ruleset import FAMILIES, RULE_COUNTER, TCP, Layout, ended_set
 from dsn.dataplane.standing import Reader, Standing, Surprise
 from dsn.dataplane.writing import Touched
 from shared.algebra.cidrs import BITS, Family
@@ -116,7 +116,8 @@ class _Kernel:
         self._standing: Standing | None = None
         self._touched = Touched()
         self._generation: int | None = None
-        # What a whole table that was written has to be read back as.
+        # What a whole table that was written has to be read back as.  Of what is staged the kernel
+        # says too little to work it out: such a table is always held beside what was written.
         self._expected: Expected | None = None
         # Whether connections may be remembered as ended; an earlier agent may have left some.
         self._remembers = True
@@ -132,8 +133,11 @@ class _Kernel:
         self._applied = configuration
 
     def read_back(self, whole: bool) -> ReadBack:
-        standing = None if whole else self._read_again()
-        expected, self._expected = self._expected, None
+        expected = self._expected
+        counts = expected is not None and expected.configuration.staged is not None
+        standing = None if whole or counts else self._read_again()
+        if not counts:
+            self._expected = None
         if standing is None:
             _, reader = self._open()
             standing = reader.whole(expected)
@@ -150,9 +154,9 @@ class _Kernel:
     def counters(self) -> Mapping[str, Count]:
         netfilter, _ = self._open()
         return {
-            _OWN_COUNTERS.get(name) or name.removeprefix(RULE_COUNTER): count
+            reported: count
             for name, count in reading.read_counters(netfilter, self._table).items()
-            if name in _OWN_COUNTERS or name.startswith(RULE_COUNTER)
+            if (reported := _reported_name(name)) is not None
         }
 
     def end_denied_connections(self, configuration: NodeConfiguration) -> int:
@@ -194,9 +198,10 @@ class _Kernel:
     def _change(self, have: NodeConfiguration, want: NodeConfiguration) -> bool:
         """Write the difference; return False if that didn't work and nothing was changed.
 
-        It works only from what has been read back and nobody has touched since.
+        It works only from what has been read back and nobody has touched since, and where nothing
+        is staged: the chains that count for that follow from all of the rules.
         """
-        if have.default_action != want.default_action:
+        if have.default_action != want.default_action or have.staged or want.staged:
             return False
         if self._standing is None or self._generation is None or self._touched != Touched():
             self.read_back(whole=False)
@@ -240,7 +245,7 @@ class _Kernel:
     def _replace(self, configuration: NodeConfiguration) -> None:
         _, reader = self._open()
         self._generation = None
-        want = render(configuration, self._layout)
+        want = counting.render(configuration, self._layout)
         written = writing.replace(self._table, reader.listing(), want)
         self._expected = expect(configuration, want, written)
         try:
@@ -296,6 +301,12 @@ class _Kernel:
             # One of them timed out meanwhile; the next generation tries again.
             log.info("ended connections stay remembered", extra={"detail": exc.detail})
         return True
+
+
+def _reported_name(counter: str) -> str | None:
+    if counter.startswith(RULE_COUNTER):
+        return counter.removeprefix(RULE_COUNTER)
+    return _OWN_COUNTERS.get(counter) or counting.reported_name(counter)
 
 
 def _is_allowed(judge: Judge, affected: Affected | None, key: EndedKey) -> bool:

@@ -179,9 +179,9 @@ def render(configuration: NodeConfiguration, layout: Layout) -> Table:
     sets = {}
     chains = base_chains(layout)
     for family in FAMILIES:
-        sets[own_set(family)] = _content(family, configuration.addresses)
+        sets[own_set(family)] = set_content(family, configuration.addresses)
         for name, cidrs in configuration.sets.items():
-            sets[address_set(name, family)] = _content(family, cidrs)
+            sets[address_set(name, family)] = set_content(family, cidrs)
         chains[f"h_own_{family}"] = own_chain(family, configuration.default_action)
         for tier in TIERS:
             chains[tier_chain(tier, family)] = [
@@ -291,6 +291,13 @@ def rule_expressions(rule: NodeRule, family: Family, log_group: int) -> Iterator
     All that stand for one rule count on its one counter, and the first that matches decides, so
     it counts a packet once.
     """
+    outcome = _outcome(rule, log_group)
+    for matches in rule_matches(rule, family):
+        yield [*matches, *outcome]
+
+
+def rule_matches(rule: NodeRule, family: Family) -> Iterator[Expressions]:
+    """Yield what each of those nft rules matches on."""
     addresses = [
         _address_in(family, field, address_set(name, family))
         for field, name in (("saddr", rule.source), ("daddr", rule.destination))
@@ -303,13 +310,14 @@ def rule_expressions(rule: NodeRule, family: Family, log_group: int) -> Iterator
     services: list[Expressions] = [[]]
     if rule.services is not None:
         services = [_service(each) for each in rule.services]
-    outcome = _outcome(rule, log_group)
     for within in withins:
         for service in services:
-            yield [*within, *addresses, *service, *outcome]
+            yield [*within, *addresses, *service]
 
 
-def own_chain(family: Family, default_action: str) -> list[Expressions]:
+def own_chain(
+    family: Family, default_action: str, *, before_tiers: Iterable[Expressions] = ()
+) -> list[Expressions]:
     """Return how own traffic of a family is judged, from connection tracking to the default."""
     discovery = [
         _field_is("icmpv6", "type", "@h_discovery"),
@@ -321,6 +329,7 @@ def own_chain(family: Family, default_action: str) -> list[Expressions]:
         *([discovery] if family == 6 else []),
         [_state(_INVALID), _counter("h_invalid"), {"drop": None}],
         *_ended(family),
+        *before_tiers,
         *([{"jump": {"target": tier_chain(tier, family)}}] for tier in TIERS),
         [_counter("h_default"), {"accept" if default_action == "allow" else "drop": None}],
     ]
@@ -413,7 +422,8 @@ def _outcome(rule: NodeRule, log_group: int) -> Expressions:
     return [*log, _counter(RULE_COUNTER + rule.id), verdict]
 
 
-def _content(family: Family, cidrs: Iterable[str]) -> SetContent:
+def set_content(family: Family, cidrs: Iterable[str]) -> SetContent:
+    """Return what a set of one family holds of addresses of both."""
     return SetContent(family, tuple(each for each in cidrs if (":" in each) == (family == 6)))
 
 

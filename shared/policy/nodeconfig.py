@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 from shared.algebra.boxes import Packet as Packet  # noqa: PLC0414 - part of the contract
 from shared.algebra.cidrs import AddressSet, Family, parse_cidrs
 from shared.errors import Invalid
-from shared.policy.nodehash import content_hash, total
+from shared.policy.nodehash import content_hash, counted_hash, total
 
 TIERS: Final = ("mandatory", "local", "default")
 Tier = Literal["mandatory", "local", "default"]
@@ -102,6 +102,8 @@ class NodeConfiguration:
     `addresses` are the node's own workloads' (minimal CIDRs): traffic with no end there is
     never touched.  `sets` maps an id (`s` and 16 hex digits) to minimal CIDRs, both families.
     `rules` stand in order of evaluation: tier by tier, within a tier first match wins.
+    `staged` is what the node would enforce if staged policies were: nothing of it is, but where it
+    decides otherwise is counted (shared.policy.nodestaged); None if it is the same.
     """
 
     node: str
@@ -109,6 +111,7 @@ class NodeConfiguration:
     addresses: tuple[str, ...] = ()
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rules: tuple[NodeRule, ...] = ()
+    staged: "NodeConfiguration | None" = None
     # Not an argument, lest dataclasses.replace() carries it over to what has other rules.
     _total: int | None = field(default=None, init=False, compare=False, repr=False)
 
@@ -125,8 +128,9 @@ class NodeConfiguration:
         return self
 
     def hash(self) -> str:
-        """Return the SHA-256 (hex) of what is enforced."""
-        return content_hash(self.default_action, self.addresses, self.total())
+        """Return the SHA-256 (hex) of what is enforced, and of what is counted."""
+        enforced = content_hash(self.default_action, self.addresses, self.total())
+        return counted_hash(enforced, self.staged.hash() if self.staged else None)
 
 
 def rule_id(tier: str, tenant: str, policy: str, rule: str, origin: str) -> str:
@@ -144,6 +148,11 @@ class Judgement(NamedTuple):
     verdict: Verdict
     rule: NodeRule | None
     passed: tuple[NodeRule, ...] = ()
+
+    @property
+    def met(self) -> tuple[NodeRule, ...]:
+        """All rules that had a say, in order."""
+        return self.passed if self.rule is None else (*self.passed, self.rule)
 
 
 class Judge:
@@ -213,12 +222,14 @@ class Judge:
 
 def to_json(configuration: NodeConfiguration) -> dict[str, Any]:
     """Return the wire form: plain lists, objects and text, absent where any or default."""
+    staged = configuration.staged
     return {
         "node": configuration.node,
         "defaultAction": configuration.default_action,
         "addresses": list(configuration.addresses),
         "sets": {name: list(cidrs) for name, cidrs in configuration.sets.items()},
         "rules": [rule_to_json(rule) for rule in configuration.rules],
+        **({"staged": to_json(staged)} if staged is not None else {}),
     }
 
 
@@ -228,7 +239,11 @@ def from_json(data: Any) -> NodeConfiguration:
     Invalid, with code `unsupported_field` if there is a field that this version doesn't know (what
     it asks for can't be enforced), else `malformed`, if it isn't of the form that to_json gives.
     """
-    _known(data, {"node", "defaultAction", "addresses", "sets", "rules"}, "the configuration")
+    fields = {"node", "defaultAction", "addresses", "sets", "rules", "staged"}
+    _known(data, fields, "the configuration")
+    staged = data.get("staged")
+    if staged is not None:
+        _known(staged, fields - {"staged"}, "what is staged")
     default = _one_of(data, "defaultAction", ("allow", "deny"))
     sets = _typed(data, "sets", dict)
     return NodeConfiguration(
@@ -237,6 +252,7 @@ def from_json(data: Any) -> NodeConfiguration:
         addresses=_texts(data.get("addresses"), "addresses"),
         sets={name: _texts(cidrs, f"set {name}") for name, cidrs in sets.items()},
         rules=tuple(rule_from_json(rule) for rule in _typed(data, "rules", list)),
+        staged=None if staged is None else from_json(staged),
     )
 
 

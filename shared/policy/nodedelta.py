@@ -8,7 +8,13 @@ from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from shared.policy.nodeconfig import NodeConfiguration, rule_from_json, rule_to_json
+from shared.policy.nodeconfig import (
+    NodeConfiguration,
+    from_json,
+    rule_from_json,
+    rule_to_json,
+    to_json,
+)
 from shared.policy.nodehash import MODULUS, member_term, members_total, rules_total, set_term
 
 HashableT = TypeVar("HashableT", bound=Hashable)
@@ -19,6 +25,7 @@ def compute_delta(have: NodeConfiguration, want: NodeConfiguration) -> dict[str,
 
     Sets carry added and removed members.  Rules are splices `[at, remove, [inserted]]`, each of
     what those before it have left; these go from the last to the first.  Equal parts are absent.
+    `staged` is the whole of what is newly counted, a delta of what is, or null.
     """
     delta: dict[str, Any] = {"base": have.hash(), "hash": want.hash()}
     if have.default_action != want.default_action:
@@ -38,6 +45,8 @@ def compute_delta(have: NodeConfiguration, want: NodeConfiguration) -> dict[str,
             [at, remove, [rule_to_json(rule) for rule in inserted]]
             for at, remove, inserted in splices
         ]
+    if have.staged != want.staged:
+        delta["staged"] = _staged_delta(have.staged, want.staged)
     return delta
 
 
@@ -73,10 +82,29 @@ def apply_delta(have: NodeConfiguration, delta: Mapping[str, Any]) -> NodeConfig
         else have.addresses,
         sets=sets,
         rules=tuple(rules),
+        staged=_staged_after(have.staged, delta["staged"]) if "staged" in delta else have.staged,
     ).with_total(total % MODULUS)
     if result.hash() != delta["hash"]:
         raise ValueError("the delta does not lead to the configuration that it announces")
     return result
+
+
+def _staged_delta(have: NodeConfiguration | None, want: NodeConfiguration | None) -> Any:
+    if want is None:
+        return None
+    if have is None:
+        return {"snapshot": to_json(want)}
+    return {"delta": compute_delta(have, want)}
+
+
+def _staged_after(have: NodeConfiguration | None, change: Any) -> NodeConfiguration | None:
+    if change is None:
+        return None
+    if "snapshot" in change:
+        return from_json(change["snapshot"])
+    if have is None:
+        raise ValueError("the delta changes what is staged, of which nothing is here")
+    return apply_delta(have, change["delta"])
 
 
 def members_delta(have: Sequence[str], want: Sequence[str]) -> dict[str, list[str]]:

@@ -75,5 +75,15 @@ def content_hash(default_action: str, addresses: Sequence[str], total_: int) -> 
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def counted_hash(enforced: str, staged: str | None) -> str:
+    """Return the hash of what is enforced with that of what would be, if staged policies were.
+
+    Without those (None, or the same) it is the first.
+    """
+    if staged is None or staged == enforced:
+        return enforced
+    return hashlib.sha256(f"hanse/node/2 staged\n{enforced}\n{staged}\n".encode()).hexdigest()
+
+
 def _term(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
