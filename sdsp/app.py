@@ -88,6 +88,7 @@ async def running(
         compiling = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="compile"))
         reviewing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="review"))
         judging = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="judge"))
+        finding = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="find"))
         copying = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="backup"))
         base = Base(
             settings=settings,
@@ -96,6 +97,7 @@ async def running(
             credentials=credentials,
             judging=judging,
             reviewing=reviewing,
+            finding=finding,
             copying=copying,
             clock=clock,
             source=source,

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sdsp.compile.compiler import Reviews
-from sdsp.conflicts.find import FindConflicts
+from sdsp.compile.compiler import Compiler, Reviews
+from sdsp.conflicts.find import CompareConflicts, FindConflicts, ReviewConflicts
 from sdsp.home import RESTORED, home_of
 from sdsp.parts import Base, Core, Upstream, backups_of
 from sdsp.restored import AfterRestore
@@ -25,8 +25,9 @@ from shared.tasks.loop import Loop, Reconciler
 
 # Reports go out this long after something changed, so that a burst is one report.
 _REPORT_SETTLE: Final = 0.1
-# Seconds: a burst of changes is judged once; deferred conflicts are looked at now and then.
-_CONFLICTS_SETTLE: Final = 0.1
+# Seconds: deferred conflicts, and what people decide, are looked at now and then, and soon after
+# something changed.
+_CONFLICTS_SETTLE: Final = 1.0
 _CONFLICTS_PERIOD: Final = 30.0
 
 
@@ -88,14 +89,7 @@ class Background:
         core.revocations.on_change.append(lambda: core.tell_nodes(base.credentials))
         core.inbound.on_trust = self._loop(renewal, period=60.0).activate
         report = self._follow(core, upstream, view, renewal) if upstream else None
-        finding = FindConflicts(
-            store,
-            newest=lambda: compiler.newest,
-            executor=base.judging,
-            rules=base.reviewing,
-            clock=clock,
-        )
-        conflicts = self._loop(finding, period=_CONFLICTS_PERIOD, settle=_CONFLICTS_SETTLE)
+        conflicts = self._find_conflicts(compiler, report.activate if report else None)
 
         def compiled() -> None:
             if compiler.newest:
@@ -109,6 +103,33 @@ class Background:
         self.group.start(_when(compiler.compiled, compiled), name="after compiling")
         if report:
             self.group.start(_when(core.states.changed, report.activate), name="report soon")
+
+    def _find_conflicts(self, compiler: Compiler, report: Callable[[], None] | None) -> Loop:
+        """Look for conflicts after each compilation; return what looks after each review."""
+        base = self.base
+        finding = FindConflicts(
+            base.store,
+            enforced=lambda: compiler.enforced,
+            reached=lambda: compiler.reached,
+            executor=base.finding,
+            clock=base.clock,
+        )
+        compiler.on_enforced = self._loop(finding, period=_CONFLICTS_PERIOD).activate
+        comparing = self._loop(
+            CompareConflicts(finding), period=_CONFLICTS_PERIOD, settle=_CONFLICTS_SETTLE
+        )
+        reviewing = ReviewConflicts(
+            finding, newest=lambda: compiler.newest, executor=base.reviewing
+        )
+        reviewing.on_found = compiler.on_enforced
+
+        def judged() -> None:
+            comparing.activate()
+            if report:
+                report()
+
+        finding.on_judged = judged
+        return self._loop(reviewing, period=_CONFLICTS_PERIOD)
 
     def _follow(
         self, core: Core, upstream: Upstream, view: SiteView, renewal: RenewCertificates

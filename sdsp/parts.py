@@ -39,7 +39,7 @@ class Base:
     """What every part is made from.
 
     `judging` is for planning that people or the feed wait for, `reviewing` for what nobody waits
-    for, `copying` for backups.
+    for, `finding` for conflicts, which follow each change, `copying` for backups.
     """
 
     settings: SDSPSettings
@@ -48,6 +48,7 @@ class Base:
     credentials: SiteCredentials
     judging: Executor
     reviewing: Executor
+    finding: Executor
     copying: Executor
     clock: Clock
     source: random.Random

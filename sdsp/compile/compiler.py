@@ -2,8 +2,9 @@
 
 The store is followed commit by commit.  Whatever arrives while one pass runs goes into the next,
 so a burst of changes costs two passes and the nodes see the last of it.  The nodes come first:
-the loaded site takes the changes in, and what changes for each node is published.  Then the site
-is *reviewed*: planned once more from its documents, for status, traces and reports.  A review
+the loaded site takes the changes in, and what changes for each node is published.  Then those who
+look for conflicts are shown what is in force, and the site is *reviewed*: planned once more from
+its documents, for status, traces and reports.  A review
 costs as much as the site is large, so where that is much it comes seldom, and at once only if
 somebody waits for it.
 
@@ -29,6 +30,7 @@ from shared.errors import Gone, Invalid, NotFound, Unavailable
 from shared.failpoints import pause
 from shared.ids import Generation, Key, Revision
 from shared.policy.compile import SitePlanner
+from shared.policy.conflicts.followed import InForce
 from shared.policy.inputs import SiteInputs
 from shared.policy.plan import Plan
 from shared.store.contract import Commit, Store, Stored
@@ -75,6 +77,17 @@ class _Compiled:
     now: datetime
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Enforced:
+    """What the nodes were last compiled from, and what that puts in force."""
+
+    site: str
+    revision: Revision
+    objects: Mapping[Key, Stored]
+    now: datetime
+    in_force: InForce
+
+
 class Compiler:
     """Keeps the publications at what the store says.
 
@@ -101,6 +114,10 @@ class Compiler:
         self.newest: Compilation | None = None
         self.compiled = asyncio.Event()
         """Set after each review; the reader clears it."""
+        self.enforced: Enforced | None = None
+        """What was last published, for those who look for conflicts; None without a site."""
+        self.on_enforced: Callable[[], None] = lambda: None
+        """Called when that is another."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when there is something to compile."""
         self.on_put_off: Callable[[], None] = lambda: None
@@ -121,6 +138,13 @@ class Compiler:
         self._took = 0.0
         self._ended = clock.monotonic()
         publications.snapshots = self.snapshot
+
+    @property
+    def reached(self) -> Revision:
+        """The store's revision up to which all that is planned was compiled; 0 before that."""
+        if self._last is None:
+            return Revision(0)
+        return self._model.revision if self._done == self._changes else self._last.revision
 
     async def follow(self, *, clock: Clock, backoff: Backoff) -> NoReturn:
         """Keep the model up to date until cancelled, through outages of the database."""
@@ -182,7 +206,9 @@ class Compiler:
     async def _follow(self) -> None:
         async with closing(self._store.watch(self._model.revision, selection=PLANNED)) as events:
             async for event in events:
-                if isinstance(event, Commit) and self._model.apply(event):
+                if not isinstance(event, Commit):
+                    self._model.revision = event.revision
+                elif self._model.apply(event):
                     self._changed()
 
     def _changed(self) -> None:
@@ -211,13 +237,25 @@ class Compiler:
                 self._model.forget_changes()
         self._last = last
         if found is None:
+            self.enforced = None
             return 0
         await pause("sdsp.publish.before")
         changed = self._publications.publish(found)
         await pause("sdsp.publish.after")
         if changed:
             log.info("compiled", extra={"revision": last.revision, "changed_nodes": len(changed)})
+        await self._look(last)
         return len(changed)
+
+    async def _look(self, last: _Compiled) -> None:
+        """Note what is in force now that the nodes have it."""
+        loop = asyncio.get_running_loop()
+        in_force = await loop.run_in_executor(self._executor, self._nodes.look)
+        if in_force is not None:
+            self.enforced = Enforced(
+                self._model.site, last.revision, last.objects, last.now, in_force
+            )
+            self.on_enforced()
 
     async def _review_now(self, last: _Compiled) -> None:
         began = self._clock.monotonic()

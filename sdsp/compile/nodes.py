@@ -9,6 +9,7 @@ from datetime import datetime
 
 from shared.errors import NotFound
 from shared.ids import Generation, Key
+from shared.policy.conflicts.followed import InForce, RulesInForce
 from shared.policy.loaded.site import LoadedSite
 from shared.policy.loaded.source import Source
 from shared.policy.loaded.wire import delta_line, snapshot_line
@@ -54,6 +55,7 @@ class CompiledNodes:
         self._site = site
         self._loaded: LoadedSite | None = None
         self._published: dict[str, Published] = {}
+        self._rules = RulesInForce()
 
     def load(
         self, sources: Iterable[Source], *, generation: Generation, now: datetime
@@ -64,7 +66,7 @@ class CompiledNodes:
         """
         self._loaded = None
         try:
-            self._loaded = LoadedSite(self._site, sources, now=now)
+            self._loaded = LoadedSite(self._site, sources, now=now, own_view=True)
         except NotFound:
             # Before the first snapshot from the FSM there is no Site, hence no default action.
             return None
@@ -114,6 +116,10 @@ class CompiledNodes:
             else:
                 changed[name] = NodeChange(published, step.base, delta_line(generation, step))
         return Changes(changed, gone)
+
+    def look(self) -> InForce | None:
+        """Return what is in force, for those who look for conflicts; None if there is no site."""
+        return None if self._loaded is None else self._rules.look(self._loaded)
 
     @property
     def is_loaded(self) -> bool:

@@ -1,25 +1,58 @@
-"""Keep the site's conflicts at what its newest compilation says."""
+"""Keep the site's conflicts at what is in force.
+
+Whoever looks hands in what he found as a *part* of all that there is.  What is in force is looked
+at after each compilation, and follows single changes; what takes planning the whole site comes
+with its review.  What changed is written at once, fifty conflicts a transaction, each with its
+audit record.  Now and then all that is known is held against all that was found: for what people
+decided meanwhile, what they put off, and what an earlier process left behind.
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from itertools import islice
+from typing import Any, Final, Literal
 
-from sdsp.compile.compiler import Compilation
-from sdsp.conflicts.standing import KIND, Change, changes
+from sdsp.compile.compiler import Compilation, Enforced
+from sdsp.compile.model import document_of
+from sdsp.conflicts.standing import KIND, Change, changes, key_of, spec_of
 from shared.clock import Clock
-from shared.ids import Revision
+from shared.errors import NotFound
+from shared.ids import Key, Revision
 from shared.policy.conflicts.contract import Finding
-from shared.policy.conflicts.detect import conflicts_of_documents, conflicts_of_rules
-from shared.store.contract import AuditRecord, Selection, Snapshot, Store, Transaction
+from shared.policy.conflicts.detect import conflicts_among_views
+from shared.policy.conflicts.followed import FollowedConflicts
+from shared.store.contract import AuditRecord, Selection, Store, Stored, Transaction
 from shared.tasks.loop import Outcome
 
 CONFLICTS: Final = Selection(kinds=frozenset({KIND}))
 
+_AT_ONCE: Final = 50
+"""So many conflicts are written in one transaction: others wait for it."""
+
+Part = Literal["enforced", "reviewed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A finding, and as it is stored."""
+
+    finding: Finding
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looked:
+    """What somebody found, and the revision that it is of."""
+
+    revision: Revision
+    found: Mapping[Key, Found]
+
 
 class FindConflicts:
-    """A reconciler: opens, changes and closes conflicts, each write with its audit record."""
+    """A reconciler: looks at what is in force, and writes what was found since the last time."""
 
     name = "find conflicts"
 
@@ -27,65 +60,196 @@ class FindConflicts:
         self,
         store: Store,
         *,
-        newest: Callable[[], Compilation | None],
+        enforced: Callable[[], Enforced | None],
+        reached: Callable[[], Revision],
         executor: Executor,
-        rules: Executor,
         clock: Clock,
     ) -> None:
-        """`executor` is where planners are asked; `rules` are judged in another thread, since that
-        may take a second, and traces wait for the first.
+        """`reached` is the revision up to which all that there is was compiled; `executor` has
+        one thread, for what is enforced alone.
         """
         self._store = store
+        self._enforced = enforced
+        self._reached = reached
+        self._executor = executor
+        self._clock = clock
+        self._judged: Enforced | None = None
+        self._followed: FollowedConflicts[Stored] | None = None
+        self._parts: dict[Part, _Looked] = {}
+        self._written: Mapping[Key, Found] | None = None
+        """What was found when everything was written; None before the first time."""
+        self._current: Revision | None = None
+        self.on_judged: Callable[[], None] = lambda: None
+        """Called when conflicts of a later revision stand in the store."""
+
+    @property
+    def judged_revision(self) -> Revision | None:
+        """The store's revision that the conflicts in it are of; None before the first pass."""
+        enforced = self._enforced()
+        if self._current is None or enforced is None or self._current < enforced.revision:
+            return self._current
+        # What was committed since then doesn't concern what is compiled.
+        return max(self._current, self._reached())
+
+    async def reconcile(self) -> Outcome:
+        """Look, and write what is another since the last time."""
+        await self._look()
+        if not self._parts:
+            return Outcome()
+        if self._written is None:
+            return await self.compare_all()
+        found = self._found()
+        before = self._written
+        keys = [key for key, each in found.items() if before.get(key) is not each]
+        gone = [key for key in before if key not in found]
+        return await self._carry_out([*keys, *gone], found)
+
+    async def compare_all(self) -> Outcome:
+        """Hold all that is known against all that was found."""
+        if not self._parts:
+            return Outcome()
+        found = self._found()
+        async with self._store.snapshot() as snapshot:
+            known = await snapshot.list(CONFLICTS)
+        loop = asyncio.get_running_loop()
+        due = await loop.run_in_executor(self._executor, self._due, found, known)
+        return await self._carry_out([each.draft.key for each in due], found)
+
+    def take(self, part: Part, found: Mapping[Key, Found], revision: Revision) -> None:
+        """Take over what somebody else has found; the next pass writes it."""
+        self._parts[part] = _Looked(revision, found)
+
+    def prepared(self, part: Part, found: Iterable[Finding]) -> dict[Key, Found]:
+        """Return findings as take() wants them; those that were there before are the same."""
+        looked = self._parts.get(part)
+        before = looked.found if looked else {}
+        ready = {}
+        for each in found:
+            key = key_of(each)
+            known = before.get(key)
+            if known is None or (known.finding is not each and known.finding != each):
+                known = Found(each, spec_of(each))
+            ready[key] = known
+        return ready
+
+    async def _look(self) -> None:
+        enforced = self._enforced()
+        if enforced is None or enforced is self._judged:
+            return
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._executor, self._follow, enforced)
+        self._judged = enforced
+        self.take("enforced", found, enforced.revision)
+
+    def _follow(self, enforced: Enforced) -> dict[Key, Found]:
+        followed, self._followed = self._followed, None
+        if followed is None:
+            followed = FollowedConflicts(enforced.site, read=document_of)
+        try:
+            found = followed.update(enforced.objects, enforced.in_force, enforced.now)
+        except NotFound:
+            # There is no Site any more, and what is enforced will say so.
+            return {}
+        # Only what ended well is followed on.
+        self._followed = followed
+        return self.prepared("enforced", found)
+
+    def _found(self) -> dict[Key, Found]:
+        return {key: each for part in self._parts.values() for key, each in part.found.items()}
+
+    def _due(self, found: Mapping[Key, Found], known: Iterable[Stored]) -> list[Change]:
+        """Return what is to be written of these findings and these known conflicts.
+
+        Before all have looked, what was not found may only not have been looked for.
+        """
+        everybody = len(self._parts) == len(_PARTS)
+        seen_at = min(each.revision for each in self._parts.values()) if everybody else 0
+        due = changes(
+            [each.finding for each in found.values()],
+            known,
+            seen_at=seen_at,
+            now=self._clock.now(),
+            specs={key: each.spec for key, each in found.items()},
+        )
+        return [each for each in due if everybody or each.action != "closed"]
+
+    async def _carry_out(self, keys: Sequence[Key], found: Mapping[Key, Found]) -> Outcome:
+        """Write what is due of these conflicts."""
+        revision = min(each.revision for each in self._parts.values())
+        changed = 0
+        for some in _batches(keys):
+
+            async def work(transaction: Transaction, some: Sequence[Key] = some) -> int:
+                stored = [await transaction.get(key) for key in some]
+                known = [each for each in stored if each is not None]
+                due = self._due({key: found[key] for key in some if key in found}, known)
+                for each in due:
+                    await transaction.put(each.draft)
+                    await transaction.audit(_record(each, revision, self._clock.now()))
+                return len(due)
+
+            changed += (await self._store.transact(work)).result
+        self._written = found
+        if len(self._parts) == len(_PARTS) and revision != self._current:
+            self._current = revision
+            self.on_judged()
+        return Outcome(changed=changed)
+
+
+_PARTS: Final[tuple[Part, ...]] = ("enforced", "reviewed")
+
+
+class CompareConflicts:
+    """A reconciler: holds all that is known against all that was found."""
+
+    name = "compare conflicts"
+
+    def __init__(self, finding: FindConflicts) -> None:
+        self._finding = finding
+
+    async def reconcile(self) -> Outcome:
+        return await self._finding.compare_all()
+
+
+class ReviewConflicts:
+    """A reconciler: looks for what only the newest review of the whole site can tell."""
+
+    name = "review conflicts"
+
+    def __init__(
+        self,
+        finding: FindConflicts,
+        *,
+        newest: Callable[[], Compilation | None],
+        executor: Executor,
+    ) -> None:
+        """`executor` is for what nobody waits for: it may take seconds."""
+        self._finding = finding
         self._newest = newest
         self._executor = executor
-        self._rules = rules
-        self._clock = clock
-        self._judged: tuple[Compilation, Sequence[Finding]] | None = None
-        self.judged_revision: Revision | None = None
-        """The store's revision that the conflicts in it are of; None before the first pass."""
-        self.on_judged: Callable[[], None] = lambda: None
-        """Called when that has moved on."""
+        self._judged: Compilation | None = None
+        self.on_found: Callable[[], None] = lambda: None
+        """Called when there is something to write."""
 
     async def reconcile(self) -> Outcome:
         newest = self._newest()
-        if newest is None:
+        if newest is None or newest is self._judged:
             return Outcome()
-        if self._judged is None or self._judged[0] is not newest:
-            self._judged = newest, await self._find(newest)
-        found = self._judged[1]
-        now = self._clock.now()
-
-        async def due(view: Snapshot | Transaction) -> list[Change]:
-            known = await view.list(CONFLICTS)
-            return list(changes(found, known, seen_at=newest.revision, now=now))
-
-        async with self._store.snapshot() as snapshot:
-            if not await due(snapshot):
-                self._tell(newest.revision)
-                return Outcome()
-
-        async def work(transaction: Transaction) -> int:
-            wanted = await due(transaction)
-            for each in wanted:
-                await transaction.put(each.draft)
-                await transaction.audit(_record(each, newest.revision, now))
-            return len(wanted)
-
-        changed = (await self._store.transact(work)).result
-        self._tell(newest.revision)
-        return Outcome(changed=changed)
-
-    def _tell(self, revision: Revision) -> None:
-        if revision != self.judged_revision:
-            self.judged_revision = revision
-            self.on_judged()
-
-    async def _find(self, compilation: Compilation) -> Sequence[Finding]:
         loop = asyncio.get_running_loop()
-        found, rules = await loop.run_in_executor(
-            self._executor, conflicts_of_documents, compilation.planner
-        )
-        return *found, *await loop.run_in_executor(self._rules, conflicts_of_rules, rules)
+        found = await loop.run_in_executor(self._executor, self._find, newest)
+        self._judged = newest
+        self._finding.take("reviewed", found, newest.revision)
+        self.on_found()
+        return Outcome()
+
+    def _find(self, newest: Compilation) -> dict[Key, Found]:
+        return self._finding.prepared("reviewed", conflicts_among_views(newest.planner))
+
+
+def _batches(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    left = iter(keys)
+    while some := [*islice(left, _AT_ONCE)]:
+        yield some
 
 
 def _record(change: Change, revision: int, now: datetime) -> AuditRecord:

@@ -22,6 +22,8 @@ _GONE: Final = {
     "name_taken": "the local object or the inherited one of its name is gone",
     "unresolved_name": "the name has a meaning, or no rule uses it",
     "shadowed_rule": "packets reach the rule, or it is gone",
+    "overlapping_networks": "the networks share no address and no VLAN, one lies in the other, or "
+    "the rules treat them alike",
     "contradicts_mandatory": "no mandatory rule decides the rule's packets otherwise",
 }
 
@@ -35,21 +37,28 @@ class Change:
 
 
 def changes(
-    found: Iterable[Finding], known: Iterable[Stored], *, seen_at: int, now: datetime
+    found: Iterable[Finding],
+    known: Iterable[Stored],
+    *,
+    seen_at: int,
+    now: datetime,
+    specs: Mapping[Key, Mapping[str, Any]] | None = None,
 ) -> Iterator[Change]:
     """Yield what is to be written of the site's conflicts.
 
     `seen_at` is the revision that the findings are of.  A conflict that was decided since then is
-    left alone until the next findings: these don't know of the decision.
+    left alone until the next findings: these don't know of the decision.  `specs` are what
+    spec_of() says of findings, by key, as far as that is known.
     """
     left = {each.key: each for each in known}
     for finding in found:
         key = key_of(finding)
+        spec = (specs or {}).get(key) or spec_of(finding)
         before = left.pop(key, None)
         if before is None:
-            yield Change(_draft(key, _spec(finding)), "opened")
+            yield Change(_draft(key, spec), "opened")
         elif before.revision <= seen_at or "decision" not in before.spec:
-            yield from _found_again(finding, before, now)
+            yield from _found_again(spec, before, now)
     for each in left.values():
         if each.spec.get("state", "open") != "resolved":
             why = _GONE.get(each.spec["type"], "it isn't found any more")
@@ -70,8 +79,7 @@ def rewritten(stored: Stored, **fields: Any) -> Draft:
     return _draft(stored.key, {**stored.spec, **fields}, stored)
 
 
-def _found_again(finding: Finding, before: Stored, now: datetime) -> Iterator[Change]:
-    spec = _spec(finding)
+def _found_again(spec: Mapping[str, Any], before: Stored, now: datetime) -> Iterator[Change]:
     state = before.spec.get("state", "open")
     if state == "resolved":
         yield Change(_draft(before.key, spec, before), "reopened")
@@ -88,7 +96,7 @@ def _found_again(finding: Finding, before: Stored, now: datetime) -> Iterator[Ch
 _SAID: Final = ("urgency", "base", "local", "global", "fields", "facts", "proposals")
 
 
-def _spec(finding: Finding) -> Mapping[str, Any]:
+def spec_of(finding: Finding) -> Mapping[str, Any]:
     """Return a finding as it is stored, in its one form: what is a default is left out."""
     spec = {
         "type": finding.type,

@@ -6,10 +6,10 @@ networks that share something with those it names.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Final, Literal, NamedTuple, cast
 
 from shared.algebra.cidrs import AddressSet, Family
-from shared.algebra.meeting import meeting
 from shared.model.network import Network
 from shared.policy.definitions import Name
 from shared.policy.plan import Plan
@@ -130,10 +130,9 @@ class Overlaps:
         self._on_vlan: dict[int, set[Name]] = {}
         self._found: dict[_Pair, Overlap] = {}
         for family in _FAMILIES:
-            names = [name for name, each in networks.items() if each.addresses.of(family)]
-            sets = [(networks[name].addresses.of(family),) for name in names]
-            for name, others in zip(names, meeting(sets), strict=True):
-                self._sharing[name].update([names[other] for other in others])
+            for name, other in _sharing(networks.values(), family):
+                self._sharing[name].add(other)
+                self._sharing[other].add(name)
         for name, each in networks.items():
             if each.vlan is not None:
                 self._on_vlan.setdefault(each.vlan, set()).add(name)
@@ -204,6 +203,26 @@ class Overlaps:
             if one.uses != two.uses:
                 found[pair] = self._found[pair] = _overlap(one, two)
         return found
+
+
+def _sharing(networks: Iterable[UsedNetwork], family: Family) -> Iterator[_Pair]:
+    """Yield which networks share addresses of a family, some more than once.
+
+    One sweep over all runs in order of where they begin: each meets those that are open then.
+    """
+    runs = sorted(
+        (start, end, each.name)
+        for each in networks
+        for values in [each.addresses.of(family)]
+        for start, end in zip(values[::2], values[1::2], strict=True)
+    )
+    are_open: list[tuple[int, Name]] = []
+    for start, end, name in runs:
+        while are_open and are_open[0][0] <= start:
+            heappop(are_open)
+        for _, other in are_open:
+            yield name, other
+        heappush(are_open, (end, name))
 
 
 def _overlap(one: UsedNetwork, other: UsedNetwork) -> Overlap:

@@ -26,6 +26,8 @@ class Ends:
         self.names: Final = names
         self.fresh: list[Side] = []
         """Sides that nobody has counted own addresses in."""
+        self.unresolved: Final[dict[Peer, None]] = {}
+        """The peers that name a network without a meaning."""
         self._sides: Final[dict[frozenset[Peer], Side]] = {}
         self._bounds: Final[dict[str, Side]] = {}
         self._named: Final[dict[str, dict[str, Peer]]] = {}
@@ -149,6 +151,8 @@ class Ends:
     def _add_peer(self, peer: Peer) -> Peer:
         if peer.kind == "network":
             self._named.setdefault(peer.tenant, {})[peer.name] = peer
+            if not peer.members:
+                self.unresolved[peer] = None
         else:
             self._others[peer.tenant, peer.text] = peer
         if peer.kind == "networks":
@@ -184,6 +188,7 @@ class Ends:
     def _drop_peer(self, peer: Peer) -> None:
         if peer.kind == "network":
             del self._named[peer.tenant][peer.name]
+            self.unresolved.pop(peer, None)
         else:
             del self._others[peer.tenant, peer.text]
         if peer.kind == "networks":
@@ -208,6 +213,10 @@ class Ends:
         if before is meaning:
             return
         windows = peer.change_member(name, meaning)
+        if peer.kind == "network" and not peer.members:
+            self.unresolved[peer] = None
+        else:
+            self.unresolved.pop(peer, None)
         if self._covering is not None:
             for cidr in before.subnets if before is not None else ():
                 self._covering.discard(cidr, peer)

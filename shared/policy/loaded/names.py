@@ -126,6 +126,14 @@ class Names:
                 found += self._definition(name, "entries")[0]
         return matches_of(found)
 
+    def unresolved_services(self, tenant: str, services: Iterable[str]) -> list[str]:
+        """Return which of these a policy of a tenant names without a meaning, each once."""
+        return [
+            each
+            for each in dict.fromkeys(services)
+            if not self._definition(self.lookup("Service", tenant, each), "entries")[0]
+        ]
+
     def sees(self, tenant: str, name: Name) -> bool:
         """Return whether selectors of a tenant's policies see a network."""
         if tenant in (COMMON, name.tenant):

@@ -15,9 +15,12 @@ from shared.policy.nodeconfig import NodeRule, NodeService, rule_id, rule_to_jso
 
 
 class Services:
-    """A list of services, as policies of a tenant name it."""
+    """A list of services, as policies of a tenant name it.
 
-    __slots__ = ("entries", "key", "matches", "names", "rules", "tenant")
+    `missing` are the names without a meaning; None as long as nobody has asked.
+    """
+
+    __slots__ = ("entries", "key", "matches", "missing", "names", "rules", "tenant")
 
     def __init__(self, tenant: str, key: str, entries: Sequence[JSON]) -> None:
         self.tenant = tenant
@@ -27,6 +30,7 @@ class Services:
             [each["service"] for each in entries if "service" in each]
         )
         self.matches: tuple[NodeService, ...] | None = None
+        self.missing: Sequence[str] | None = None
         self.rules: dict[Rule, None] = {}
 
 

@@ -97,6 +97,11 @@ class LoadedSite:
         """
         return self._views[self._site_chain]
 
+    @property
+    def views(self) -> Iterable[LoadedView]:
+        """The distinct views of the admitted nodes, and the site's own if it was asked for."""
+        return self._views.values()
+
     def _add_own_view(self) -> None:
         if self._has_own_view and self._site_chain not in self._views:
             self._views[self._site_chain] = self._make_view(self._site_chain, {})

@@ -6,7 +6,7 @@ each node has.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from shared.algebra.cidrs import Family
@@ -71,6 +71,7 @@ class LoadedView:
         for services in [*self._services_naming.get(name.name, ())]:
             if name.tenant not in (COMMON, services.tenant):
                 continue
+            services.missing = None
             matches = self.names.matches(services.tenant, services.entries)
             if matches == services.matches:
                 continue
@@ -212,6 +213,19 @@ class LoadedView:
                 if self._touches(rule, bound, self.nodes[name], family):
                     found.add(name)
         return found
+
+    def unresolved(self) -> Iterator[tuple[str, Rule]]:
+        """Yield what rules name that has no meaning here, as the reference says it."""
+        for peer in self.ends.unresolved:
+            for side in peer.sides:
+                for rule in side.rules:
+                    yield peer.text, rule
+        for services in self._services.values():
+            if services.missing is None:
+                services.missing = self.names.unresolved_services(services.tenant, services.names)
+            for name in services.missing:
+                for rule in services.rules:
+                    yield f"service:{name}", rule
 
     def _with_own(self, side: Side | None, family: Family) -> set[str]:
         if side is None:
