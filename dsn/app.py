@@ -32,6 +32,7 @@ from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import Conflict
 from shared.feed.connect import Connector
+from shared.feed.knows import AGENT
 from shared.http.peer import PeerClient
 from shared.pki.credentials import CredentialsDirectory
 from shared.pki.identity import Expectation, Role, parse_trust_domain
@@ -97,7 +98,7 @@ class Agent:
         trust = NodeTrust(
             revocations=revocations, directory=directory, context=context, clock=self._clock
         )
-        client = PeerClient(self._identity.servers, tls=context)
+        client = PeerClient(self._identity.servers, tls=context, headers=AGENT)
         reporter = Reporter(
             transport=client,
             plane=plane,

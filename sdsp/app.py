@@ -207,6 +207,7 @@ def _application(
     )
     app[node_handlers.PUBLICATIONS] = core.publications
     app[node_handlers.STATES] = core.states
+    app[node_handlers.CAN_COUNT] = core.compiler.able
     app[site_handlers.SITE_VIEW] = view
     app[site_handlers.INBOUND] = core.inbound
     app[conflict_handlers.DECISIONS] = Decisions(

@@ -135,6 +135,8 @@ class Compiler:
         self._last: _Compiled | None = None
         self._reviewed: _Compiled | None = None
         self._review = asyncio.Lock()
+        # What is worked out is published before anything else is.
+        self._turn = asyncio.Lock()
         self._took = 0.0
         self._ended = clock.monotonic()
         publications.snapshots = self.snapshot
@@ -168,7 +170,8 @@ class Compiler:
         wanted = self._changes
         if self._done == wanted:
             return Outcome()
-        changed = await self._compile()
+        async with self._turn:
+            changed = await self._compile()
         self._done = wanted
         if self._took <= _CHEAP:
             await self.up_to_date()
@@ -198,6 +201,14 @@ class Compiler:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._nodes.snapshot, node)
 
+    async def able(self, node: str, counts: bool) -> None:
+        """Mind what a node's agent says that it can do, before it is told anything."""
+        work = partial(self._nodes.able, node, counts=counts)
+        async with self._turn:
+            found = await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            if found.nodes:
+                self._publications.publish(found)
+
     async def _load(self) -> None:
         async with self._store.snapshot() as snapshot:
             self._model.load(await snapshot.list(PLANNED), snapshot.position.revision)
@@ -219,7 +230,7 @@ class Compiler:
         last = _Compiled(self._model.revision, self._model.objects(), self._now())
         generation = Generation(last.revision)
         changes = self._model.take_changes()
-        if changes is not None and self._nodes.is_loaded:
+        if changes is not None and self._nodes.takes(changes[0]):
             put, delete = changes
             work = partial(self._nodes.change, put, delete, generation=generation, now=last.now)
         else:

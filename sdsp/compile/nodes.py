@@ -10,8 +10,8 @@ from datetime import datetime
 from shared.errors import NotFound
 from shared.ids import Generation, Key
 from shared.policy.conflicts.followed import InForce, RulesInForce
-from shared.policy.loaded.site import LoadedSite
 from shared.policy.loaded.source import Source
+from shared.policy.loaded.staging import StagingSite
 from shared.policy.loaded.wire import delta_line, snapshot_line
 
 PolicyNames = frozenset[tuple[str, str]]
@@ -53,7 +53,9 @@ class CompiledNodes:
 
     def __init__(self, site: str) -> None:
         self._site = site
-        self._loaded: LoadedSite | None = None
+        self._loaded: StagingSite | None = None
+        self._unable: set[str] = set()
+        """Nodes whose agent can't count for staged policies."""
         self._published: dict[str, Published] = {}
         self._rules = RulesInForce()
 
@@ -66,16 +68,19 @@ class CompiledNodes:
         """
         self._loaded = None
         try:
-            self._loaded = LoadedSite(self._site, sources, now=now, own_view=True)
+            self._loaded = StagingSite(
+                self._site, sources, now=now, counts=lambda node: node not in self._unable
+            )
         except NotFound:
             # Before the first snapshot from the FSM there is no Site, hence no default action.
             return None
         before, self._published = self._published, {}
         for name, node in self._loaded.nodes.items():
             old = before.get(name)
-            same = old is not None and old.hash == node.hash
+            hash_ = self._loaded.hash(name)
+            same = old is not None and old.hash == hash_
             self._published[name] = (
-                old if old is not None and same else Published(generation, node.hash, node.policies)
+                old if old is not None and same else Published(generation, hash_, node.policies)
             )
         return Changes(
             {name: NodeChange(each) for name, each in self._published.items()}, is_whole=True
@@ -109,7 +114,7 @@ class CompiledNodes:
             step = steps.get(name)
             if step is None and name in self._published:
                 continue
-            published = Published(generation, node.hash, node.policies)
+            published = Published(generation, loaded.hash(name), node.policies)
             self._published[name] = published
             if step is None:
                 changed[name] = NodeChange(published)
@@ -119,11 +124,31 @@ class CompiledNodes:
 
     def look(self) -> InForce | None:
         """Return what is in force, for those who look for conflicts; None if there is no site."""
-        return None if self._loaded is None else self._rules.look(self._loaded)
+        return None if self._loaded is None else self._rules.look(self._loaded.enforced)
 
     @property
     def is_loaded(self) -> bool:
         return self._loaded is not None
+
+    def takes(self, put: Iterable[Source]) -> bool:
+        """Return whether changes can be taken in; else everything has to be loaded."""
+        return self._loaded is not None and self._loaded.takes(put)
+
+    def able(self, node: str, *, counts: bool) -> Changes:
+        """Mind whether a node's agent can count for staged policies; a node whose can't is told
+        nothing of them.
+        """
+        if counts:
+            self._unable.discard(node)
+        else:
+            self._unable.add(node)
+        loaded = self._loaded
+        if loaded is None or node not in self._published or not loaded.look_again(node):
+            return Changes({})
+        before = self._published[node]
+        published = Published(before.generation, loaded.hash(node), before.policies)
+        self._published[node] = published
+        return Changes({node: NodeChange(published)})
 
     def snapshot(self, node: str) -> tuple[Published, bytes] | None:
         """Return a node's newest configuration, whole, as a line; None if it isn't admitted."""

@@ -74,9 +74,10 @@ class PeerClient:
         tls: ssl.SSLContext | None,
         token: Callable[[], str | None] | None = None,
         limits: PeerLimits | None = None,
+        headers: Headers = None,
     ) -> None:
         """`tls` is a context of shared.pki.tls, None only towards plain text on loopback; `token`
-        gives a bearer token, for people's clients.
+        gives a bearer token, for people's clients; `headers` go with every request.
         """
         if not endpoints:
             raise ValueError("give at least one endpoint")
@@ -84,6 +85,7 @@ class PeerClient:
         self._tls = tls
         self._token = token
         self._limits = limits or PeerLimits()
+        self._always = dict(headers or {})
         self._session: aiohttp.ClientSession | None = None
         self._retired: list[aiohttp.ClientSession] = []
         self._responses: dict[aiohttp.ClientResponse, aiohttp.ClientSession] = {}
@@ -235,7 +237,7 @@ class PeerClient:
         return self._session
 
     def _headers(self, body: Any, more: Headers) -> dict[str, str]:
-        headers = outgoing_headers() | {"Accept-Encoding": "identity"}
+        headers = outgoing_headers() | self._always | {"Accept-Encoding": "identity"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if self._token and (token := self._token()):

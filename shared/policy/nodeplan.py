@@ -19,6 +19,7 @@ from shared.model.inventory import Node, Workload
 from shared.policy.compile import SitePlanner
 from shared.policy.inputs import Document, SiteInputs
 from shared.policy.nodeconfig import NodeConfiguration, NodeRule, NodeService, rule_id
+from shared.policy.nodestaged import with_staged
 from shared.policy.plan import Plan, PlannedRule
 from shared.policy.resolve import Addresses, host_addresses
 
@@ -43,6 +44,15 @@ def admitted_configurations(planner: SitePlanner) -> Mapping[str, NodeConfigurat
     }
 
 
+def counting_configurations(planner: SitePlanner) -> Mapping[str, NodeConfiguration]:
+    """Return the same, each with what would be enforced if staged policies were."""
+    staged = NodePlanner(planner, staged=True)
+    return {
+        name: with_staged(enforced, staged.configuration(name))
+        for name, enforced in admitted_configurations(planner).items()
+    }
+
+
 def unenforced(planner: SitePlanner) -> Iterator[Document]:
     """Yield the workloads that no node enforces for: those without a node, or with one that
     isn't admitted.
@@ -56,8 +66,10 @@ def unenforced(planner: SitePlanner) -> Iterator[Document]:
 class NodePlanner:
     """Makes node configurations; shares the work of nodes with one view."""
 
-    def __init__(self, planner: SitePlanner) -> None:
+    def __init__(self, planner: SitePlanner, *, staged: bool = False) -> None:
+        """With `staged`, staged policies count as enforced."""
         self._planner = planner
+        self._staged = staged
         self._views: dict[tuple[str, ...], _NodeView] = {}
         self._workloads: dict[str, list[Document]] = {}
         for document in planner.workloads.documents:
@@ -68,7 +80,7 @@ class NodePlanner:
         """Return what a node enforces; nothing if it isn't admitted."""
         chain = self._planner.view(node).chain
         if chain not in self._views:
-            self._views[chain] = _NodeView(self._planner.plan(node))
+            self._views[chain] = _NodeView(self._planner.plan(node, staged=self._staged))
         own = AddressSet()
         if _is_admitted(self._planner.places.nodes[node]):
             own = host_addresses(self._workloads.get(node, ()))

@@ -14,7 +14,7 @@ is counted are packets that belong to no known connection: a connection once, if
 Defined here once, for the in-memory data plane and as the yardstick of the kernel's answer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from shared.policy.nodeconfig import Judge, Judgement, NodeConfiguration, Packet
@@ -66,6 +66,13 @@ class StagedJudge:
         met = [rule.id for rule in staged.passed if rule.id in self._changed.new]
         met += [rule.id for rule in enforced.met if rule.id in self._changed.gone]
         return met[0]
+
+
+def with_staged(enforced: NodeConfiguration, staged: NodeConfiguration) -> NodeConfiguration:
+    """Return what is enforced with what is staged beside it; alone, if both are the same."""
+    if staged.hash() == enforced.hash():
+        return enforced
+    return replace(enforced, staged=staged).with_total(enforced.total())
 
 
 def changed_rules(configuration: NodeConfiguration, staged: NodeConfiguration) -> Changed:

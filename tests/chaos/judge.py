@@ -22,8 +22,9 @@ from shared.clock import SystemClock
 from shared.errors import HanseError
 from shared.ids import Key
 from shared.model.kinds import KINDS
+from shared.policy.compile import SitePlanner
 from shared.policy.inputs import Document, Documents, SiteInputs, is_inherited_scope
-from shared.policy.nodeplan import all_node_configurations
+from shared.policy.nodeplan import counting_configurations
 from shared.store.contract import AuditRecord, Store, Stored
 from shared.store.sql import open_store
 from tests.chaos.federation import Federation, Server
@@ -193,7 +194,7 @@ async def faults_of_site(federation: Federation, site: SitePlace, folder: Path) 
         async with store.snapshot() as snapshot:
             stored = await snapshot.list()
     faults = list(_differences(site, above, below))
-    fresh = all_node_configurations(_inputs(site, stored))
+    fresh = counting_configurations(SitePlanner(_inputs(site, stored)))
     for node in site.nodes:
         found = await read_back(federation, node)
         wanted = fresh[node.name].hash()

@@ -7,8 +7,9 @@ from sdsp.compile.model import PLANNED_KINDS
 from sdsp.upstream.removals import record_name
 from shared.errors import HanseError, NotFound
 from shared.ids import Key
+from shared.policy.compile import SitePlanner
 from shared.policy.inputs import Document, Documents, SiteInputs, is_inherited_scope
-from shared.policy.nodeplan import all_node_configurations
+from shared.policy.nodeplan import counting_configurations
 from tests.contract.store_validators import Part, faults_in
 from tests.simulation.clock import START
 from tests.simulation.feed_validators import Lives, faults_of
@@ -217,7 +218,9 @@ def _nodes(
 def _compiled(site: str, inherited: list[Any], local: list[Document]) -> dict[str, str] | None:
     inputs = SiteInputs(site, Documents(inherited), Documents(local), START)
     try:
-        return {name: each.hash() for name, each in all_node_configurations(inputs).items()}
+        return {
+            name: each.hash() for name, each in counting_configurations(SitePlanner(inputs)).items()
+        }
     except NotFound:
         return None
 

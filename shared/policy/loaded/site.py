@@ -13,6 +13,7 @@ meaning ready and moves it along with each change.  What a change costs grows wi
     selecting, stabbing, owners, counting       indexes for what a change concerns
     nodes       one node: its rules in order, its sets, the sum behind its hash, its delta
     wire        what travels
+    staging     two loaded sites side by side: what is enforced, and what would be
 
 Inheritance and the order of policies are those of shared.policy.inherit and compile; that both
 ways agree is held by tests over random edits.
@@ -51,10 +52,19 @@ class LoadedSite:
     """
 
     def __init__(
-        self, site: str, sources: Iterable[Source], *, now: datetime, own_view: bool = False
+        self,
+        site: str,
+        sources: Iterable[Source],
+        *,
+        now: datetime,
+        own_view: bool = False,
+        staged: bool = False,
     ) -> None:
-        """`now` (with a zone) judges the expiry of overrides; `own_view` asks for `view`."""
+        """`now` (with a zone) judges the expiry of overrides; `own_view` asks for `view`; with
+        `staged`, staged policies count as enforced.
+        """
         self.now = now
+        self._counts_staged: Final = staged
         self._has_own_view: Final = own_view
         self.nodes: Final[dict[str, LoadedNode]] = {}
         """The admitted nodes."""
@@ -289,7 +299,12 @@ class LoadedSite:
         return source
 
     def _make_inheritance(self, *, staged: bool = False) -> Inheritance:
-        return Inheritance(self._definitions, labels=self._site.labels, now=self.now, staged=staged)
+        return Inheritance(
+            self._definitions,
+            labels=self._site.labels,
+            now=self.now,
+            staged=staged or self._counts_staged,
+        )
 
     def _make_view(self, chain: Chain, nodes: Mapping[LoadedNode, Counter[Host]]) -> LoadedView:
         return LoadedView(self._names(chain), nodes)
