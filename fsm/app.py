@@ -18,6 +18,8 @@ from fsm.feed.hub import Hub
 from fsm.feed.seals import SiteSeals
 from fsm.feed.service import Feed
 from fsm.home import home_of
+from fsm.reported import handlers as reported_handlers
+from fsm.reported.service import Reported
 from fsm.rotations import FSMCertificates
 from fsm.settings import FSMSettings
 from fsm.sites import handlers as site_handlers
@@ -193,6 +195,7 @@ class _Parts:
         app[feed_handlers.HUB] = self.hub
         app[feed_handlers.VOICES] = self.voices
         app[feed_handlers.SEALS] = SiteSeals(self.store, clock=self.clock, metrics=self.metrics)
+        app[reported_handlers.REPORTED] = Reported(self.store, self.hub)
         app[site_handlers.SITES] = Sites(
             self.store,
             self.hub,
@@ -309,6 +312,7 @@ class _Parts:
                 enrolment_handlers.routes,
                 certificate_handlers.routes,
                 site_handlers.routes,
+                reported_handlers.routes,
                 feed_handlers.routes,
                 feed_handlers.seal_routes,
             ],

@@ -114,7 +114,8 @@ async def running(
         # The last word of the nodes, for whoever starts next.
         stack.push_async_callback(core.states.reconcile)
         group = await stack.enter_async_context(Group())
-        Background(base, group).start(core, upstream, view, renewal)
+        decisions = app[conflict_handlers.DECISIONS]
+        Background(base, group).start(core, upstream, view, renewal, decisions)
         server = await stack.enter_async_context(
             serving(
                 app,

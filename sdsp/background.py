@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sdsp.compile.compiler import Compiler, Reviews
+from sdsp.conflicts.decide import Decisions
 from sdsp.conflicts.find import CompareConflicts, FindConflicts, ReviewConflicts
 from sdsp.home import RESTORED, home_of
 from sdsp.parts import Base, Core, Upstream, backups_of
@@ -44,6 +45,7 @@ class Background:
         upstream: Upstream | None,
         view: SiteView,
         renewal: RenewCertificates,
+        decisions: Decisions,
     ) -> None:
         base, store, clock = self.base, self.base.store, self.base.clock
         compiler = core.compiler
@@ -88,8 +90,17 @@ class Background:
         register = self._loop(KeepRegister(store, core.revocations, clock=clock), period=15.0)
         core.revocations.on_change.append(lambda: core.tell_nodes(base.credentials))
         core.inbound.on_trust = self._loop(renewal, period=60.0).activate
-        report = self._follow(core, upstream, view, renewal) if upstream else None
-        conflicts = self._find_conflicts(compiler, report.activate if report else None)
+        finding = FindConflicts(
+            store,
+            enforced=lambda: compiler.enforced,
+            reached=lambda: compiler.reached,
+            executor=base.finding,
+            clock=clock,
+        )
+        report = self._follow(core, upstream, view, renewal, finding) if upstream else None
+        if report:
+            decisions.on_change = report.activate
+        conflicts = self._find_conflicts(finding, compiler, report)
 
         def compiled() -> None:
             if compiler.newest:
@@ -104,16 +115,11 @@ class Background:
         if report:
             self.group.start(_when(core.states.changed, report.activate), name="report soon")
 
-    def _find_conflicts(self, compiler: Compiler, report: Callable[[], None] | None) -> Loop:
+    def _find_conflicts(
+        self, finding: FindConflicts, compiler: Compiler, report: Loop | None
+    ) -> Loop:
         """Look for conflicts after each compilation; return what looks after each review."""
         base = self.base
-        finding = FindConflicts(
-            base.store,
-            enforced=lambda: compiler.enforced,
-            reached=lambda: compiler.reached,
-            executor=base.finding,
-            clock=base.clock,
-        )
         compiler.on_enforced = self._loop(finding, period=_CONFLICTS_PERIOD).activate
         comparing = self._loop(
             CompareConflicts(finding), period=_CONFLICTS_PERIOD, settle=_CONFLICTS_SETTLE
@@ -126,13 +132,18 @@ class Background:
         def judged() -> None:
             comparing.activate()
             if report:
-                report()
+                report.activate()
 
         finding.on_judged = judged
         return self._loop(reviewing, period=_CONFLICTS_PERIOD)
 
     def _follow(
-        self, core: Core, upstream: Upstream, view: SiteView, renewal: RenewCertificates
+        self,
+        core: Core,
+        upstream: Upstream,
+        view: SiteView,
+        renewal: RenewCertificates,
+        finding: FindConflicts,
     ) -> Loop:
         async def trust() -> dict[str, Any]:
             said = await core.trust.report(lambda node: core.states.get(node).roots)
@@ -144,6 +155,7 @@ class Background:
             upstream=upstream.client,
             connected=lambda: upstream.follower.link.connected,
             trust=trust,
+            judged=lambda: finding.judged_revision,
         )
         showing = SealUpstream(
             self.base.store,

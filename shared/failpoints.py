@@ -75,6 +75,7 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "sdsp.advance.after": "that position is committed",
     "sdsp.publish.before": "nodes' configurations are compiled, no node was told",
     "sdsp.publish.after": "those who wait for them are woken",
+    "sdsp.judge.before": "the site is compiled anew, its conflicts are not yet found",
     "sdsp.report.before": "a report to the FSM is put together",
     "sdsp.report.after": "the FSM has taken it",
     "sdsp.node_report.before": "a node's report has come",

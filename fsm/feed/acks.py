@@ -110,7 +110,7 @@ class SiteVoices:
         async def work(transaction: Transaction) -> Event | None:
             before = await transaction.record(REPORTS, site)
             event = _alarm(site, before, record, now)
-            await transaction.put_record(REPORTS, site, record)
+            await transaction.put_record(REPORTS, site, with_known_conflicts(before, record))
             if event is not None and self._journal is not None:
                 await self._journal.add(transaction, event)
             return event
@@ -176,6 +176,20 @@ def refused_after(
         if still and each.key not in news:
             news[each.key] = each
     return tuple(news[key] for key in sorted(news))
+
+
+def with_known_conflicts(before: Mapping[str, Any] | None, said: dict[str, Any]) -> dict[str, Any]:
+    """Return a report with the conflicts of the one before, if it is too early to tell of them.
+
+    `pending` says so: what a site has not judged yet is not without conflicts.  Pure.
+    """
+    conflicts = said.get("conflicts")
+    if conflicts is None:
+        return said
+    if conflicts["judged"] is not None:
+        return {**said, "conflicts": {**conflicts, "pending": False}}
+    known = (before or {}).get("conflicts") or conflicts
+    return {**said, "conflicts": {**known, "pending": True}}
 
 
 def heard_of(record: Mapping[str, Any]) -> Heard:

@@ -2,7 +2,8 @@
 
 The schema has no room for a spec, an address or an error's own text: a field that isn't here is
 refused, names are names, and codes are codes.  The one free text is the reason that a person gave
-for an exception, which the FSM is to know.
+for an exception, which the FSM is to know.  What a site asks for in a change request goes another
+way (fsm.requests): a person sends it on purpose.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -13,6 +14,7 @@ from shared.feed.wire import Position
 from shared.http.body import Body
 from shared.ids import COMMON, SITE, Key
 from shared.model.base import Name, Time
+from shared.model.override import Urgency
 
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -123,6 +125,44 @@ class ExceptionReport(Body):
     expires_at: Time | None = Field(None, alias="expiresAt")
 
 
+class ConflictBody(Body):
+    """Which of a site's conflicts it is."""
+
+    name: Name
+    tenant: Name = COMMON
+    type: Code
+    target: TargetBody
+
+
+class ConflictReport(ConflictBody):
+    """A conflict that a site has not settled; never what its versions say."""
+
+    urgency: Urgency = "normal"
+    state: Literal["open", "deferred"] = "open"
+    since: Time
+    deadline: Time | None = None
+    until: Time | None = None
+    request: Name | None = Field(None, description="The ChangeRequest that waits for an answer.")
+
+
+class SettledReport(ConflictBody):
+    """That a conflict is settled: by which proposal, or `closed` by itself."""
+
+    how: Annotated[str, Field(pattern=r"^[a-zA-Z]{1,32}$")]
+    at: Time
+
+
+class ConflictsReport(Body):
+    """A site's conflicts; `judged` is the FSM's revision that they are of.
+
+    None: the site has not judged yet what it has just taken over, and tells of none.
+    """
+
+    judged: Count | None = None
+    unsettled: tuple[ConflictReport, ...] = Field((), max_length=_MANY)
+    settled: tuple[SettledReport, ...] = Field((), max_length=_MANY)
+
+
 class HeldObject(KeyBody):
     """An object that the site still enforces although the FSM has it no longer."""
 
@@ -177,6 +217,9 @@ class Report(Body):
     backups: tuple[BackupReport, ...] = Field((), max_length=100)
     break_glass: BreakGlassReport | None = Field(None, alias="breakGlass")
     trust: TrustReport | None = None
+    conflicts: ConflictsReport | None = Field(
+        None, description="Left out by sites that don't tell of conflicts."
+    )
     counts: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$")], Count] = Field(
         default_factory=dict, max_length=100
     )

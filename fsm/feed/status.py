@@ -15,6 +15,7 @@ from typing import Any, Final
 from fsm.feed.acks import Heard
 from fsm.feed.item import Item
 from fsm.feed.select import Membership, View, World, is_meant_for, membership, select
+from fsm.reported.facts import conflicts_in, exceptions_in
 from shared.access.reach import Reach
 from shared.http.response import timestamp
 from shared.ids import COMMON, FEDERATION, Key
@@ -81,19 +82,13 @@ class SiteFacts:
         return [dict(each) for each in self._listed("held") if seen.has(_key_of(each))]
 
     def exceptions(self, seen: Seen) -> list[JSON]:
-        """Return the site's exceptions, as far as they may be seen; it keeps their labels.
+        """Return the site's exceptions, as far as they may be seen."""
+        return exceptions_in(self.report, seen.reach)
 
-        What an exception is of may be another tenant's than its own.
-        """
-        sees = seen.reach.sees
-        return [
-            dict(each)
-            for each in self._listed("exceptions")
-            if all(
-                sees(Key("Override", tenant, each["scope"], each["name"]), None)
-                for tenant in (each["tenant"], each["target"]["tenant"])
-            )
-        ]
+    def conflicts(self, seen: Seen) -> JSON | None:
+        """Return how many conflicts the site has; None if it doesn't tell of them."""
+        told = conflicts_in(self.report, seen.reach)
+        return told.counts() if told else None
 
     def server(self, what: str, seen: Seen) -> Any:
         """Return a part of the report that is the server's own affair."""
@@ -174,6 +169,7 @@ def site_document(
         ],
         "held": facts.held(seen),
         "exceptions": facts.exceptions(seen),
+        "conflicts": facts.conflicts(seen),
         "unresolved": [
             {"policy": each.key.name, "tenant": each.key.tenant, **missing}
             for each in policies
@@ -186,8 +182,13 @@ def site_document(
     }
 
 
-def policy_document(item: Item, sites: Sequence[PolicyAtSite]) -> dict[str, Any]:
-    """Return how a policy stands at each site that it is meant for."""
+def policy_document(
+    item: Item, sites: Sequence[PolicyAtSite], exceptions: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return how a policy stands at each site that it is meant for.
+
+    `exceptions` says how many each site makes to it.
+    """
     key, stored = item.key, item.stored
     return {
         **identity_of(item),
@@ -195,7 +196,12 @@ def policy_document(item: Item, sites: Sequence[PolicyAtSite]) -> dict[str, Any]
         "enforcement": item.spec.get("enforcement", "default"),
         "stage": item.spec.get("stage", "enforced"),
         "summary": dict(sorted(Counter(each.state for each in sites).items())),
-        "sites": [{"site": each.site, **each.to_json()} for each in sites if each.key == key],
+        "exceptions": sum(exceptions.values()),
+        "sites": [
+            {"site": each.site, **each.to_json(), "exceptions": exceptions.get(each.site, 0)}
+            for each in sites
+            if each.key == key
+        ],
     }
 
 

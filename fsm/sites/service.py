@@ -1,6 +1,7 @@
 """How the federation stands, gathered from the hub, the records of what sites said, and the CA."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -78,17 +79,30 @@ class Sites:
         gathered = await self._gather(wanted, reach)
         sites: list[dict[str, Any]] = []
         by_policy: dict[Key, list[PolicyAtSite]] = {item.key: [] for item in gathered.policies}
+        exceptions: dict[tuple[str, str], Counter[str]] = {}
         for name in gathered.sites:
             document, at_site = gathered.site(name)
             sites.append(document)
-            for each in at_site:
-                by_policy[each.key].append(each)
+            for each in document["exceptions"]:
+                target = each["target"]
+                if target["kind"] == POLICY:
+                    policy = target["tenant"], target["name"]
+                    exceptions.setdefault(policy, Counter())[name] += 1
+            for found in at_site:
+                by_policy[found.key].append(found)
             # A thousand sites take a while; others want their turn.
             await asyncio.sleep(0)
         return {
             "revision": gathered.revision,
             "sites": sites,
-            "policies": [policy_document(item, by_policy[item.key]) for item in gathered.policies],
+            "policies": [
+                policy_document(
+                    item,
+                    by_policy[item.key],
+                    exceptions.get((item.key.tenant, item.key.name), {}),
+                )
+                for item in gathered.policies
+            ],
             # Both are the server's own affairs.
             **(await self._affairs() if gathered.seen.has_affairs else {}),
         }

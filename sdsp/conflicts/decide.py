@@ -55,6 +55,8 @@ class Decisions:
         self._objects = objects
         self._trail = trail
         self._clock = clock
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a conflict was settled, put off or taken up with the federation."""
 
     async def decide(
         self,
@@ -108,6 +110,7 @@ class Decisions:
 
         write = _write(case, verdict, proposal)
         await self._objects.apply(call, [write], Options(alongside=settle, reason=verdict.reason))
+        self.on_change()
         found = await self._objects.find(key)
         assert found is not None
         return found
@@ -153,7 +156,9 @@ class Decisions:
             assert found is not None
             return found
 
-        return (await self._store.transact(work)).result
+        deferral = (await self._store.transact(work)).result
+        self.on_change()
+        return deferral
 
 
 async def open_conflict(view: Snapshot | Transaction, key: Key, sees: Sees) -> Stored:

@@ -20,6 +20,7 @@ from sdsp.compile.model import document_of
 from sdsp.conflicts.standing import KIND, Change, changes, key_of, spec_of
 from shared.clock import Clock
 from shared.errors import NotFound
+from shared.failpoints import pause
 from shared.ids import Key, Revision
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import conflicts_among_views
@@ -136,6 +137,7 @@ class FindConflicts:
         enforced = self._enforced()
         if enforced is None or enforced is self._judged:
             return
+        await pause("sdsp.judge.before")
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._executor, self._follow, enforced)
         self._judged = enforced

@@ -20,7 +20,15 @@ from sdsp.realisation import for_people
 from sdsp.site.sight import Sight, Tenants, narrowed
 from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from sdsp.steady import SteadyTime
-from sdsp.upstream.apply import INHERITED, Sees, held_in, position_in, refused_in, seen_of
+from sdsp.upstream.apply import (
+    INHERITED,
+    Sees,
+    changed_in,
+    held_in,
+    position_in,
+    refused_in,
+    seen_of,
+)
 from shared.algebra.cidrs import Family
 from shared.backup.answers import backups_json, upward_json
 from shared.backup.standing import Task, states_in
@@ -43,6 +51,7 @@ from shared.telemetry.journal import recent_events
 JSON = Mapping[str, Any]
 
 _NODES: Final = Selection(kinds=frozenset({"Node"}))
+_CONFLICTS: Final = Selection(kinds=frozenset({"Conflict"}))
 _HIDDEN: Final = frozenset({"counters", "connected", "message", "roots"})
 
 _OWN: Final = Key("", COMMON, SITE, "")
@@ -63,6 +72,9 @@ class Standing:
     refused: Sequence[JSON]
     inherited: Mapping[str, JSON]
     nodes: Sequence[Stored]
+    changed: int
+    """The revision at which upstream last changed what is planned."""
+    conflicts: Sequence[Stored]
 
 
 class SiteView:
@@ -116,7 +128,10 @@ class SiteView:
             )
         return newest
 
-    async def standing(self, sees: Sees = lambda _key, _labels: True) -> Standing:
+    async def standing(
+        self, sees: Sees = lambda _key, _labels: True, *, conflicts: bool = False
+    ) -> Standing:
+        """Return how the site stands; its conflicts, which may be many, if asked for."""
         async with self._store.snapshot() as snapshot:
             held = await held_in(snapshot)
             return Standing(
@@ -126,6 +141,8 @@ class SiteView:
                 refused=await refused_in(snapshot),
                 inherited=await snapshot.records(INHERITED),
                 nodes=await snapshot.list(_NODES),
+                changed=await changed_in(snapshot),
+                conflicts=await snapshot.list(_CONFLICTS) if conflicts else (),
             )
 
     async def status(self, sight: Sight) -> dict[str, Any]:

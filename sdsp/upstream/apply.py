@@ -66,6 +66,9 @@ POSITION: Final = "position"
 HELD: Final = "held"
 INHERITED: Final = "inherited"
 REFUSED: Final = "refused"
+CHANGED: Final = "changed"
+"""Names the record of FEED that says at which revision of the site's own store something that is
+planned was last taken over."""
 
 # What is taken over of an object's metadata; all else is the FSM's own.
 _DESCRIBED: Final = ("name", "tenant", "labels", "annotations")
@@ -103,12 +106,20 @@ class _Step:
     refused: list[Refusal] = field(default_factory=list)
     departed: list[str] = field(default_factory=list)
     ended: Sequence[str] = ()
+    plans: bool = False
+    """Whether it changed anything that the site's conflicts are found in."""
 
 
 async def position_in(snapshot: Snapshot) -> Position | None:
     """Return where the site's copy stands; None before the first listing."""
     record = await snapshot.record(FEED, POSITION)
     return parse_position(record) if record else None
+
+
+async def changed_in(snapshot: Snapshot) -> int:
+    """Return the revision of the site's store at which upstream last changed what is planned."""
+    record = await snapshot.record(FEED, CHANGED)
+    return int(record["local"]) if record else 0
 
 
 async def held_in(snapshot: Snapshot) -> list[Mapping[str, Any]]:
@@ -212,6 +223,7 @@ class Inbound:
                 if key.kind in _VOUCHED:
                     await self._delete(transaction, key)
                     step.removed.append(str(key))
+                    step.plans |= key.kind in PLANNED_KINDS
             held = [Held(key, "missing") for key in missing if key.kind not in _VOUCHED]
             await self._hold(transaction, held, step)
             await self._finish(transaction, snapshot.position, step, action="feed.snapshot")
@@ -344,6 +356,7 @@ class Inbound:
             await transaction.delete_record(REFUSED, name)
             if stored.revision > transaction.base.revision:
                 step.put.append(str(each.key))
+                step.plans |= each.key.kind in PLANNED_KINDS
                 if each.key.kind == LOGIN_REVOCATION:
                     step.departed.append(each.spec["identity"])
 
@@ -362,6 +375,7 @@ class Inbound:
         for key in present:
             await self._delete(transaction, key)
             step.removed.append(str(key))
+            step.plans |= key.kind in PLANNED_KINDS
 
     async def _hold(self, transaction: Transaction, held: Sequence[Held], step: _Step) -> None:
         since = self._clock.now().isoformat()
@@ -381,6 +395,9 @@ class Inbound:
         self, transaction: Transaction, position: Position, step: _Step, *, action: str
     ) -> None:
         await transaction.put_record(FEED, POSITION, position.to_json())
+        if step.plans:
+            taken = transaction.base.revision + 1
+            await transaction.put_record(FEED, CHANGED, {"local": taken})
         step.ended = await end_logins_of(transaction, step.departed, at=self._clock.now())
         if step.put or step.removed or step.held or step.refused:
             await transaction.audit(_record(step, position, at=self._clock.now(), action=action))

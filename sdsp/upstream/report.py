@@ -1,16 +1,20 @@
 """Tell the FSM how the site stands: names, codes and counts, and nothing else."""
 
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
+from sdsp.conflicts.upward import NOT_JUDGED, counted, upward
 from sdsp.realisation import for_upstream
 from sdsp.site.service import SiteView, Standing
+from shared.errors import Invalid
 from shared.failpoints import pause
 from shared.feed.follow import FEED
 from shared.http.peer import PeerClient
+from shared.ids import Revision
 from shared.model.override import Override
 from shared.policy.compile import SitePlanner
 from shared.policy.faults.changes import Hiding, hidings
@@ -23,6 +27,12 @@ JSON = Mapping[str, Any]
 MOST: Final = 10_000
 MOST_BACKUPS: Final = 100
 MOST_BYTES: Final = 7 * 1024 * 1024
+
+# A conflict has names of up to 253 characters; most take a tenth of what they may.
+_CONFLICTS_BYTES: Final = 2 * 1024 * 1024
+
+# What not every FSM knows of.
+_LATER: Final = frozenset({"conflicts", "breakGlass", "trust", "backups"})
 
 # How many failing nodes and unresolved names of each policy are told, if more were too much.
 _SHORTER: Final = (10, 1, 0)
@@ -42,8 +52,14 @@ class ReportUpstream:
         upstream: PeerClient,
         connected: Callable[[], bool],
         trust: Callable[[], Awaitable[JSON]] | None = None,
+        judged: Callable[[], Revision | None] = lambda: None,
     ) -> None:
-        """`trust` returns whom the site believes, and how far its nodes have followed."""
+        """`trust` returns whom the site believes, and how far its nodes have followed; `judged`
+        the revision of the site's store that its conflicts are of.
+        """
+        self._judged = judged
+        self._unknown: frozenset[str] = frozenset()
+        """What the FSM has said that it doesn't know, on this connection."""
         self._trust = trust
         self._view = view
         self._upstream = upstream
@@ -55,18 +71,32 @@ class ReportUpstream:
         if not self._connected():
             # Said again as a whole once there is somebody to hear it.
             self._sent = None
+            self._unknown = frozenset()
             return Outcome()
         report = await self._report()
         if report is None or report == self._sent:
             return Outcome()
         await pause("sdsp.report.before")
-        await self._upstream.post(f"{FEED}/report", report)
+        await self._send(report)
         await pause("sdsp.report.after")
         self._sent = report
         return Outcome(changed=1)
 
+    async def _send(self, report: JSON) -> None:
+        """Send a report; an older FSM is told without what it doesn't know."""
+        try:
+            await self._upstream.post(f"{FEED}/report", _without(report, self._unknown))
+        except Invalid as exc:
+            unknown = unknown_parts(exc) - self._unknown
+            if not unknown:
+                raise
+            self._unknown |= unknown
+            await self._upstream.post(f"{FEED}/report", _without(report, self._unknown))
+
     async def _report(self) -> JSON | None:
-        standing = await self._view.standing()
+        # Before the store is read: what was judged by now is in it.
+        judged = self._judged()
+        standing = await self._view.standing(conflicts=True)
         newest = self._view.newest()
         if standing.position is None or newest is None:
             return None
@@ -81,6 +111,7 @@ class ReportUpstream:
                 "exceptions": self._exceptions_of(newest.planner),
                 "held": list(standing.held),
                 "counts": self._counts(standing),
+                "conflicts": _conflicts(standing, judged),
                 "backups": (await self._view.backups_upward())[:MOST_BACKUPS],
                 # Said only while it is so: an older FSM knows no such field.
                 **({"breakGlass": glass} if glass else {}),
@@ -103,12 +134,34 @@ class ReportUpstream:
         }
 
 
+def _conflicts(standing: Standing, judged: Revision | None) -> JSON:
+    """Return what is told of conflicts: nothing before what upstream has sent last is judged."""
+    if standing.position is None or judged is None or judged < standing.changed:
+        return NOT_JUDGED
+    return upward(standing.conflicts, judged=standing.position.revision)
+
+
+def unknown_parts(refused: Invalid) -> frozenset[str]:
+    """Return the parts of a report that an FSM refused since it doesn't know them.
+
+    None of those that every FSM knows: without them a report would say something else.
+    """
+    paths = (each.path for each in refused.fields if each.code == "unknown_field")
+    return frozenset(re.split(r"[.\[]", path, maxsplit=1)[0] for path in paths) & _LATER
+
+
+def _without(report: JSON, parts: frozenset[str]) -> JSON:
+    return {name: value for name, value in report.items() if name not in parts}
+
+
 def fitted(report: dict[str, Any]) -> JSON:
     """Return a report that the FSM can take: of what is too much, the counts tell how much it is.
 
     What became of each policy is the last to be left out.
     """
     counts = dict(report["counts"])
+    report, told = _with_fitting_conflicts(report)
+    counts |= told
     for part in ("policies", "exceptions", "held"):
         if (count := len(report[part])) > MOST:
             report = {**report, part: report[part][:MOST]}
@@ -119,7 +172,26 @@ def fitted(report: dict[str, Any]) -> JSON:
             break
         shorter = [_shortened(each, most) for each in report["policies"]]
         report = {**report, "policies": shorter}
+    while report["exceptions"] and len(orjson.dumps(report)) > MOST_BYTES:
+        counts.setdefault("allExceptions", len(report["exceptions"]))
+        half = report["exceptions"][: len(report["exceptions"]) // 2]
+        report = {**report, "exceptions": half, "counts": counts}
     return report
+
+
+def _with_fitting_conflicts(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return a report with as many of its conflicts as have their share of it, and the counts."""
+    conflicts = report.get("conflicts")
+    if not conflicts or conflicts["judged"] is None:
+        return report, {}
+    unsettled = conflicts["unsettled"]
+    counts = counted(unsettled)
+    unsettled = unsettled[:MOST]
+    while len(orjson.dumps(unsettled)) > _CONFLICTS_BYTES:
+        unsettled = unsettled[: len(unsettled) // 2]
+    if len(unsettled) < len(conflicts["unsettled"]):
+        counts["allConflicts"] = len(conflicts["unsettled"])
+    return {**report, "conflicts": {**conflicts, "unsettled": unsettled}}, counts
 
 
 def _shortened(policy: JSON, most: int) -> JSON:

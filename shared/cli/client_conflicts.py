@@ -1,4 +1,4 @@
-"""What a client asks of conflicts at an SDSP: a part of Client."""
+"""What a client asks of conflicts, at an SDSP or of all sites at the FSM: a part of Client."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
@@ -25,6 +25,32 @@ class ConflictCalls:
     ) -> AsyncGenerator[Object, None]:
         """Yield conflicts, settled ones too, as list() does."""
         return self.list("Conflict", tenant=tenant, fields=fields)
+
+    async def sites_conflicts(
+        self, *, site: str | None = None, tenant: str | None = None, settled: bool = False
+    ) -> Mapping[str, Any]:
+        """Return all sites' conflicts as they reported them: `items`, and `sites`.  Asks the FSM.
+
+        Names, codes and times, the most pressing first; `sites` says of which revision they are.
+        """
+        params = params_of(site=site, tenant=tenant, all="true" if settled else None)
+        return await self._connection.mapping("GET", f"{API}/conflicts", params=params)
+
+    async def sites_exceptions(
+        self,
+        *,
+        site: str | None = None,
+        kind: str | None = None,
+        name: str | None = None,
+        tenant: str | None = None,
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return which sites make an exception to what, why and until when.  Asks the FSM.
+
+        `kind`, `name` and `tenant` are those of what the exceptions are made to.
+        """
+        params = params_of(site=site, kind=kind, name=name, tenant=tenant)
+        answer = await self._connection.mapping("GET", f"{API}/exceptions", params=params)
+        return [*answer["items"]]
 
     async def decide_conflict(
         self,

@@ -1,4 +1,4 @@
-"""`hanse conflicts`: how it is called."""
+"""`hanse conflicts` and `hanse exceptions`: how they are called."""
 
 from typing import Annotated
 
@@ -9,6 +9,7 @@ from shared.cli.live_sites import SITES
 from shared.cli.output import Output
 
 Name = Annotated[str, typer.Argument(help="The conflict's name.")]
+Site = Annotated[str | None, typer.Option("--site", "-s", help="At the FSM: only of this site.")]
 Tenant = Annotated[str | None, typer.Option("--tenant", "-t", help="Only of this tenant.")]
 Reason = Annotated[str, typer.Option("--reason", help="Kept with the conflict, and audited.")]
 
@@ -16,15 +17,19 @@ Reason = Annotated[str, typer.Option("--reason", help="Kept with the conflict, a
 def conflicts_list(
     *,
     everything: Annotated[bool, typer.Option("--all", help="Resolved ones, too.")] = False,
+    site: Site = None,
     tenant: Tenant = None,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List conflicts, the most pressing first; exit status 1 if one is open."""
+    """List conflicts, the most pressing first; exit status 1 if one is open.
+
+    At the FSM those of all sites, as each has reported them.
+    """
     from shared.cli.conflicts.deciding import list_conflicts
     from shared.cli.session import run
 
-    if run(list_conflicts(context, tenant, output, everything=everything)):
+    if run(list_conflicts(context, tenant, output, everything=everything, site=site)):
         raise typer.Exit(1)
 
 
@@ -93,6 +98,33 @@ def conflicts_defer(
     run(defer(Named(context, name, tenant), until, reason, output))
 
 
+def exceptions(
+    subject: Annotated[
+        str | None,
+        typer.Argument(metavar="[POLICY]", help="What they are made to: a policy, or KIND/NAME."),
+    ] = None,
+    *,
+    site: Site = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", "-t", help="Only to objects of this tenant.")
+    ] = None,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List which sites make an exception to what, why and until when.  Asks the FSM."""
+    from shared.cli.conflicts.federation import exceptions as show
+    from shared.cli.kinds import kind_and_names
+    from shared.cli.session import run
+
+    kind = name = None
+    if subject is not None:
+        found, names = kind_and_names(
+            subject if "/" in subject else "SecurityPolicy/" + subject, ()
+        )
+        kind, name = found.name, names[0]
+    run(show(context, kind, name, output, site=site, tenant=tenant))
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
     group = typer.Typer(
@@ -103,3 +135,4 @@ def add_to(app: typer.Typer) -> None:
     group.command("decide")(conflicts_decide)
     group.command("defer")(conflicts_defer)
     app.add_typer(group, name="conflicts", rich_help_panel=SITES)
+    app.command(rich_help_panel=SITES)(exceptions)

@@ -63,7 +63,13 @@ def _print_sites(sites: Sequence[JSON], clock: Clock, *, wide: bool) -> None:
     columns = ["SITE", "REGION", "JOINED", "CONNECTED", "LAST SEEN", "REVISION", "POLICIES", "HELD"]
     if wide:
         columns += ["EXCEPTIONS", "UNRESOLVED", "CERTIFICATE UNTIL"]
-    print_table(columns, [_site_row(each, clock, wide=wide) for each in sites])
+    rows = [_site_row(each, clock, wide=wide) for each in sites]
+    # Of what is as it should be nothing is said, so that the rest has room.
+    conflicts = [_conflicts(each.get("conflicts")) for each in sites]
+    if any(conflicts):
+        columns.append("CONFLICTS")
+        rows = [[*row, told] for row, told in zip(rows, conflicts, strict=True)]
+    print_table(columns, rows)
 
 
 def _site_row(each: JSON, clock: Clock, *, wide: bool) -> list[object]:
@@ -85,6 +91,16 @@ def _site_row(each: JSON, clock: Clock, *, wide: bool) -> list[object]:
             each.get("certificateExpires") or "",
         ]
     return row
+
+
+def _conflicts(found: Any) -> str:
+    """Write how many conflicts wait for somebody, the immediate ones first; empty if none does."""
+    if not isinstance(found, Mapping):
+        return ""
+    immediate, rest = found["immediate"], found["open"] - found["immediate"]
+    parts = ((immediate, "immediate"), (rest, "open"), (found["deferred"], "deferred"))
+    told = ", ".join(f"{count} {word}" for count, word in parts if count)
+    return f"{told} (being judged)".lstrip() if found.get("pending") else told
 
 
 def _summary(states: Any) -> str:
@@ -137,6 +153,8 @@ def _reasons(each: JSON) -> Iterable[str]:
     unresolved = each.get("unresolved") or ()
     if reason and not (unresolved and reason == "unresolved_name"):
         yield str(reason)
+    if exceptions := each.get("exceptions"):
+        yield f"{exceptions} exception{'' if exceptions == 1 else 's'}"
     for node in failing[:3]:
         yield f"{node['node']}: {node['code']}"
     if len(failing) > 3:

@@ -145,7 +145,7 @@ _KINDS: Final = (
     Kind("Override", "overrides", Override, _SDSP_SCOPED, tenanted=True),
     Kind("Conflict", "conflicts", Conflict, _SDSP, tenanted=True, written_by="system"),
     Kind(
-        "ChangeRequest", "changerequests", ChangeRequest, _FSM, tenanted=True, written_by="system"
+        "ChangeRequest", "changerequests", ChangeRequest, _BOTH, tenanted=True, written_by="system"
     ),
     Kind("PolicyTest", "policytests", PolicyTest, _FSM, tenanted=True),
     Kind("SavedQuery", "savedqueries", SavedQuery, _BOTH, tenanted=True),

@@ -1,10 +1,11 @@
 """Local exceptions to inherited objects, and what comes of disagreement."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 from pydantic import Field, JsonValue
 
-from shared.ids import COMMON
+from shared.ids import COMMON, FEDERATION
 from shared.model.base import Integer, Name, Optional, Spec, Time
 
 ConflictType = Literal[
@@ -22,6 +23,8 @@ ConflictType = Literal[
     "schedule_differs",
 ]
 Urgency = Literal["immediate", "normal", "deferrable"]
+URGENCIES: Final[Sequence[Urgency]] = ("immediate", "normal", "deferrable")
+"""The most pressing first."""
 ProposalName = Literal["acceptGlobal", "keepLocal", "merge", "narrow", "askFederation"]
 
 
@@ -72,6 +75,26 @@ class Deferral(Spec):
     reason: str = Field(min_length=1, description="Why; kept in the audit trail.")
 
 
+class Asked(Spec):
+    """That the federation was asked to take the site's side over, and what came of it."""
+
+    request: Name = Field(description="The ChangeRequest.")
+    by: str = Field(description="Who asked.")
+    at: Time = Field(description="When.")
+    reason: str = Field(min_length=1, description="Why; the federation is told.")
+    state: Literal["waiting", "sent", "accepted", "refused"] = Field(
+        "waiting", description="How far it is; waiting: the federation has not got it yet."
+    )
+    answer: str = Field("", description="The federation's reason.")
+    code: str = Field("", description="Why the FSM did not take the request at all.")
+    decided_by: str = Field("", description="Who accepted or refused it.")
+    decided_at: Optional[Time] = Field(None, description="When.")
+    revision: Optional[Integer] = Field(
+        None, description="The FSM's revision at which it was accepted."
+    )
+    request_id: str | None = Field(None, description="Of the call that asked.")
+
+
 class Closure(Spec):
     """That a conflict was gone by itself."""
 
@@ -113,6 +136,11 @@ class Conflict(Spec):
     )
     decision: Optional[Decision] = Field(None, description="What was chosen.")
     deferred: Optional[Deferral] = Field(None, description="Until when it was put off.")
+    asked: Optional[Asked] = Field(
+        None,
+        description="What the federation was asked; while it has not answered, the conflict is "
+        "deferred.",
+    )
     closed: Optional[Closure] = Field(
         None, description="When and why it closed itself, without a decision."
     )
@@ -123,12 +151,25 @@ class ChangeRequest(Spec):
 
     site: Name = Field(description="The site that asks.")
     target: Target = Field(description="The object that should change.")
-    spec: dict[str, JsonValue] = Field(description="The spec that the site asks for.")
-    reason: str = Field(min_length=1, description="Why the site asks.")
-    state: Literal["open", "accepted", "refused"] = Field(
-        "open", description="What the federation decided."
+    scope: str = Field(FEDERATION, description="The scope of that object.")
+    spec: dict[str, JsonValue] = Field(
+        description="The spec that the site asks for, without enforcement and sites."
+    )
+    reason: str = Field(min_length=1, max_length=2000, description="Why the site asks.")
+    base: Optional[Base] = Field(None, description="The version that the site knew when it asked.")
+    conflict: str = Field("", description="The site's conflict that it would settle.")
+    requested_by: str = Field("", description="Who asked, at the site.")
+    at: Optional[Time] = Field(None, description="When, by the site's clock.")
+    state: Literal["open", "accepted", "refused", "withdrawn"] = Field(
+        "open", description="What the federation decided; withdrawn: the site needs no answer."
     )
     answer: str = Field("", description="The federation's reason.")
+    decided_by: str = Field("", description="Who accepted or refused it.")
+    decided_at: Optional[Time] = Field(None, description="When.")
+    revision: Optional[Integer] = Field(
+        None, description="The target's revision once it was accepted."
+    )
+    request_id: str | None = Field(None, description="Of the call that decided.")
 
 
 Override.model_rebuild()

@@ -64,6 +64,12 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("?site=sfo", None),
     ],
     "GET /api/v1/sites/{name}/status": [("", None)],
+    "GET /api/v1/conflicts": [("", None), ("?all=true", None), ("?tenant=zqtenant", None)],
+    "GET /api/v1/exceptions": [
+        ("", None),
+        ("?tenant=zqtenant", None),
+        ("?kind=SecurityPolicy&name=zqsecret", None),
+    ],
     "GET /api/v1/resolve": [("", None), ("?staged=true", None), ("?node=node-1", None)],
     "POST /api/v1/trace": [
         ("", _FLOW),

@@ -11,6 +11,7 @@ import typer
 from shared.cli.answers import minute_of
 from shared.cli.asking import moment
 from shared.cli.conflicts.case import Case
+from shared.cli.conflicts.federation import list_sites_conflicts
 from shared.cli.conflicts.screen import Screen, show_case, show_choice, show_list
 from shared.cli.conflicts.telling import effect
 from shared.cli.output import Output, console, print_data
@@ -52,11 +53,24 @@ class Choice:
 
 
 async def list_conflicts(
-    context: str | None, tenant: str | None, form: Output, *, everything: bool
+    context: str | None,
+    tenant: str | None,
+    form: Output,
+    *,
+    everything: bool,
+    site: str | None = None,
 ) -> bool:
-    """Print conflicts, the most pressing first; return whether one of them is open."""
+    """Print conflicts, the most pressing first; return whether one of them is open.
+
+    Those of a site, or of all sites if the context is the FSM's; `site` then chooses one.
+    """
     async with session(context) as opened:
-        opened.require_site("hanse conflicts")
+        if opened.site is None:
+            return await list_sites_conflicts(
+                opened, form, site=site, tenant=tenant, everything=everything
+            )
+        if site is not None and site != opened.site:
+            opened.require_fsm(f"the conflicts of site {site}")
         # Those that are resolved become more with the years.
         fields = None if everything else "spec.state!=resolved"
         found = opened.client.conflicts(tenant=tenant, fields=fields)

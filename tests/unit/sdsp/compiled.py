@@ -17,7 +17,7 @@ from sdsp.steady import SteadyTime
 from sdsp.upstream.apply import FEED, INHERITED, POSITION
 from sdsp.upstream.removals import record_name
 from sdsp.upstream.report import ReportUpstream
-from shared.errors import Unreachable
+from shared.errors import FieldError, Invalid, Unreachable
 from shared.feed.wire import Position
 from shared.ids import Generation, Incarnation, Revision
 from tests.fakes.clock import VirtualClock
@@ -32,11 +32,20 @@ class Upstream:
     def __init__(self) -> None:
         self.sent: list[Any] = []
         self.is_away = False
+        self.unknown: frozenset[str] = frozenset()
+        """Parts of a report that this FSM doesn't know, since it is older."""
 
     async def post(self, path: str, body: Any) -> None:
         assert path == "/feed/v1/report"
         if self.is_away:
             raise Unreachable("away")
+        if unknown := sorted(self.unknown & body.keys()):
+            raise Invalid(
+                "the request's body is not valid",
+                fields=[
+                    FieldError(each, "unknown_field", "there is no such field") for each in unknown
+                ],
+            )
         self.sent.append(orjson.loads(orjson.dumps(body)))
 
 
@@ -53,6 +62,7 @@ class World:
         self.newest: Any = None
         self.upstream = Upstream()
         self.is_connected = True
+        self.judged: Revision | None = None
         self.view = SiteView(
             site="s1",
             store=self.store,
@@ -69,6 +79,7 @@ class World:
             view=self.view,
             upstream=self.upstream,  # type: ignore[arg-type]  # all that it uses of a PeerClient
             connected=lambda: self.is_connected,
+            judged=lambda: self.judged,
         )
 
     async def up_to_date(self) -> Any:

@@ -66,6 +66,7 @@ FEDERATION = {
             exceptions=[
                 {"target": {"kind": "SecurityPolicy", "name": "base"}, "reason": "legacy ftp"}
             ],
+            conflicts={"open": 3, "immediate": 1, "deferred": 0, "asOf": 9, "pending": True},
         ),
     ],
     "policies": [
@@ -77,7 +78,7 @@ FEDERATION = {
             "wanted": 3,
             "sites": [
                 at_site("fra", "pending", reason="not_joined"),
-                at_site("sfo", "realised", generation=3, nodes=nodes(2, 2)),
+                at_site("sfo", "realised", generation=3, nodes=nodes(2, 2), exceptions=1),
             ],
         },
         {
@@ -110,13 +111,13 @@ FEDERATION = {
 }
 
 FEDERATION_SHOWN = """\
-SITE  REGION   JOINED  CONNECTED  LAST SEEN  REVISION  POLICIES              HELD
+SITE  REGION   JOINED  CONNECTED  LAST SEEN  REVISION  POLICIES              HELD  CONFLICTS
 fra   eu       no      no         never                1 pending             0
-sfo   us-west  yes     yes        2s ago     9         2 realised, 1 failed  1
+sfo   us-west  yes     yes        2s ago     9         2 realised, 1 failed  1     STAND
 
 POLICY                               WANTED  SITE  STATE                RUNS  NODES  WHY NOT
 base                                 3       fra   pending                    0/0    not_joined
-base                                 3       sfo   realised             3     2/2
+base                                 3       sfo   realised             3     2/2    1 exception
 shop (tenant acme) [region/us-west]  2       sfo   failed               1     1/2    WHY
 nowhere                              1             no site is selected
 
@@ -125,6 +126,7 @@ WHAT       OBJECT               WHY
 held       Network Old          not_in_snapshot
 exception  SecurityPolicy base  legacy ftp
 """.replace("WHY\nn", "unknown_zone; node-7: table_full; network:X means nothing there (rule r)\nn")
+FEDERATION_SHOWN = FEDERATION_SHOWN.replace("STAND", "1 immediate, 2 open (being judged)")
 
 
 @pytest.fixture
