@@ -1,45 +1,17 @@
 """Flows as people and programs give them: `--from`, `--to`, `--service`, and lines of JSON."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any, Final
 
 import orjson
 
-from shared.algebra.cidrs import Family
 from shared.errors import FieldError, Invalid
-from shared.model.traffic import (
-    PORT_PROTOCOLS,
-    PROTOCOL_NAMES,
-    parse_ports,
-    parse_protocol,
-    protocol_text,
-)
-from shared.policy.nodeconfig import Packet
-
-DEFAULT_SOURCE_PORT: Final = 49152
-"""The first of the dynamic ports (RFC 6335)."""
+from shared.model.traffic import PORT_PROTOCOLS, protocol_text
+from shared.policy.written_flows import DEFAULT_SOURCE_PORT, BadFlow, Flow, parse_flow
 
 # Past this many bad lines it is the wrong file.
 _MAX_FAULTS: Final = 100
-
-
-class BadFlow(ValueError):
-    """A flow that can't be judged; `field` says what is wrong with it."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """One flow: as it was given, and as a packet."""
-
-    given: Mapping[str, Any]
-    packet: Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,70 +46,6 @@ class FlowArguments:
             option = {"sourcePort": "source-port"}.get(exc.field, exc.field)
             fault = FieldError(f"--{option}", "invalid_flow", str(exc))
             raise Invalid("this is no flow", code="invalid_flow", fields=[fault]) from exc
-
-
-def parse_flow(given: Any) -> Flow:
-    """Read `{"from", "to", "protocol", "port", "sourcePort"}`; BadFlow says what is wrong."""
-    if not isinstance(given, dict):
-        raise BadFlow("", "a flow is a JSON object with from, to, protocol and port")
-    for field in ("from", "to", "protocol"):
-        if field not in given:
-            raise BadFlow(field, f'the field "{field}" is missing')
-    family, source = _address(given["from"], "from")
-    other, destination = _address(given["to"], "to")
-    if family != other:
-        raise BadFlow("to", f"a flow has one family; from is IPv{family} and to is IPv{other}")
-    protocol = _protocol(given["protocol"])
-    if protocol not in PORT_PROTOCOLS:
-        for field in ("port", "sourcePort"):
-            if field in given:
-                name = PROTOCOL_NAMES.get(protocol, protocol)
-                raise BadFlow(field, f"protocol {name} has no ports; leave {field} out")
-        return Flow(given, Packet(family, source, destination, protocol))
-    if "port" not in given:
-        raise BadFlow("port", f"protocol {PROTOCOL_NAMES[protocol]} needs a port")
-    port = _port(given["port"], "port")
-    source_port = _port(given.get("sourcePort", DEFAULT_SOURCE_PORT), "sourcePort")
-    return Flow(given, Packet(family, source, destination, protocol, source_port, port))
-
-
-@lru_cache(maxsize=65536)
-def _parse_address(text: str) -> tuple[Family, int]:
-    address = ip_address(text)
-    return (4 if address.version == 4 else 6), int(address)
-
-
-def _address(value: Any, field: str) -> tuple[Family, int]:
-    if not isinstance(value, str) or "%" in value:
-        raise BadFlow(field, f"{field} is no address: write it as text, without a zone")
-    try:
-        return _parse_address(value)
-    except ValueError as exc:
-        raise BadFlow(field, str(exc)) from exc
-
-
-def _protocol(value: Any) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 3:
-        value = int(value)
-    try:
-        protocol = parse_protocol(value)
-    except ValueError as exc:
-        raise BadFlow("protocol", str(exc)) from exc
-    if protocol == "any":
-        raise BadFlow("protocol", "a flow has one protocol, not any")
-    return protocol
-
-
-def _port(value: Any, field: str) -> int:
-    if type(value) is int and 0 <= value <= 65535:
-        return value
-    try:
-        ports = parse_ports(value)
-    except ValueError as exc:
-        raise BadFlow(field, str(exc)) from exc
-    if ports.first != ports.last:
-        raise BadFlow(field, f"a flow has one {field}, not the range {ports}")
-    return ports.first
 
 
 def read_flows(lines: Iterable[bytes], *, file: str) -> Sequence[Flow]:

@@ -10,7 +10,7 @@ import orjson
 from rich.markup import escape
 
 from shared.cli.client import Client
-from shared.cli.flows import Flow, FlowArguments, read_flows
+from shared.cli.flows import FlowArguments, read_flows
 from shared.cli.output import Output, Plain, console, print_data
 from shared.cli.resolving import print_answer
 from shared.cli.session import Session, session
@@ -21,6 +21,7 @@ from shared.model.network import Service
 from shared.model.traffic import PORT_PROTOCOLS, parse_ports, parse_protocol
 from shared.policy.flows import one_port
 from shared.policy.resolve import port_matches
+from shared.policy.written_flows import Flow
 from shared.tasks.group import Group
 
 # A client keeps 16 connections at most.

@@ -181,27 +181,36 @@ def compare(
     max_boxes: Annotated[
         int, typer.Option("--max-boxes", min=0, help="Show at most so many boxes of each kind.")
     ] = 1000,
+    flows: Annotated[
+        Path | None,
+        typer.Option(
+            "--flows",
+            metavar="FILE",
+            help="Observed flows, one a line in JSON: whose verdict turns?",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME|DURATION",
+            help="Only flows last seen since: 2027-03-31T00:00:00Z, or 8h, 7d.",
+        ),
+    ] = None,
     staged: Staged = False,
     at: At = None,
     output: PlainOption = Plain.TABLE,
 ) -> None:
-    """Show exactly which packets a change newly allows and denies.
+    """Show exactly which packets a change newly allows and denies, and what depends on it.
 
     Exit status 0: nothing changes; 1: a view changes, the site's or a node's.
     """
-    from shared.cli.comparing import run_compare
+    if since is not None and flows is None:
+        raise typer.BadParameter("--since goes with --flows FILE")
+    from shared.cli.comparing import Comparison, run_compare
 
-    status = run_compare(
-        before,
-        after,
-        site=site,
-        node=node,
-        max_boxes=max_boxes,
-        staged=staged,
-        at=at,
-        form=output,
-    )
-    raise typer.Exit(status)
+    asked = Comparison(site, node, staged=staged, max_boxes=max_boxes, flows=flows, since=since)
+    raise typer.Exit(run_compare(before, after, asked, at=at, form=output))
 
 
 def policy_test(

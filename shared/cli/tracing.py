@@ -12,11 +12,12 @@ import orjson
 from rich.progress import Progress
 
 from shared.cli.asking import moment, sound_site
-from shared.cli.flows import Flow, FlowArguments, read_flows
+from shared.cli.flows import FlowArguments, read_flows
 from shared.cli.output import Plain, console, print_data
 from shared.cli.story import flow_text, print_story, story_json
 from shared.policy.flows import one_port, parse_service
 from shared.policy.verdict import Decision, FlowJudge, judge
+from shared.policy.written_flows import Flow
 
 # Fewer are done before a progress bar could be read.
 _WORTH_A_BAR: Final = 20_000

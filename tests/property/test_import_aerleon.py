@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from shared.cli.asking import moment
-from shared.cli.flows import parse_flow
 from shared.cli.main import run
 from shared.cli.repository import read_repository
 from shared.policy.compile import SitePlanner
 from shared.policy.verdict import FlowJudge
+from shared.policy.written_flows import parse_flow
 from tests.property.aerleon_worlds import (
     Packet,
     World,

@@ -5,7 +5,7 @@ resolve to the same rules are compared once.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from shared.algebra.cidrs import AddressSet
@@ -14,8 +14,17 @@ from shared.algebra.packets import PacketSet, Universe
 from shared.model.traffic import protocol_text
 from shared.policy.compile import SitePlanner
 from shared.policy.definitions import Name
+from shared.policy.flow_columns import Observed
 from shared.policy.flows import packet_json
+from shared.policy.impact.dependents import (
+    DEPENDENTS,
+    Dependent,
+    changed_objects,
+    dependents,
+)
 from shared.policy.impact.difference import Differ, Difference
+from shared.policy.impact.flows import FlowImpact, flow_impact
+from shared.policy.inputs import Document
 from shared.policy.resolve import host_addresses
 from shared.policy.scopes import Chain
 
@@ -24,7 +33,8 @@ from shared.policy.scopes import Chain
 class Impact:
     """What changes at a site: in the view asked for, and which names and nodes any view touches.
 
-    `changes` says whether any view changes, that of the site or of a node.
+    `changes` says whether any view changes, that of the site or of a node.  `flows` is None where
+    none are recorded.
     """
 
     site: str
@@ -35,8 +45,10 @@ class Impact:
     workloads: tuple[Name, ...]
     nodes: tuple[str, ...]
     changes: bool
+    dependents: tuple[Dependent, ...] = ()
+    flows: FlowImpact | None = None
 
-    def to_json(self, *, max_boxes: int) -> dict[str, Any]:
+    def to_json(self, *, max_boxes: int, max_dependents: int = DEPENDENTS) -> dict[str, Any]:
         """Return the answer of `hanse compare`."""
         return {
             "site": self.site,
@@ -46,18 +58,39 @@ class Impact:
             "networks": sorted({each.name for each in self.networks}),
             "workloads": sorted({each.name for each in self.workloads}),
             "nodes": list(self.nodes),
+            "dependents": [each.to_json() for each in self.dependents[:max_dependents]],
+            "moreDependents": max(0, len(self.dependents) - max_dependents),
+            "flows": None if self.flows is None else self.flows.to_json(),
         }
 
 
 def site_impact(
-    before: SitePlanner, after: SitePlanner, *, node: str | None = None, staged: bool = False
+    before: SitePlanner,
+    after: SitePlanner,
+    *,
+    node: str | None = None,
+    staged: bool = False,
+    observed: Observed | None = None,
+    tests: Iterable[Document] = (),
 ) -> Impact:
     """Return the impact on a site, of the site's view or a node's.
+
+    `observed` are flows of the past, judged at the nodes of their ends, or with `node` there
+    alone.  `tests` may depend on what changes; the others are among the documents.
 
     NotFound (`unknown_site`, `unknown_node`) if a version doesn't have it; TooLarge
     (`packets_too_intricate`) if the memory for sets of packets doesn't do.
     """
-    return _Comparison(before, after, staged=staged).impact(node)
+    found = _Comparison(before, after, staged=staged).impact(node)
+    changed = changed_objects(before.inputs, after.inputs)
+    flows = None
+    if observed is not None:
+        flows = flow_impact(before, after, observed, node=node, staged=staged)
+    return replace(
+        found,
+        dependents=tuple(dependents(changed, after.inputs, before.inputs, tests=tests)),
+        flows=flows,
+    )
 
 
 class _Comparison:

@@ -115,6 +115,9 @@ def test_the_answer_is_the_contracts(versions: Versions, hanse: Hanse) -> None:
         # All but 10.0.0.0/24 lost its way to the network, and so did `far`, from outside.
         "workloads": ["far", "w1"],
         "nodes": ["n1"],
+        "dependents": [],
+        "moreDependents": 0,
+        "flows": None,
     }
 
 
@@ -196,3 +199,160 @@ def test_a_site_must_be_in_both(versions: Versions, hanse: Hanse, missing: str) 
     assert done.status == 2
     assert done.err.startswith(f"error: {before if missing == 'before' else after}: ")
     assert "s1" in done.err
+
+
+FLOWS = """\
+{"from": "10.0.0.7", "to": "10.0.0.9", "protocol": "tcp", "port": 443, "sourcePort": 1, "bytes": 10, "end": "2026-11-22T10:00:00Z", "verdict": "allow"}
+{"from": "10.0.0.7", "to": "10.0.0.9", "protocol": "tcp", "port": 443, "sourcePort": 2, "bytes": 20, "end": "2026-11-23T10:00:00Z"}
+{"from": "192.0.2.1", "to": "10.0.0.7", "protocol": "tcp", "port": 443, "bytes": 5, "end": "2026-11-01T10:00:00Z"}
+{"from": "10.0.0.7", "to": "10.0.0.9", "protocol": "tcp", "port": 22, "bytes": 7, "end": "2026-11-23T10:00:00Z"}
+{"from": "10.9.0.7", "to": "10.9.0.8", "protocol": "icmp"}
+"""
+AT = ("--at", "2026-11-24T00:00:00Z")
+
+
+def test_observed_flows_tell_what_a_change_would_turn(
+    versions: Versions, hanse: Hanse, tmp_path: Path
+) -> None:
+    flows = tmp_path / "flows.jsonl"
+    flows.write_text(FLOWS)
+    before, after = versions({"federation/policy.yaml": policy(IN.replace("allow", "reject"))})
+    asked = ("compare", before, after, "--site", "s1", "--flows", flows, *AT)
+    found = hanse(*asked, "-o", "json").data["flows"]
+    decider = {"policy": "apps", "tenant": "common", "rule": "in", "tier": "default"}
+    assert found == {
+        "since": None,
+        "judged": 5,
+        "newlyAllowed": {
+            "flows": 0,
+            "bytes": None,
+            "lastSeen": None,
+            "examples": [],
+            "truncated": False,
+        },
+        "newlyDenied": {
+            "flows": 3,
+            "bytes": 35,
+            "lastSeen": "2026-11-23T10:00:00Z",
+            "examples": [
+                {
+                    "from": "10.0.0.7",
+                    "to": "10.0.0.9",
+                    "protocol": "tcp",
+                    "port": 443,
+                    "fromWorkload": "w1",
+                    "flows": 2,
+                    "bytes": 30,
+                    "lastSeen": "2026-11-23T10:00:00Z",
+                    "recorded": None,
+                    "before": {"verdict": "allow", **decider},
+                    "after": {"verdict": "reject", **decider},
+                },
+                {
+                    "from": "192.0.2.1",
+                    "to": "10.0.0.7",
+                    "protocol": "tcp",
+                    "port": 443,
+                    "toWorkload": "w1",
+                    "flows": 1,
+                    "bytes": 5,
+                    "lastSeen": "2026-11-01T10:00:00Z",
+                    "recorded": None,
+                    "before": {"verdict": "allow", **decider},
+                    "after": {"verdict": "reject", **decider},
+                },
+            ],
+            "truncated": False,
+        },
+    }
+    recent = hanse(*asked, "--since", "2d", "-o", "json").data["flows"]
+    assert (recent["since"], recent["judged"]) == ("2026-11-22T00:00:00Z", 4)
+    assert recent["newlyDenied"]["flows"] == 2
+    people = hanse(*asked, "--since", "2d")
+    assert people.status == 1
+    assert people.out.endswith(
+        """\
+Of 4 observed flows seen since 2026-11-22T00:00:00Z:
+Newly allowed: none.
+Newly denied: 2 observed flows (30 bytes, last seen 2026-11-23T10:00:00Z)
+FROM           TO        SERVICE  FLOWS  BYTES  LAST SEEN             BY
+w1 (10.0.0.7)  10.0.0.9  tcp/443  2      30     2026-11-23T10:00:00Z  apps/in
+"""
+    )
+
+
+def test_observed_flows_change_no_exit_status(
+    versions: Versions, hanse: Hanse, tmp_path: Path
+) -> None:
+    flows = tmp_path / "flows.jsonl"
+    flows.write_text(FLOWS)
+    before, after = versions()
+    done = hanse("compare", before, after, "--site", "s1", "--flows", flows)
+    assert (done.status, done.err) == (0, "")
+    assert "Of 5 observed flows:\nNewly allowed: none.\nNewly denied: none.\n" in done.out
+
+
+def test_a_flow_between_nodes_passes_only_if_both_allow(
+    versions: Versions, hanse: Hanse, tmp_path: Path
+) -> None:
+    flows = tmp_path / "flows.jsonl"
+    line = '{"from": "192.0.2.1", "to": "%s", "protocol": "icmp", "bytes": 1}\n'
+    flows.write_text(line % "10.0.0.7" + line % "10.0.0.8")
+    before, after = versions({"sites/s1/here.yaml": NODE_POLICY})
+    asked = ("compare", before, after, "--site", "s1", "--flows", flows, "-o", "json")
+    found = hanse(*asked).data
+    # The site's own view doesn't change, nor does the address that no node enforces for.
+    assert found["newlyAllowed"]["packets"] == "0"
+    (example,) = found["flows"]["newlyAllowed"]["examples"]
+    assert (example["to"], example["toWorkload"]) == ("10.0.0.7", "w1")
+    assert hanse(*asked, "--node", "n1").data["flows"]["newlyAllowed"]["flows"] == 2
+
+
+def test_bad_flows_and_a_window_without_flows_are_refused(
+    versions: Versions, hanse: Hanse, tmp_path: Path
+) -> None:
+    before, after = versions()
+    asked = ("compare", before, after, "--site", "s1")
+    flows = tmp_path / "flows.jsonl"
+    flows.write_text(FLOWS.replace('"port": 22', '"port": 70000'))
+    done = hanse(*asked, "--flows", flows)
+    assert done.status == 2
+    assert f"{flows}:4 port: " in done.err
+    missing = hanse(*asked, "--flows", tmp_path / "nothing")
+    assert (missing.status, "there is no file" in missing.err) == (2, True)
+    assert hanse(*asked, "--since", "2d").status == 2
+    assert hanse(*asked, "--flows", flows, "--since", "lately").status == 2
+
+
+def test_what_depends_on_a_change_is_told_with_its_chain(versions: Versions, hanse: Hanse) -> None:
+    change = {"sites/s1/names.yaml": None, "sites/s1/other.yaml": NAMES_MOVED}
+    before, after = versions(change)
+    done = hanse("compare", before, after, "--site", "s1", "-o", "json")
+    assert done.data["dependents"] == [
+        {
+            "kind": "SecurityPolicy",
+            "tenant": "common",
+            "scope": "federation",
+            "name": "apps",
+            "chain": ["Network App (site)", "SecurityPolicy apps (federation)"],
+        }
+    ]
+    people = hanse("compare", before, after, "--site", "s1").out
+    assert (
+        "Depending on what changes:\n"
+        "OBJECT                            BY WAY OF\n"
+        "SecurityPolicy apps (federation)  Network App (site)\n"
+    ) in people
+
+
+NAMES_MOVED = """\
+apiVersion: hanse/v1
+kind: Network
+metadata: {name: App}
+spec: {subnets: [10.7.0.0/24]}
+---
+apiVersion: hanse/v1
+kind: Node
+metadata: {name: n1}
+spec: {}
+"""

@@ -2,9 +2,10 @@
 
 import pytest
 
-from shared.cli.flows import BadFlow, parse_flow, read_flows
+from shared.cli.flows import read_flows
 from shared.errors import Invalid
 from shared.policy.nodeconfig import Packet
+from shared.policy.written_flows import BadFlow, parse_flow
 
 FLOW = {"from": "10.0.0.1", "to": "10.0.0.2", "protocol": "tcp", "port": 80}
 ONE, TWO = 0x0A000001, 0x0A000002
