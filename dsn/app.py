@@ -18,6 +18,7 @@ from dsn.dataplane.choose import choose_data_plane, links_to
 from dsn.dataplane.contract import DataPlane
 from dsn.dataplane.memory import MemoryDataPlane
 from dsn.enforce.apply import Enforcer
+from dsn.enforce.freshness import Freshness
 from dsn.enforce.last_good import LastGood
 from dsn.settings import DSNSettings, Files, Identity
 from dsn.simulation import Simulation
@@ -120,6 +121,8 @@ class Agent:
                 backoff=self._backoff(_LONGEST_RETRY),
             ),
         )
+        freshness = Freshness(self._files.heard, clock=self._clock)
+        follower.on_confirmed = lambda mark: freshness.note(mark.generation, mark.hash, mark.policy)
         enforce = self._loop(EnforceWanted(enforcer), _ENFORCE_PERIOD)
         follower.on_wanted = enforce.activate
 
@@ -163,6 +166,7 @@ class Agent:
                 notify_ready(f"{self._identity.node} at {client.endpoint}")
                 await stop.wait()
         finally:
+            freshness.write()
             await client.close()
 
     def _simulate(self, group: Group, plane: MemoryDataPlane) -> None:

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from shared.cli.live import OutputOption
+from shared.cli.output import Output, print_data
+
 commands = typer.Typer(
     no_args_is_help=True, help="A node's agent: join a site, enforce its policy."
 )
@@ -92,3 +95,16 @@ def run(
         source=random.Random(),  # noqa: S311 - spreads retries, keeps no secret
     )
     run_program(agent.run)
+
+
+@commands.command("status")
+def status(data: Data, *, output: OutputOption = Output.TABLE) -> None:
+    """Show what a node enforces and how old its policy is; it needs neither agent nor site."""
+    from dsn.status import status_of, told
+    from shared.clock import SystemClock
+
+    found = status_of(data, clock=SystemClock())
+    if output in (Output.JSON, Output.YAML):
+        print_data(found, output)
+    else:
+        print(told(found))

@@ -33,6 +33,7 @@ class Files(NamedTuple):
     simulation: Path
     lock: Path
     revocations: Path
+    heard: Path
 
     @classmethod
     def of(cls, data: Path) -> Self:
@@ -42,6 +43,7 @@ class Files(NamedTuple):
             data / "simulation.json",
             data / "lock",
             data / "revocations.json",
+            data / "heard.json",
         )
 
 

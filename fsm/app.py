@@ -44,6 +44,7 @@ from shared.clock import Clock
 from shared.enrolment import handlers as enrolment_handlers
 from shared.enrolment.revocations import Revocations
 from shared.errors import NotFound
+from shared.feed.signed import BookmarkSigner
 from shared.http.server import Server, serving
 from shared.ids import FEDERATION
 from shared.login.logins import Logins
@@ -191,6 +192,8 @@ class _Parts:
         parts = self._api()
         services = create_services(parts)
         app = create_api(parts, services)
+        ring = app[LOGINS].ring
+        self.hub.sign = BookmarkSigner(self._identity, lambda: ring.signing).sign
         app[feed_handlers.FEED] = Feed(self.store, self.hub)
         app[feed_handlers.HUB] = self.hub
         app[feed_handlers.VOICES] = self.voices

@@ -22,8 +22,10 @@ from sdsp.parts import Base, Core, Upstream, backups_of
 from sdsp.rotations import SiteCertificates
 from sdsp.settings import SDSPSettings
 from sdsp.site import handlers as site_handlers
+from sdsp.site.away import Upward
 from sdsp.site.service import SiteView
 from sdsp.tasks.certificates import RenewCertificates
+from sdsp.upstream import handlers as upstream_handlers
 from sdsp.upstream.apply import claim
 from sdsp.upstream.enroll import SiteCredentials, make_ready
 from sdsp.upstream.subscription import subscription_of
@@ -111,8 +113,9 @@ async def running(
         renewal = _renewal(base, core, upstream)
         view.expiring = lambda: renewal.alarm.late
         app = _application(base, core, view, renewal)
-        # The last word of the nodes, for whoever starts next.
+        # The last word of the nodes, and of the FSM, for whoever starts next.
         stack.push_async_callback(core.states.reconcile)
+        stack.push_async_callback(core.confirmations.reconcile)
         group = await stack.enter_async_context(Group())
         decisions = app[conflict_handlers.DECISIONS]
         Background(base, group).start(core, upstream, view, renewal, decisions)
@@ -144,6 +147,7 @@ def _upstream(base: Base, core: Core) -> Upstream | None:
         copy=core.inbound,
         connector=Connector(peer="the FSM", clock=base.clock, backoff=base.backoff()),
         subscription=subscription_of(base.settings.subscription),
+        on_bookmark=core.confirmations.take,
     )
     return Upstream(client, follower)
 
@@ -159,6 +163,7 @@ def _renewal(base: Base, core: Core, upstream: Upstream | None) -> RenewCertific
         on_change=lambda: core.tell_nodes(base.credentials),
         alarm=ExpiryAlarm(clock=base.clock, metrics=base.metrics),
         link_error=lambda: upstream.follower.link.error if upstream else None,
+        is_detached=lambda: core.detachment.is_detached,
     )
 
 
@@ -170,7 +175,11 @@ def _view(base: Base, core: Core, upstream: Upstream | None) -> SiteView:
         up_to_date=core.compiler.up_to_date,
         publications=core.publications,
         states=core.states,
-        link=lambda: upstream.follower.link if upstream else None,
+        upward=Upward(
+            link=lambda: upstream.follower.link if upstream else None,
+            confirmed=lambda: core.confirmations.newest,
+            detached=lambda: core.detachment.standing,
+        ),
         time=core.time,
         clock=base.clock,
         executor=base.judging,
@@ -211,6 +220,7 @@ def _application(
     app[node_handlers.CAN_COUNT] = core.compiler.able
     app[site_handlers.SITE_VIEW] = view
     app[site_handlers.INBOUND] = core.inbound
+    app[upstream_handlers.DETACHMENT] = core.detachment
     app[conflict_handlers.DECISIONS] = Decisions(
         base.store, objects=services.objects, trail=services.trail, clock=base.clock
     )
@@ -248,6 +258,7 @@ def _parts(base: Base, core: Core, enrolment: NodeEnrolment) -> Parts:
             node_handlers.routes,
             site_handlers.routes,
             conflict_handlers.routes,
+            upstream_handlers.routes,
         ],
         alongside=enrolment.after_writes,
         rates=base.settings.rates,

@@ -15,6 +15,7 @@ from sdsp.site.service import SiteView
 from sdsp.tasks.certificates import RenewCertificates
 from sdsp.tasks.expire_overrides import ExpireOverrides
 from sdsp.tasks.register import KeepRegister
+from sdsp.upstream.confirmed import PERIOD as CONFIRMED_PERIOD
 from sdsp.upstream.report import ReportUpstream
 from sdsp.upstream.seals import SealUpstream
 from shared.audit import background
@@ -149,14 +150,18 @@ class Background:
             said = await core.trust.report(lambda node: core.states.get(node).roots)
             return {**said, "expiring": [each.to_json() for each in renewal.alarm.late]}
 
-        self.group.start(upstream.follower.run(), name="follow the FSM")
+        following = core.detachment.run(upstream.follower)
+        self.group.start(following, name="follow the FSM unless detached")
+        self._loop(core.confirmations, period=CONFIRMED_PERIOD)
         report = ReportUpstream(
             view=view,
             upstream=upstream.client,
             connected=lambda: upstream.follower.link.connected,
             trust=trust,
             judged=lambda: finding.judged_revision,
+            detached=lambda: core.detachment.standing,
         )
+        core.detachment.last_word = report.reconcile
         showing = SealUpstream(
             self.base.store,
             upstream=upstream.client,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.cli import backup_commands, break_glass_commands
+from shared.cli.live import ContextOption
 
 if TYPE_CHECKING:
     from shared.backup.contents import Home
@@ -68,6 +69,38 @@ def serve(data: Data) -> None:
     from sdsp.serving import serve_site
 
     serve_site(data, announce=typer.echo)
+
+
+Reason = Annotated[str, typer.Option("--reason", help="Kept in the audit trail.")]
+
+
+@commands.command()
+def detach(
+    *,
+    until: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME|DURATION",
+            help="When it connects again by itself: 2027-03-31T00:00:00Z, or 30m, 8h, 2d.",
+        ),
+    ],
+    reason: Reason,
+    context: ContextOption = None,
+) -> None:
+    """Cut the site that you are logged in to off from its FSM, for a planned time."""
+    from shared.cli import detaching
+    from shared.cli.session import run
+
+    run(detaching.detach(context, until, reason))
+
+
+@commands.command()
+def attach(*, reason: Reason, context: ContextOption = None) -> None:
+    """Let a detached site connect to its FSM again before the time."""
+    from shared.cli import detaching
+    from shared.cli.session import run
+
+    run(detaching.attach(context, reason))
 
 
 def _home(data: Path) -> "tuple[Home, BackupSettings]":

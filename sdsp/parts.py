@@ -15,6 +15,8 @@ from sdsp.nodes.trust import trust_of
 from sdsp.settings import SDSPSettings
 from sdsp.steady import SteadyTime
 from sdsp.upstream.apply import Inbound
+from sdsp.upstream.confirmed import Confirmations
+from sdsp.upstream.detachment import Detachment
 from sdsp.upstream.enroll import SiteCredentials, names_of
 from sdsp.upstream.trust import SiteTrust
 from shared.backoff import Backoff
@@ -25,7 +27,7 @@ from shared.feed.follow import Follower
 from shared.http.peer import PeerClient
 from shared.metrics.names import Metrics
 from shared.pki.authority import Authority
-from shared.pki.identity import Expectation, Role, TrustDomain
+from shared.pki.identity import Expectation, Role, SpiffeId, TrustDomain
 from shared.pki.names import HostNames
 from shared.pki.tls import HotContext, ServerCheck, client_context, server_context
 from shared.store.contract import Store
@@ -81,6 +83,8 @@ class Core:
     time: SteadyTime
     inbound: Inbound
     compiler: Compiler
+    confirmations: Confirmations
+    detachment: Detachment
 
     @classmethod
     async def make(cls, base: Base, compiling: Executor) -> "Core":
@@ -94,6 +98,12 @@ class Core:
         await states.load()
         publications = Publications((await base.store.position()).incarnation)
         time = SteadyTime(base.clock)
+        server = str(SpiffeId.fsm(trust_domain))
+        confirmations = Confirmations(base.store, server=server, clock=base.clock)
+        await confirmations.load()
+        publications.policy_age = lambda: confirmations.told(base.clock.now())
+        detachment = Detachment(base.store, clock=base.clock, now=time.now)
+        await detachment.load()
         return cls(
             site=base.site,
             trust_domain=trust_domain,
@@ -120,6 +130,8 @@ class Core:
                 clock=base.clock,
                 reviewing=base.reviewing,
             ),
+            confirmations=confirmations,
+            detachment=detachment,
         )
 
     def tell_nodes(self, credentials: SiteCredentials) -> None:

@@ -56,6 +56,8 @@ class ConfigurationFollower:
         """Called when there is something new to enforce."""
         self.on_trust: Callable[[Trust], None] = lambda _: None
         """Called when the site says whom to believe, before any step that follows."""
+        self.on_confirmed: Callable[[Bookmark], None] = lambda _: None
+        """Called when the site says that nothing is newer than what it has sent."""
         self._node = node
         self._transport = transport
         self._enforcer = enforcer
@@ -109,6 +111,7 @@ class ConfigurationFollower:
                 raise Forbidden("the site sends this node no configuration", code=frame.code)
             elif isinstance(frame, Bookmark):
                 self._check_bookmark(frame)
+                self.on_confirmed(frame)
             else:
                 self._take(frame, incarnation)
             self._connector.heard()

@@ -7,6 +7,9 @@
     {"bookmark": true, "generation": G, "hash": H}       nothing new, at least every ten seconds
     {"end": CODE}                                        the site's last word
 
+A bookmark may have `"policy": {"revision": R, "at": TIME, "age": SECONDS}`: which of the FSM's
+revisions the site has, and how long ago it was the FSM's latest.
+
 The first and a bookmark may have `"trust": {"roots": PEM, "links": PEM, "authority": SERIAL,
 "revoked": {SERIAL: TIME}}`: whom the node is to believe from now on.
 
@@ -58,6 +61,7 @@ class Bookmark:
     generation: int
     hash: str
     trust: Trust | None = None
+    policy: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def parse_frame(line: Any) -> Frame:
         return End(_text(line, "end"))
     generation, content = _number(line, "generation"), _text(line, "hash")
     if line.get("bookmark"):
-        return Bookmark(generation, content, _trust(line))
+        return Bookmark(generation, content, _trust(line), _policy(line))
     return Step(generation, content, line.get("snapshot"), line.get("delta"))
 
 
@@ -117,6 +121,16 @@ def _trust(line: dict[str, Any]) -> Trust | None:
     except ValueError as exc:
         raise Malformed("a revocation in a line of the stream has no time") from exc
     return Trust(_text(given, "roots"), _text(given, "links"), _text(given, "authority"), revoked)
+
+
+def _policy(line: dict[str, Any]) -> Mapping[str, Any] | None:
+    given = line.get("policy")
+    if given is None:
+        return None
+    age = given.get("age") if isinstance(given, dict) else None
+    if not isinstance(age, int | float) or isinstance(age, bool):
+        raise Malformed("the age of the policy in a line of the stream can't be read")
+    return {"revision": _number(given, "revision"), "at": _text(given, "at"), "age": float(age)}
 
 
 def _number(line: dict[str, Any], name: str) -> int:

@@ -11,7 +11,7 @@ taking a commit can't interleave, so a watcher misses nothing and gets nothing t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn, Protocol
 
@@ -33,6 +33,7 @@ from shared.clock import Clock
 from shared.errors import Gone, HanseError, Invalid, NotFound, RevisionCompacted, Unavailable
 from shared.feed import wire
 from shared.feed.serve import Outbox, serve_lines
+from shared.feed.signed import Latest
 from shared.ids import Revision
 from shared.store.contract import (
     EVERYTHING,
@@ -93,6 +94,9 @@ class Hub:
         self._position: Position | None = None
         self._watchers: set[Watcher] = set()
         self._moved = asyncio.Event()
+        self._seen_at = clock.now()
+        self.sign: Callable[[Latest], str | None] = lambda _: None
+        """Signs what bookmarks say; left alone, they go unsigned."""
         self._changed: tuple[tuple[int, int], list[tuple[Item | None, Item | None]]] = ((0, 0), [])
 
     @property
@@ -263,7 +267,10 @@ class Hub:
         def bookmark() -> bytes:
             position = self.position
             after, watcher.after = watcher.after, position.revision
-            return wire.encode_bookmark(after, feed_position(position, watcher.view))
+            signed = self.sign(
+                Latest(position.incarnation, position.revision, position.digest, self._seen_at)
+            )
+            return wire.encode_bookmark(after, feed_position(position, watcher.view), signed)
 
         return serve_lines(watcher.outbox, bookmark=bookmark, clock=self._clock)
 
@@ -271,9 +278,12 @@ class Hub:
         if self._position is None:
             loaded = await self._worlds.latest()
             self._world, self._position = IndexedWorld(loaded.items), loaded.position
+            self._seen_at = self._clock.now()
             self._moved.set()
         async for seen in self._store.watch(self._position.revision, selection=FOLLOWED_OBJECTS):
             self._backoff.reset()
+            # While the store is away nothing is seen, and bookmarks go on saying when it was.
+            self._seen_at = self._clock.now()
             if isinstance(seen, Commit):
                 self._take(seen)
             self._position = Position(self._position.incarnation, seen.revision, seen.digest)

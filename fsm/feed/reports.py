@@ -187,6 +187,15 @@ class BreakGlassReport(Body):
     open_until: Time = Field(alias="openUntil")
 
 
+class DetachedReport(Body):
+    """That the site is about to be cut off on purpose, until when and why."""
+
+    since: Time
+    until: Time
+    by: str = Field(max_length=512)
+    reason: str = Field(max_length=2000)
+
+
 class ExpiringCertificate(Body):
     """A certificate of the site that has a third of its life left and no successor."""
 
@@ -216,6 +225,7 @@ class Report(Body):
     held: tuple[HeldObject, ...] = Field((), max_length=_MANY)
     backups: tuple[BackupReport, ...] = Field((), max_length=100)
     break_glass: BreakGlassReport | None = Field(None, alias="breakGlass")
+    detached: DetachedReport | None = None
     trust: TrustReport | None = None
     conflicts: ConflictsReport | None = Field(
         None, description="Left out by sites that don't tell of conflicts."

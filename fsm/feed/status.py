@@ -178,6 +178,7 @@ def site_document(
         "counts": dict(facts.server("counts", seen) or {}),
         "backups": list(facts.server("backups", seen) or ()),
         "breakGlass": facts.server("breakGlass", seen),
+        "detached": facts.server("detached", seen),
         "reportedAt": facts.report["at"] if facts.report else None,
     }
 

@@ -6,7 +6,8 @@ While nothing changes, a bookmark at least every ten seconds shows that the site
 
 The first line, and a bookmark whenever it changes, also carry `trust`: roots, revocations, the
 site's CA of now (sdsp.nodes.trust).  It comes first, so that a node that was away refuses whoever
-is revoked before it takes a step; agents of earlier releases pass over it.
+is revoked before it takes a step; agents of earlier releases pass over it.  Bookmarks say how old
+the site's own policy is, so that a node knows the age of what it runs.
 """
 
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from typing import Final
 
 import orjson
 
+from sdsp.compile.nodes import Published
 from sdsp.nodes.publication import Publications
 from shared.clock import Clock
 from shared.errors import Forbidden, Unavailable
@@ -76,12 +78,17 @@ async def configuration_lines(
                 yield line
                 have, told_generation = newest.hash, newest.generation
                 continue
-            bookmark = {"bookmark": True, "generation": newest.generation, "hash": newest.hash}
             if publications.trust is not trust:
                 trust = publications.trust
-                yield _line(bookmark | {"trust": trust})
+                yield _line(_bookmark(newest, publications) | {"trust": trust})
             elif not await clock.wait(changed, BOOKMARK_PERIOD):
-                yield _line(bookmark)
+                yield _line(_bookmark(newest, publications))
+
+
+def _bookmark(newest: Published, publications: Publications) -> dict[str, object]:
+    age = publications.policy_age()
+    said = {"bookmark": True, "generation": newest.generation, "hash": newest.hash}
+    return said | ({"policy": age} if age else {})
 
 
 def _line(frame: dict[str, object]) -> bytes:

@@ -68,6 +68,8 @@ class Publications:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self.trust: Mapping[str, Any] | None = None
         """What every node is told of trust; see sdsp.nodes.trust.  None: nothing is known yet."""
+        self.policy_age: Callable[[], Mapping[str, Any] | None] = lambda: None
+        """Returns which of the FSM's revisions the site has, and its age in seconds."""
         self.is_complete = False
         """Whether anything was published: before, nobody knows which nodes are admitted."""
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, cast
 
@@ -17,6 +18,7 @@ from sdsp.compile.nodes import Published
 from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeState, NodeStates
 from sdsp.realisation import for_people
+from sdsp.site.away import Upward, policy_age, upward_answer
 from sdsp.site.sight import Sight, Tenants, narrowed
 from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from sdsp.steady import SteadyTime
@@ -34,7 +36,6 @@ from shared.backup.answers import backups_json, upward_json
 from shared.backup.standing import Task, states_in
 from shared.clock import Clock
 from shared.errors import Invalid, Unavailable
-from shared.feed.connect import Link
 from shared.feed.wire import Position
 from shared.ids import COMMON, SITE, Key
 from shared.login.glass import answer_of, glass_in, upward_of
@@ -89,7 +90,7 @@ class SiteView:
         up_to_date: Callable[[], Awaitable[Compilation | None]],
         publications: Publications,
         states: NodeStates,
-        link: Callable[[], Link | None],
+        upward: Upward,
         time: SteadyTime,
         clock: Clock,
         executor: Executor,
@@ -105,7 +106,7 @@ class SiteView:
         self._up_to_date = up_to_date
         self._publications = publications
         self._states = states
-        self._link = link
+        self._upward = upward
         self._time = time
         self._clock = clock
         self._executor = executor
@@ -156,7 +157,7 @@ class SiteView:
         waiting = unenforced(newest.planner) if newest else ()
         return {
             "site": self.site,
-            "upstream": self._upstream(standing.position),
+            "upstream": await self._upstream(standing.position, reach.sees),
             "revision": newest.revision if newest else None,
             "clockLeapt": self._time.has_leapt,
             "policies": for_people(
@@ -258,15 +259,9 @@ class SiteView:
     async def _run(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
-    def _upstream(self, position: Position | None) -> dict[str, Any]:
-        link = self._link()
-        return {
-            "connected": link.connected if link else False,
-            "since": link.since.isoformat() if link and link.since else None,
-            "heardAt": link.heard_at.isoformat() if link and link.heard_at else None,
-            "error": link.error if link else "not_joined",
-            "position": position.to_json() if position else None,
-        }
+    async def _upstream(self, position: Position | None, sees: Sees) -> dict[str, Any]:
+        async with self._store.snapshot() as snapshot:
+            return await upward_answer(self._upward, position, snapshot, sees, clock=self._clock)
 
     def _node(self, stored: Stored, sight: Sight) -> dict[str, Any]:
         state = self._states.get(stored.key.name)
@@ -284,7 +279,21 @@ class SiteView:
             # Free text of a node may speak of anybody's rules.
             **({"message": state.message} if sight.is_whole else {}),
             "connected": state.is_connected(self._clock.now()),
+            "policyAge": self._age_at(state, newest),
         }
+
+    def _age_at(self, state: NodeState, newest: Published | None) -> float | None:
+        """Return how many seconds ago it was certain that a node enforces the FSM's latest.
+
+        None if it enforces something else than it should, or nobody knows.
+        """
+        ours = policy_age(self._upward.confirmed(), self._clock)
+        if ours is None or newest is None or not state.enforces(newest.hash):
+            return None
+        if state.last_seen is None:
+            return None
+        seen = datetime.fromisoformat(state.last_seen)
+        return max(ours, round((self._clock.now() - seen).total_seconds(), 3))
 
 
 def _traced(

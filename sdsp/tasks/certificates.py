@@ -38,13 +38,16 @@ class RenewCertificates:
         on_change: Callable[[], None] = lambda: None,
         alarm: ExpiryAlarm | None = None,
         link_error: Callable[[], str | None] = lambda: None,
+        is_detached: Callable[[], bool] = lambda: False,
     ) -> None:
         """`registered` returns the names that the Site object has; None if that isn't known.
 
-        `link_error` returns why the last connection to the FSM failed.
+        `link_error` returns why the last connection to the FSM failed, `is_detached` whether none
+        is to be opened.
         `on_change` is called when there is another certificate, CA or root, and at the first pass.
         """
         self._link_error = link_error
+        self._is_detached = is_detached
         self._trust = trust
         self._on_change = on_change
         self._is_first = True
@@ -74,10 +77,11 @@ class RenewCertificates:
                 changed += 1
             except HanseError as exc:
                 failed["the SDSP's certificate"] = exc.code
-        if self._upstream and self._wants_authority(self._credentials.authority.load()):
+        reachable = None if self._is_detached() else self._upstream
+        if reachable and self._wants_authority(self._credentials.authority.load()):
             asked = self._registered()
             try:
-                await renew_authority(self._credentials, self._upstream, clock=self._clock)
+                await renew_authority(self._credentials, reachable, clock=self._clock)
                 self._asked = asked
                 changed += 1
             except HanseError as exc:
@@ -97,10 +101,17 @@ class RenewCertificates:
     async def renew_authority(self) -> None:
         """Have the FSM sign a new CA, and issue from it from now on.
 
-        Unreachable if the FSM is away; Conflict (`no_upstream`) if there is none.
+        Unreachable if the FSM is away; Conflict (`no_upstream`) if there is none, (`detached`) if
+        it isn't to be asked.
         """
         if not self._upstream:
             raise Conflict("this site has no FSM that could sign its CA", code="no_upstream")
+        if self._is_detached():
+            raise Conflict(
+                "this site is detached from its FSM, which has to sign its CA; first run: "
+                "hanse sdsp attach",
+                code="detached",
+            )
         await renew_authority(self._credentials, self._upstream, clock=self._clock)
         await self._use()
 

@@ -10,6 +10,7 @@ import orjson
 from sdsp.conflicts.upward import NOT_JUDGED, counted, upward
 from sdsp.realisation import for_upstream
 from sdsp.site.service import SiteView, Standing
+from sdsp.upstream.detachment import Detached
 from shared.errors import Invalid
 from shared.failpoints import pause
 from shared.feed.follow import FEED
@@ -53,10 +54,13 @@ class ReportUpstream:
         connected: Callable[[], bool],
         trust: Callable[[], Awaitable[JSON]] | None = None,
         judged: Callable[[], Revision | None] = lambda: None,
+        detached: Callable[[], Detached | None] = lambda: None,
     ) -> None:
         """`trust` returns whom the site believes, and how far its nodes have followed; `judged`
-        the revision of the site's store that its conflicts are of.
+        the revision of the site's store that its conflicts are of; `detached` whether the site is
+        about to be cut off on purpose.
         """
+        self._detached = detached
         self._judged = judged
         self._unknown: frozenset[str] = frozenset()
         """What the FSM has said that it doesn't know, on this connection."""
@@ -115,6 +119,7 @@ class ReportUpstream:
                 "backups": (await self._view.backups_upward())[:MOST_BACKUPS],
                 # Said only while it is so: an older FSM knows no such field.
                 **({"breakGlass": glass} if glass else {}),
+                **({"detached": detached.to_json()} if (detached := self._detached()) else {}),
             }
         )
 

@@ -100,6 +100,8 @@ class Permission(StrEnum):
     """Settle a conflict or a change request."""
     CONFIRM = "confirm"
     """Let a large removal from upstream take effect, or drop what is held."""
+    DETACH = "detach"
+    """Cut the site off from its FSM for a planned time, and let it back."""
     REVOKE = "revoke"
     """Revoke a certificate, a token or a login, and change the keys of tokens."""
     TRACE = "trace"

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import typer
@@ -12,10 +13,11 @@ from shared.cli.affairs import (
     print_break_glass,
     print_expiring,
 )
-from shared.cli.answers import moment_of
+from shared.cli.answers import minute_of, moment_of
 from shared.cli.columns import age_text
 from shared.cli.output import Output, console, print_data, print_table
 from shared.cli.session import print_note, session
+from shared.cli.upward import print_upstream
 from shared.clock import Clock, SystemClock
 from shared.errors import Invalid, NotFound
 from shared.ids import COMMON, FEDERATION
@@ -194,6 +196,11 @@ def _print_trouble(found: JSON, *, title: str) -> None:
             for each in found.get("exceptions") or ()
         ),
         *(
+            ("detached", f"site until {minute_of(moment_of(away['until']))}", away["reason"])
+            for away in [found.get("detached")]
+            if away
+        ),
+        *(
             ("break-glass open", "emergency account", f"until {glass['openUntil']}")
             for glass in [found.get("breakGlass")]
             if glass and glass.get("openUntil")
@@ -216,16 +223,7 @@ def _held(found: JSON) -> Sequence[JSON]:
 def print_own_site(found: JSON, clock: Clock) -> None:
     """Print what a site says of itself."""
     upstream = found["upstream"]
-    link = "connected to the FSM" if upstream["connected"] else "not connected to the FSM"
-    if not upstream["connected"] and upstream.get("error"):
-        link += f" ({upstream['error']})"
-    heard = moment_of(upstream.get("heardAt"))
-    if heard and not upstream["connected"]:
-        link += f", last heard {age_text(heard, clock.now())} ago"
-    position = upstream.get("position") or {}
-    revision = position.get("revision")
-    at = "" if revision is None else f"; the FSM's revision {revision}"
-    console().print(f"Site {found['site']}: {link}{at}", markup=False, soft_wrap=True)
+    print_upstream(str(found["site"]), upstream, clock)
     print()
     rows = [[_policy_name(each), *_own_standing(each)] for each in found["policies"]]
     print_table(["POLICY", "SCOPE", "STATE", "NODES", "WHY NOT"], rows)
@@ -280,7 +278,7 @@ async def nodes(context: str | None, form: Output, *, clock: Clock | None = None
 def _print_nodes(found: Sequence[JSON], clock: Clock, *, wide: bool) -> None:
     columns = ["NODE", "ADMISSION", "STATE", "CONNECTED", "LAST SEEN", "RUNS", "WANTED", "WHY NOT"]
     if wide:
-        columns += ["DATA PLANE", "AGENT"]
+        columns += ["POLICY AGE", "DATA PLANE", "AGENT"]
     print_table(columns, [_node_row(each, clock, wide=wide) for each in found])
 
 
@@ -297,7 +295,11 @@ def _node_row(each: JSON, clock: Clock, *, wide: bool) -> list[object]:
         each["wanted"]["generation"] if each.get("wanted") else "",
         why,
     ]
-    return [*row, each.get("dataPlane") or "", each.get("agent") or ""] if wide else row
+    if not wide:
+        return row
+    age = each.get("policyAge")
+    since = "" if age is None else age_text(clock.now() - timedelta(seconds=age), clock.now())
+    return [*row, since, each.get("dataPlane") or "", each.get("agent") or ""]
 
 
 async def admit(context: str | None, name: str, *, admission: str) -> None:

@@ -74,6 +74,10 @@ class Connector:
         self.link = Link(connected=True, since=since, heard_at=now)
         self._backoff.reset()
 
+    def ended(self, why: str) -> None:
+        """Note that nobody follows any more: run() was cancelled, on purpose."""
+        self.link = replace(self.link, connected=False, error=why, failures=0)
+
     async def run(self, session: Session) -> NoReturn:
         """Run sessions until cancelled.  What is no HanseError is a mistake, and is raised."""
         while True:

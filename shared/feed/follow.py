@@ -11,7 +11,7 @@ Transport's, which shared.http.peer.PeerClient is.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Protocol
@@ -105,8 +105,14 @@ class Follower:
         connector: Connector,
         subscription: Mapping[str, Any] | None = None,
         path: str = FEED,
+        on_bookmark: Callable[[Bookmark], Awaitable[None]] | None = None,
     ) -> None:
-        """`subscription` is the spec that is sent before anything is asked for, if given."""
+        """`subscription` is the spec that is sent before anything is asked for, if given.
+
+        `on_bookmark` is told of each bookmark of where the copy stands; what it raises ends the
+        session.
+        """
+        self._on_bookmark = on_bookmark
         self._transport = transport
         self._copy = copy
         self._connector = connector
@@ -124,6 +130,10 @@ class Follower:
     async def run(self) -> NoReturn:
         """Follow until cancelled, through any number of connections."""
         await self._connector.run(self._session)
+
+    def ended(self, why: str) -> None:
+        """Note that run() was cancelled, on purpose."""
+        self._connector.ended(why)
 
     async def _session(self) -> None:
         async with Group() as group:
@@ -206,6 +216,8 @@ class Follower:
                         return
                     case Changes() | Bookmark():
                         position = await self._take(frame, position)
+                        if isinstance(frame, Bookmark) and self._on_bookmark is not None:
+                            await self._on_bookmark(frame)
                         self._list_again = False
                         self.is_current = self.is_current or isinstance(frame, Bookmark)
                 self._connector.heard()

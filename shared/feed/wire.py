@@ -3,13 +3,14 @@
 A stream opens with `{"protocol": 1}`.  Each later line is one of
 
     {"after": 41, "position": POSITION, "changes": [{"put": OBJECT} | {"remove": KEY, "reason": R}]}
-    {"after": 43, "position": POSITION, "bookmark": true}
+    {"after": 43, "position": POSITION, "bookmark": true, "signed": STATEMENT}
     {"end": "view_changed"}
 
 A line of changes is atomic: all that one or more revisions changed for this follower.  `after` is
 the revision of the line before (of the first, where the follower resumed), so that one which was
 doubled, lost or overtaken is noticed.  OBJECT is a document as the API gives it, without status;
-`metadata.origin` is the scope it is inherited from.
+`metadata.origin` is the scope it is inherited from.  STATEMENT is shared.feed.signed's; a server of
+an earlier release leaves it out, and a follower of one passes over it.
 
 What arrives was written by another process, perhaps of another version: it is checked here, and
 what can't be read is Malformed.  What a spec means is for the receiver to judge.
@@ -116,10 +117,14 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Bookmark:
-    """Nothing else happened for this follower from `after` up to the position."""
+    """Nothing else happened for this follower from `after` up to the position.
+
+    `signed` is the server's signed word that this is its latest; see shared.feed.signed.
+    """
 
     after: int
     position: Position
+    signed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +194,9 @@ def encode_remove(key: Key, reason: Removal) -> bytes:
     return orjson.dumps({"remove": key_to_json(key), "reason": reason.value})
 
 
-def encode_bookmark(after: int, position: Position) -> bytes:
-    return _line({"after": after, "position": position.to_json(), "bookmark": True})
+def encode_bookmark(after: int, position: Position, signed: str | None = None) -> bytes:
+    said = {"signed": signed} if signed else {}
+    return _line({"after": after, "position": position.to_json(), "bookmark": True, **said})
 
 
 def encode_end(reason: str) -> bytes:
@@ -242,7 +248,8 @@ def parse_frame(data: Any) -> Frame:
         return End(_text(document, "end"))
     after, position = _number(document, "after"), parse_position(document.get("position"))
     if document.get("bookmark") is True:
-        return Bookmark(after, position)
+        signed = document.get("signed")
+        return Bookmark(after, position, signed if isinstance(signed, str) else None)
     changes = tuple(_change(each) for each in _list(document, "changes"))
     return Changes(after, position, changes)
 

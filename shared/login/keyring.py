@@ -168,6 +168,15 @@ class KeyRing:
         return self._keys
 
     @property
+    def signing(self) -> SigningKey | None:
+        """The key that signs what is believed for a moment only; None while one is being made.
+
+        A token, which is believed for longer, takes reserve().
+        """
+        found = signer(self._keys, self._folder.owner, now=self._clock.now())
+        return self._private.get(found) if found else None
+
+    @property
     def live(self) -> frozenset[str]:
         """The ids of the keys that count."""
         now = self._clock.now()

@@ -79,7 +79,17 @@ BUILT_IN_ROLES: Final[Mapping[str, BuiltInRole]] = MappingProxyType(
             ([READ], (*_ORDINARY, "JoinToken")),
             ([WRITE], _SITE),
             (
-                ["override", "allot", "force", "admit", "decide", "confirm", "revoke", "trace"],
+                (
+                    "override",
+                    "allot",
+                    "force",
+                    "admit",
+                    "decide",
+                    "confirm",
+                    "detach",
+                    "revoke",
+                    "trace",
+                ),
                 [EVERY],
             ),
         ),

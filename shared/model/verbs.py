@@ -13,6 +13,7 @@ SPECIAL_VERBS: Final = (
     "admit",
     "decide",
     "confirm",
+    "detach",
     "revoke",
     "trace",
 )

@@ -90,6 +90,9 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("?tenant=zqtenant", {"until": "2999-01-01T00:00:00Z", "reason": "x"}),
         ("", {"until": "2999-01-01T00:00:00Z", "reason": "x"}),
     ],
+    # With bodies that are none, lest whoever may do it does.
+    "POST /api/v1/upstream/detachment": [("", {"zq": 1})],
+    "POST /api/v1/upstream/attachment": [("", {"zq": 1})],
     "GET /api/v1/whoami": [("", None)],
     "GET /metrics": [("", None)],
     "POST /api/v1/sites/{name}/jointoken": [("", {})],

@@ -61,8 +61,9 @@ async def test_a_site_follows_one_and_is_seen_at_the_other(pair: tuple[FSM, FSM]
         await admin.put("networks", "AppX", {})
         await copy.until(lambda: "AppX" in copy.names("Network"))
         for manager in pair:
+            asking = manager.admin()
             while True:
-                [found] = (await manager.admin().status(site="sfo"))["sites"]
+                [found] = (await asking.status(site="sfo"))["sites"]
                 if found["connected"]:
                     break
             assert found["joined"]

@@ -75,7 +75,8 @@ async def test_after_its_fsm_was_restored_a_site_enforces_all_it_had(
             await stopped.admin().put("securitypolicies", "new", MANDATORY)
             await site.until(lambda found: len(found["policies"]) == 3)
             assert rules(await site.api.resolve()) == {"p", "since", "new"}
-            while not (await stopped.admin().status())["sites"][0]["held"]:
+            admin = stopped.admin()
+            while not (await admin.status())["sites"][0]["held"]:
                 pass
 
 

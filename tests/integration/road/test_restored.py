@@ -93,11 +93,13 @@ async def test_nothing_enforced_is_removed_by_an_fsm_restored_from_an_older_back
             assert after["hash"] == before["hash"]
 
             # People see it, on the FSM too; what is new goes on applying.
+            # One client: each has a connection of its own, and of those an address has a limit.
+            admin = stopped.admin()
             shown: list[Any] = []
             while not shown:
-                shown = (await stopped.admin().status())["sites"][0]["held"]
+                shown = (await admin.status())["sites"][0]["held"]
             assert [each["name"] for each in shown] == ["block"]
-            await stopped.admin().put("securitypolicies", "new", MANDATORY)
+            await admin.put("securitypolicies", "new", MANDATORY)
             await until_enforced(site, 3)
 
 

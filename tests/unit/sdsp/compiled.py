@@ -12,6 +12,7 @@ from sdsp.compile.model import SiteModel
 from sdsp.compile.nodes import CompiledNodes
 from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeStates
+from sdsp.site.away import Upward
 from sdsp.site.service import SiteView
 from sdsp.steady import SteadyTime
 from sdsp.upstream.apply import FEED, INHERITED, POSITION
@@ -70,7 +71,7 @@ class World:
             up_to_date=self.up_to_date,
             publications=self.publications,
             states=self.states,
-            link=lambda: None,
+            upward=Upward(),
             time=SteadyTime(self.clock),
             clock=self.clock,
             executor=executor,
