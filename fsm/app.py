@@ -18,6 +18,10 @@ from fsm.feed.hub import Hub
 from fsm.feed.seals import SiteSeals
 from fsm.feed.service import Feed
 from fsm.home import home_of
+from fsm.query import handlers as query_handlers
+from fsm.query.channel import SiteChannels
+from fsm.query.fanout import Fanout
+from fsm.query.service import ImpactQueries
 from fsm.reported import handlers as reported_handlers
 from fsm.reported.service import Reported
 from fsm.rotations import FSMCertificates
@@ -47,11 +51,12 @@ from shared.errors import NotFound
 from shared.feed.signed import BookmarkSigner
 from shared.http.server import Server, serving
 from shared.ids import FEDERATION
+from shared.login.delegating import Delegations
 from shared.login.logins import Logins
 from shared.login.publish_keys import PublishKeys
 from shared.metrics.names import Metrics
 from shared.objects import certificate_handlers
-from shared.objects.api import Parts, Tokens, Trust, create_api, create_services
+from shared.objects.api import Parts, Services, Tokens, Trust, create_api, create_services
 from shared.objects.certificates import Certificates
 from shared.objects.keys import LOGINS
 from shared.pki.alarm import ExpiryAlarm
@@ -106,7 +111,7 @@ async def running(
         app = parts.application()
         copying = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="backup"))
         group = await stack.enter_async_context(Group())
-        parts.start(group, copying)
+        parts.start(group, copying, app[LOGINS])
         # Nobody is served before there is something to serve from.
         await parts.hub.started()
         server = await stack.enter_async_context(
@@ -119,6 +124,7 @@ async def running(
             )
         )
         stack.push_async_callback(parts.voices.flush)
+        stack.push_async_callback(parts.channels.close)
         yield Federation(server=server, store=store, hub=parts.hub, logins=app[LOGINS])
 
 
@@ -135,6 +141,7 @@ class _Parts:
     revocations: Revocations
     hub: Hub
     voices: SiteVoices
+    channels: SiteChannels
     clock: Clock
     source: random.Random
     metrics: Metrics
@@ -164,16 +171,25 @@ class _Parts:
             store, credentials, shown=lambda: tls.credentials.chain, clock=clock
         )
         await publication.publish()
+        authority = Authority(credentials.issuing.load(), clock=clock)
+        channels = SiteChannels(
+            own=tls,
+            trust_domain=authority.trust_domain,
+            revoked=revocations,
+            outward=settings.sites,
+        )
+        revocations.on_change.append(channels.cut_revoked)
         return cls(
             settings=settings,
             data=data,
             store=store,
             credentials=credentials,
-            authority=Authority(credentials.issuing.load(), clock=clock),
+            authority=authority,
             tls=tls,
             revocations=revocations,
             hub=Hub(store, clock=clock, backoff=backoff),
             voices=SiteVoices(store, clock=clock, metrics=metrics),
+            channels=channels,
             clock=clock,
             source=source,
             metrics=metrics,
@@ -217,6 +233,7 @@ class _Parts:
             limiter=Limiter(clock=self.clock),
             clock=self.clock,
         )
+        app[query_handlers.IMPACTS] = self._impacts(parts, services)
         own = FSMCertificates(
             self.store,
             self.credentials,
@@ -237,7 +254,24 @@ class _Parts:
         app[enrolment_handlers.LINKS] = lambda: certificates_to_pem(self.credentials.links())
         return app
 
-    def start(self, group: Group, copying: Executor) -> None:
+    def _impacts(self, parts: Parts, services: Services) -> ImpactQueries:
+        delegations = Delegations(
+            server=self._identity,
+            ring=services.logins.ring,
+            callers=services.logins.callers,
+            book=lambda: services.roles.book,
+            clock=self.clock,
+        )
+        return ImpactQueries(
+            self.store,
+            self.hub,
+            admission=parts.admission,
+            fanout=Fanout(self.channels, delegations, clock=self.clock),
+            delegations=delegations,
+            clock=self.clock,
+        )
+
+    def start(self, group: Group, copying: Executor, logins: Logins) -> None:
         """Start everything that runs beside the server; `copying` is for backups."""
         group.start(self.hub.run(), name="feed hub")
         following = self.revocations.follow(self.store, clock=self.clock, backoff=self._backoff())
@@ -254,7 +288,9 @@ class _Parts:
         # After it, and rather often: a person waits for an exchange to go on.
         self._loop(group, self.publication, period=10.0)
         keys = PublishKeys(self.store, server=self._identity, scope=FEDERATION)
-        self._loop(group, keys, period=10.0)
+        publishing = self._loop(group, keys, period=10.0)
+        # Sites are to know a key as soon as it may sign what they are asked.
+        logins.ring.on_published = publishing.activate
         retention = timedelta(seconds=self.settings.log_retention)
         compact = Compact(self.store, self.hub, retention=retention, clock=self.clock)
         self._loop(group, compact, period=600.0)
@@ -318,6 +354,7 @@ class _Parts:
                 reported_handlers.routes,
                 feed_handlers.routes,
                 feed_handlers.seal_routes,
+                query_handlers.routes,
             ],
             checks={"feed": self.hub.check},
             rates=self.settings.rates,

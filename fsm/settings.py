@@ -8,6 +8,7 @@ from pydantic import Field
 
 from shared.audit.settings import AuditSettings
 from shared.backup.settings import BackupSettings
+from shared.http.outward import OutwardSettings
 from shared.http.rates import RateSettings
 from shared.http.settings import ListenSettings
 from shared.settings import Settings, load_settings
@@ -37,6 +38,9 @@ class FSMSettings(Settings):
     )
     backup: BackupSettings = Field(default_factory=BackupSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    sites: OutwardSettings = Field(
+        default_factory=OutwardSettings, description="Where sites may be called at, to ask them."
+    )
     rates: RateSettings = Field(
         default_factory=RateSettings, description="How many calls are taken, and from whom."
     )

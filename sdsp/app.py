@@ -19,6 +19,10 @@ from sdsp.conflicts.impact import Impacts
 from sdsp.nodes import handlers as node_handlers
 from sdsp.nodes.enroll import NodeEnrolment
 from sdsp.parts import Base, Core, Upstream, backups_of
+from sdsp.query import handlers as query_handlers
+from sdsp.query.answering import Answerer, Answering
+from sdsp.query.askers import Askers
+from sdsp.query.impact import DraftImpacts
 from sdsp.rotations import SiteCertificates
 from sdsp.settings import SDSPSettings
 from sdsp.site import handlers as site_handlers
@@ -49,6 +53,7 @@ from shared.objects.trail import Trail
 from shared.pki.alarm import ExpiryAlarm
 from shared.pki.certificates import certificates_to_pem
 from shared.pki.identity import Expectation, Role, SpiffeId
+from shared.query.impact import IMPACT
 from shared.store.contract import Store
 from shared.store.sql import open_store
 from shared.tasks.group import Group
@@ -64,6 +69,7 @@ class Site:
     compiler: Compiler
     follower: Follower | None
     logins: Logins
+    answerers: dict[str, Answerer]
 
 
 @asynccontextmanager
@@ -134,6 +140,7 @@ async def running(
             compiler=core.compiler,
             follower=upstream.follower if upstream else None,
             logins=app[LOGINS],
+            answerers=app[query_handlers.ANSWERERS],
         )
 
 
@@ -224,6 +231,22 @@ def _application(
     app[conflict_handlers.DECISIONS] = Decisions(
         base.store, objects=services.objects, trail=services.trail, clock=base.clock
     )
+    app[query_handlers.ASKERS] = Askers(
+        base.store,
+        own=SpiffeId.sdsp(core.trust_domain, base.site),
+        book=lambda: services.roles.book,
+        clock=base.clock,
+    )
+    app[query_handlers.ANSWERING] = Answering(site=base.site, clock=base.clock)
+    answerers: dict[str, Answerer] = {
+        IMPACT: DraftImpacts(
+            base.store,
+            up_to_date=core.compiler.up_to_date,
+            executor=base.reviewing,
+            clock=base.clock,
+        )
+    }
+    app[query_handlers.ANSWERERS] = answerers
     core.inbound.on_logged_out = lambda names: app[LOGINS].callers.end(*names)
     app[conflict_handlers.IMPACTS] = Impacts(
         base.store, up_to_date=core.compiler.up_to_date, executor=base.judging
@@ -259,6 +282,7 @@ def _parts(base: Base, core: Core, enrolment: NodeEnrolment) -> Parts:
             site_handlers.routes,
             conflict_handlers.routes,
             upstream_handlers.routes,
+            query_handlers.routes,
         ],
         alongside=enrolment.after_writes,
         rates=base.settings.rates,

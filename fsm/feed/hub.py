@@ -115,6 +115,10 @@ class Hub:
     def watched_sites(self) -> frozenset[str]:
         return frozenset(watcher.site for watcher in self._watchers)
 
+    def sent(self, site: str) -> int | None:
+        """Return up to which revision a site that watches was told; None if it doesn't watch."""
+        return max((each.after for each in self._watchers if each.site == site), default=None)
+
     async def started(self) -> None:
         """Wait until the hub has read the store."""
         while self._position is None:

@@ -304,7 +304,7 @@ class Inbound:
         transaction begins; what people write at the site meanwhile may move the count by a few.
         """
         loop = asyncio.get_running_loop()
-        codes = await loop.run_in_executor(self._executor, _refusals, puts)
+        codes = await loop.run_in_executor(self._executor, refusals_of, puts)
         # The site's own objects are none of upstream's business.
         ours = {key: reason for key, reason in gone.items() if is_inherited_scope(key.scope)}
         large = False
@@ -313,7 +313,7 @@ class Inbound:
                 stored = await snapshot.list(PLANNED)
             good = [each for each in puts if each.key not in codes]
             large = await loop.run_in_executor(
-                self._executor, _is_large, self._site, stored, good, ours, self._clock.now()
+                self._executor, is_large_removal, self._site, stored, good, ours, self._clock.now()
             )
         return _Judged(puts, codes, ours, large)
 
@@ -403,7 +403,7 @@ class Inbound:
             await transaction.audit(_record(step, position, at=self._clock.now(), action=action))
 
 
-def _refusals(objects: Iterable[FeedObject]) -> dict[Key, str]:
+def refusals_of(objects: Iterable[FeedObject]) -> dict[Key, str]:
     """Return the objects that can't be taken over, with the code that says why."""
     found = ((each.key, _refusal_of(each)) for each in objects)
     return {key: code for key, code in found if code is not None}
@@ -426,13 +426,14 @@ def _refusal_of(each: FeedObject) -> str | None:
     return None
 
 
-def _is_large(
+def is_large_removal(
     site: str,
     stored: Sequence[Stored],
     puts: Iterable[FeedObject],
     gone: Mapping[Key, Removal],
     now: datetime,
 ) -> bool:
+    """Return whether what goes with one step is so much that it waits for a person."""
     documents = {each.key: document_of(each) for each in stored}
     for each in puts:
         if each.key.kind in PLANNED_KINDS:

@@ -9,6 +9,7 @@ minutes.  Times are compared here, by the clock that is handed in.
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -150,7 +151,7 @@ class TokenVerifier:
 
         `key` is the one that key_id_of() names.
         """
-        claims = _signed_claims(token, key)
+        claims = signed_claims(token, key, texts=_TEXTS)
         if claims["iss"] != self._server or claims["aud"] != self._server:
             raise refused("it is meant for another server")
         said = Claims(
@@ -158,8 +159,8 @@ class TokenVerifier:
             session=claims["sid"],
             id=claims["jti"],
             key=key.id,
-            begins_at=_moment(claims["iat"]) - LEEWAY,
-            expires_at=_moment(claims["exp"]) + LEEWAY,
+            begins_at=moment_of(claims["iat"]) - LEEWAY,
+            expires_at=moment_of(claims["exp"]) + LEEWAY,
         )
         self.check_times(said)
         return said
@@ -173,10 +174,10 @@ class TokenVerifier:
             raise from_the_future()
 
 
-def key_id_of(token: str) -> str:
+def key_id_of(token: str, *, kind: str = TYPE) -> str:
     """Return the id of the key that a token names; Unauthenticated (`invalid_token`).
 
-    Nothing else of what its header says counts.
+    `kind` is what it must have been made for.  Nothing else of what its header says counts.
     """
     if len(token) > LONGEST or token.count(".") != 2 or not token.isascii():
         raise refused("it has not the form of a token")
@@ -188,7 +189,7 @@ def key_id_of(token: str) -> str:
     if (
         not isinstance(name, str)
         or header.get("alg") != ALGORITHM
-        or header.get("typ") != TYPE
+        or header.get("typ") != kind
         or "crit" in header
     ):
         raise unknown_key()
@@ -211,14 +212,15 @@ def unknown_key() -> Unauthenticated:
     return refused("its key is not one of ours")
 
 
-def _signed_claims(token: str, key: VerificationKey) -> dict[str, Any]:
+def signed_claims(token: str, key: VerificationKey, *, texts: Sequence[str]) -> dict[str, Any]:
+    """Return what a token says, with all of `texts` and the times; Unauthenticated."""
     try:
         claims = json.loads(key.payload(token))
     except (JOSEError, ValueError, RecursionError) as exc:
         raise refused("its signature is not good") from exc
     if not isinstance(claims, dict):
         raise refused("it has no claims")
-    for name in _TEXTS:
+    for name in texts:
         if not isinstance(claims.get(name), str) or not claims[name]:
             raise refused(f"the claim {name} is missing")
     for name in _TIMES:
@@ -227,7 +229,8 @@ def _signed_claims(token: str, key: VerificationKey) -> dict[str, Any]:
     return claims
 
 
-def _moment(seconds: float) -> datetime:
+def moment_of(seconds: float) -> datetime:
+    """Return the time that a claim says."""
     return datetime.fromtimestamp(seconds, UTC)
 
 

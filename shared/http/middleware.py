@@ -123,7 +123,8 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
             app[ON_OPENED](request, caller)
         return await handler(request)
     finally:
-        app[ON_ANSWERED](request, caller, sys.exc_info()[1])
+        # A handler may have found out in whose name a component asks.
+        app[ON_ANSWERED](request, request.get(CALLER, caller), sys.exc_info()[1])
 
 
 def _check_encoding(request: web.Request) -> None:

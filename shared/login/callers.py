@@ -102,6 +102,11 @@ class Callers:
                 return known.caller
         return await self._resolve(token, known)
 
+    def subject_of(self, caller: Caller) -> Subject | None:
+        """Return whom bindings may mean by a caller who has just shown a token of this server."""
+        known = self._by_credential.get(caller.credential or "")
+        return None if known is None else known.subject
+
     def recheck(self, caller: Caller) -> None:
         """Raise if a caller may not go on with a stream that he has begun.
 

@@ -21,9 +21,14 @@ KIND: Final = "LoginRevocation"
 
 def login_revocation(identity: str, *, at: datetime, reason: str) -> Draft:
     """Return the object that tells all sites; a later one of the same person replaces it."""
-    name = hashlib.sha256(same_person(identity).encode()).hexdigest()[:40]
     spec = {"identity": identity, "at": at.isoformat(), "reason": reason[:2000]}
-    return Draft(Key(KIND, COMMON, FEDERATION, name), spec)
+    return Draft(revocation_key(identity), spec)
+
+
+def revocation_key(identity: str) -> Key:
+    """Return the key of the object that says that a person's logins have ended, if they have."""
+    name = hashlib.sha256(same_person(identity).encode()).hexdigest()[:40]
+    return Key(KIND, COMMON, FEDERATION, name)
 
 
 async def end_logins_of(

@@ -10,7 +10,7 @@ whoever issues a token asks, in the transaction that records the login, which ke
 A key that isn't known is looked for in the store before a token is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -135,6 +135,8 @@ class KeyRing:
         self._keys: Keys = {}
         self._known: dict[str, tuple[Mapping[str, Any], Published]] = {}
         self._reread = Reread(self._read_now, clock=clock)
+        self.on_published: Callable[[], None] = lambda: None
+        """Called when this process has published another key."""
 
     async def start(self) -> None:
         """Have a key that signs; Invalid (`key_exposed`, `invalid_key`)."""
@@ -210,6 +212,26 @@ class KeyRing:
             await transaction.put_record(KEYS, found, longer.to_record())
         return self._private[found]
 
+    async def signing_for(self, lifetime: timedelta) -> SigningKey:
+        """Return the key that signs a token of which nothing is recorded; Unavailable.
+
+        Only the first of a longer lifetime than any before costs a transaction.
+        """
+        found = signer(self._keys, self._folder.owner, now=self._clock.now())
+        if (
+            found in self._private
+            and found is not None
+            and self._keys[found].longest >= lifetime.total_seconds()
+        ):
+            return self._private[found]
+
+        async def unit(transaction: Transaction) -> SigningKey:
+            return await self.reserve(transaction, lifetime)
+
+        key = (await self._store.transact(unit)).result
+        await self._read_now()
+        return key
+
     async def rotate(self, record: AuditRecord, *, at_once: bool) -> None:
         """Have every folder make a new key.
 
@@ -258,6 +280,8 @@ class KeyRing:
         if not is_published:
             self._folder.drop(key.id)
         await self._read_now()
+        if is_published:
+            self.on_published()
         return int(bool(is_published))
 
     async def _retire(self) -> int:

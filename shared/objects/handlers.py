@@ -1,5 +1,6 @@
 """Routes over objects of any kind: transactions, watching, and the audit trail."""
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from aiohttp import web
@@ -88,7 +89,7 @@ async def transact(request: web.Request) -> web.Response:
     only_parameters(request, "dryRun", "force")
     body = await read_body(request, TransactionBody, limit=TRANSACTION_LIMIT)
     objects, call = request.app[OBJECTS], call_of(request)
-    writes = await aside(request, _writes, body, objects)
+    writes = await aside(request, read_writes, body.operations, objects)
     dry_run = is_dry_run(request)
     options = Options(dry_run=dry_run, force=flag(request, "force"), reason=body.reason)
     applied = await objects.apply(call, writes, options)
@@ -113,11 +114,11 @@ async def transact(request: web.Request) -> web.Response:
     )
 
 
-def _writes(body: TransactionBody, objects: Objects) -> list[Write]:
+def read_writes(operations: Sequence[OperationBody], objects: Objects) -> list[Write]:
     """Read the documents; Invalid with what is wrong in all of them."""
     writes: list[Write] = []
     faults: list[FieldError] = []
-    for index, operation in enumerate(body.operations):
+    for index, operation in enumerate(operations):
         if len(faults) >= MAX_FAULTS:
             message = f"stopped after {MAX_FAULTS} faults; mend these first"
             faults[MAX_FAULTS:] = [FieldError("operations", "too_many_faults", message)]

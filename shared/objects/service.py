@@ -219,7 +219,7 @@ class Objects:
                 message = f"{write.key} stands twice in the transaction"
                 faults.append(Fault(index, FieldError("metadata.name", "duplicate", message)))
             seen.add(write.key)
-        _refuse(faults, alone=len(writes) == 1)
+        refuse(faults, alone=len(writes) == 1)
 
     async def _apply(self, call: Call, writes: Sequence[Write], options: Options) -> Applied:
         request_id = (
@@ -267,7 +267,7 @@ class Objects:
             raise exc if last else _Doubtful from exc
         if review.faults and not last:
             raise _Doubtful
-        _refuse(review.faults, alone=len(task.writes) == 1)
+        refuse(review.faults, alone=len(task.writes) == 1)
         for index, draft in review.drafts.items():
             proposals[index] = replace(proposals[index], draft=draft)
         return await self._commit(task, proposals, review, validated_at)
@@ -290,7 +290,7 @@ class Objects:
                     task.sealed[write.key] = sealed
                     draft = sealed.draft
             proposals.append(Proposal(write.operation, write.key, write.envelope, draft, before))
-        _refuse(faults, alone=len(task.writes) == 1)
+        refuse(faults, alone=len(task.writes) == 1)
         return proposals
 
     async def _commit(
@@ -451,7 +451,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return result
 
 
-def _refuse(faults: Sequence[Fault], *, alone: bool) -> None:
+def refuse(faults: Sequence[Fault], *, alone: bool) -> None:
     """Raise Invalid with all faults, if there are any."""
     if not faults:
         return

@@ -55,7 +55,7 @@ OWN = {
     "POST /api/v1/tokens/{id}/revoke",
 }
 """Routes that let in whoever is known, for his own logins; of others', they ask for more."""
-QUESTIONS = {"POST /api/v1/trace"}
+QUESTIONS = {"POST /api/v1/trace", "POST /api/v1/impact"}
 """Routes that only read, and take the question as a body."""
 
 

@@ -77,6 +77,23 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("", {**_TO_RIVAL, "node": "node-1"}),
         ("", {**_FLOW, "from": "10.2.0.1", "to": "10.3.0.1"}),
     ],
+    "POST /api/v1/impact": [
+        (
+            "",
+            {"operations": [{"operation": "delete", "object": document("Network", "shared", {})}]},
+        ),
+        (
+            "",
+            {
+                "operations": [
+                    {
+                        "operation": "delete",
+                        "object": document("Network", "zqsecret", {}, tenant=RIVAL),
+                    }
+                ]
+            },
+        ),
+    ],
     "GET /api/v1/held": [("", None)],
     "POST /api/v1/held/drop": [
         ("", {"keys": [{"kind": "Network", "name": "zqsecret", "tenant": RIVAL}], "reason": "x"}),
