@@ -16,6 +16,7 @@ from sdsp.compile.compiler import Compiler
 from sdsp.conflicts import handlers as conflict_handlers
 from sdsp.conflicts.decide import Decisions
 from sdsp.conflicts.impact import Impacts
+from sdsp.flows import PastFlows
 from sdsp.nodes import handlers as node_handlers
 from sdsp.nodes.enroll import NodeEnrolment
 from sdsp.parts import Base, Core, Upstream, backups_of
@@ -43,6 +44,7 @@ from shared.http.peer import PeerClient
 from shared.http.server import Server, serving
 from shared.login.effective import site_policy
 from shared.login.logins import Logins
+from shared.login.people import span_of
 from shared.login.rules import LoginRules
 from shared.metrics.names import Metrics
 from shared.objects import certificate_handlers
@@ -58,6 +60,7 @@ from shared.store.contract import Store
 from shared.store.sql import open_store
 from shared.tasks.group import Group
 from shared.tasks.lock import only_process
+from shared.telemetry.recorded import FlowFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,13 +252,26 @@ def _application(
     app[query_handlers.ANSWERERS] = answerers
     core.inbound.on_logged_out = lambda names: app[LOGINS].callers.end(*names)
     app[conflict_handlers.IMPACTS] = Impacts(
-        base.store, up_to_date=core.compiler.up_to_date, executor=base.judging
+        base.store,
+        up_to_date=core.compiler.up_to_date,
+        flows=_past_flows(base),
+        executor=base.judging,
     )
     app[enrolment_handlers.LINKS] = lambda: certificates_to_pem(core.trust.known.links)
     app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(
         base.credentials.server.load_public()[1]
     )
     return app
+
+
+def _past_flows(base: Base) -> PastFlows:
+    settings = base.settings.flows
+    return PastFlows(
+        None if settings.recorded is None else FlowFile(settings.recorded),
+        window=span_of(settings.window),
+        executor=base.reviewing,
+        clock=base.clock,
+    )
 
 
 def _parts(base: Base, core: Core, enrolment: NodeEnrolment) -> Parts:

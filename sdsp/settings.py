@@ -9,6 +9,7 @@ from shared.audit.settings import AuditSettings
 from shared.backup.settings import BackupSettings
 from shared.http.rates import RateSettings
 from shared.http.settings import ListenSettings
+from shared.model.base import Duration
 from shared.model.selectors import Selector
 from shared.settings import Settings, load_settings
 
@@ -28,6 +29,15 @@ class Wishes(Settings):
     selector: Selector = Field(default_factory=Selector, description="Labels of what is wanted.")
 
 
+class FlowSettings(Settings):
+    """Where flows that were seen at the site are recorded; impacts tell which would be turned."""
+
+    recorded: Path | None = Field(
+        None, description="A file of flows, one a line in JSON, or that compressed by gzip."
+    )
+    window: Duration = Field("7d", description="How far back flows count.")
+
+
 class SDSPSettings(Settings):
     """`database` is left out for the SQLite file in the data folder."""
 
@@ -38,6 +48,9 @@ class SDSPSettings(Settings):
     database: str | None = Field(None, description="postgresql://… or cockroachdb://…")
     backup: BackupSettings = Field(default_factory=BackupSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    flows: FlowSettings = Field(
+        default_factory=FlowSettings, description="What is known of past traffic."
+    )
     rates: RateSettings = Field(
         default_factory=RateSettings, description="How many calls are taken, and from whom."
     )

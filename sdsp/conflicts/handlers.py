@@ -103,7 +103,9 @@ async def defer(request: web.Request) -> web.Response:
 async def impact(request: web.Request) -> web.Response:
     """Tell what each proposal of a conflict would change of what runs at the site now.
 
-    Packets newly allowed and denied, as of `hanse compare`, with networks, workloads and nodes.
+    As of `hanse compare`: packets newly allowed and denied, with networks, workloads and nodes,
+    the objects that depend on it, and the observed flows of a past window whose verdict would
+    change (`flows`: null where none are recorded, `unreadable` says why they can't be told).
     They may be anybody's: it takes the permission in all tenants.
     """
     only_parameters(request, "tenant")

@@ -1,4 +1,6 @@
-"""What each way out of a conflict would change at the site: exact packets, names and nodes."""
+"""What each way out of a conflict would change at the site: exact packets, observed flows, names,
+nodes, and the objects that depend on it.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,6 +10,7 @@ from typing import Any, Final
 from sdsp.compile.compiler import Compilation
 from sdsp.conflicts.decide import Sees, open_conflict
 from sdsp.conflicts.standing import read_conflict
+from sdsp.flows import Past, PastFlows
 from shared.errors import Unavailable
 from shared.ids import Key
 from shared.model.override import Conflict
@@ -25,11 +28,13 @@ class Impacts:
         store: Store,
         *,
         up_to_date: Callable[[], Awaitable[Compilation | None]],
+        flows: PastFlows,
         executor: Executor,
     ) -> None:
         """`executor` is where planners are asked."""
         self._store = store
         self._up_to_date = up_to_date
+        self._flows = flows
         self._executor = executor
 
     async def of(self, key: Key, *, sees: Sees, max_boxes: int = MAX_BOXES) -> list[dict[str, Any]]:
@@ -45,16 +50,19 @@ class Impacts:
             raise Unavailable(
                 "the site has not resolved its policy yet; try again", code="not_compiled"
             )
+        past = await self._flows.read()
         return await asyncio.get_running_loop().run_in_executor(
-            self._executor, _impacts, compilation.planner, conflict, max_boxes
+            self._executor, _impacts, compilation.planner, conflict, past, max_boxes
         )
 
 
-def _impacts(planner: SitePlanner, conflict: Conflict, max_boxes: int) -> list[dict[str, Any]]:
+def _impacts(
+    planner: SitePlanner, conflict: Conflict, past: Past, max_boxes: int
+) -> list[dict[str, Any]]:
     found = []
     for proposal in conflict.proposals:
         after = SitePlanner(decided(planner.inputs, conflict, proposal))
-        impact = site_impact(planner, after)
+        impact = site_impact(planner, after, observed=past.observed)
         said = {**impact.to_json(max_boxes=max_boxes), "changes": impact.changes}
-        found.append({"name": proposal["name"], "impact": said})
+        found.append({"name": proposal["name"], "impact": past.told(said)})
     return found

@@ -30,7 +30,7 @@ def sentences(found: Any) -> list[str]:
         if count := int(part.get("flows", 0)):
             text = f"would newly {word} {_counted(count)}{_weight(part)}"
             example = next(iter(part.get("examples") or ()), None)
-            lines.append(text if example is None else f"{text}, most from {_ends(example)}")
+            lines.append(text if example is None else f"{text}, such as {_ends(example)}")
     return lines or [f"would change none of {window(found)}"]
 
 

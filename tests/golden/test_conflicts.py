@@ -20,6 +20,7 @@ from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.detect import find_conflicts
 from shared.policy.conflicts.outcome import decided
 from shared.policy.impact.site import site_impact
+from shared.telemetry.recorded import FlowFile
 
 HERE = Path(__file__).parent / "cli"
 PAGE = Path(__file__).parents[2] / "shared" / "docs" / "conflicts.md"
@@ -47,7 +48,9 @@ def case_of(name: str, spec: Mapping[str, Any], planner: SitePlanner) -> Case:
 
 
 def impact(conflict: Conflict, proposal: Mapping[str, Any], planner: SitePlanner) -> dict[str, Any]:
-    found = site_impact(planner, SitePlanner(decided(planner.inputs, conflict, proposal)))
+    after = SitePlanner(decided(planner.inputs, conflict, proposal))
+    observed = FlowFile(HERE / "observed.jsonl").since(None)
+    found = site_impact(planner, after, observed=observed)
     return {**found.to_json(max_boxes=10), "changes": found.changes}
 
 

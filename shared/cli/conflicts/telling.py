@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from shared.cli.conflicts.case import Case
+from shared.cli.observed import dependents, sentences
 from shared.ids import COMMON, SITE
 
 JSON = Mapping[str, Any]
@@ -65,7 +66,14 @@ def impact(proposal: JSON) -> list[str]:
     if not lines:
         # A node's own view may change where the site's doesn't.
         lines = ["would change verdicts at nodes only"]
-    return [*lines, f"touches {'; '.join(touched)}"] if touched else lines
+    if touched:
+        lines.append(f"touches {'; '.join(touched)}")
+    if "flows" in found:
+        lines += sentences(found["flows"])
+    used = found.get("dependents") or ()
+    if told := dependents(used, int(found.get("moreDependents", 0)), _SHOWN):
+        lines.append(f"depending on it: {told}")
+    return lines
 
 
 def packet(found: Any) -> str:
