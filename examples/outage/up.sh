@@ -5,7 +5,7 @@
 # can be cut; packets are simulated.  Afterwards `. LAB/env` tells hanse where everything is, and
 # down.sh LAB ends it.
 set -eu
-here=$(dirname "$0")
+here=$(dirname "$0") clinics=$(dirname "$0")/../clinics
 mkdir "$1"
 lab=$(cd "$1" && pwd)
 shift
@@ -49,7 +49,7 @@ clinic() {
         tries=$((tries + 1))
         if [ $tries -gt 50 ]; then cat "$lab/$1.heard" >&2; return 1; fi
     done
-    hanse apply -c "$1" -f "$here/sites/$1" > /dev/null
+    hanse apply -c "$1" -f "$clinics/sites/$1" > /dev/null
     for node in $(hanse get nodes -c "$1" -o name); do
         node=${node#*/}
         hanse nodes token "$node" -c "$1" |
@@ -64,7 +64,7 @@ background fsm hanse fsm serve --data "$lab/fsm"
 background wire python "$here/wire.py" "$wire" "$fsm"
 until_serving fsm
 hanse login "https://localhost:$fsm" --user admin --ca "$lab/fsm/root.pem" > /dev/null
-hanse apply -c fsm -f "$here/federation" > /dev/null
+hanse apply -c fsm -f "$clinics/federation" > /dev/null
 echo "FSM at https://localhost:$fsm"
 
 for site in "$@"; do
