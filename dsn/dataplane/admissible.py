@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from dsn.dataplane.balance.admissible import balancer_faults
 from dsn.dataplane.difference import common_ends
 from shared.algebra.cidrs import BITS, Family, format_address, parse_cidrs
 from shared.errors import FieldError, Invalid
@@ -59,6 +60,8 @@ def _faults(
         if name not in before and not _SET_ID.fullmatch(name):
             yield FieldError("sets", "invalid", f"{name[:40]!r} is no id of a set")
         yield from _cidr_faults(f"sets.{name[:40]}", cidrs, before.get(name))
+    if known is None or configuration.balancers != known.balancers:
+        yield from balancer_faults(configuration.balancers or ())
     if (
         known is None
         or configuration.rules != known.rules

@@ -7,9 +7,11 @@ tests, which may make it fail.
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from random import Random
 from typing import Final, Literal, NamedTuple
 
 from dsn.dataplane.admissible import check
+from dsn.dataplane.balance.memory import Translations, Unserved
 from dsn.dataplane.contract import DEFAULT, ENDED, INVALID, Count, ReadBack, Refused
 from shared.algebra.cidrs import Family
 from shared.policy.nodeconfig import PORT_PROTOCOLS, Judge, NodeConfiguration, Packet, Verdict
@@ -17,15 +19,19 @@ from shared.policy.nodestaged import StagedJudge, counter_name, counters_of
 
 TCP: Final = 6
 
-Reason = Literal["rule", "default", "established", "ended", "invalid", "untouched"]
+Reason = Literal["rule", "default", "established", "ended", "invalid", "untouched", "unserved"]
 
 
 class Handled(NamedTuple):
-    """What became of a packet: why, and by which rule if one decided."""
+    """What became of a packet: why, and by which rule if one decided.
+
+    `to` is the packet as it went on, if a balancer has led it elsewhere.
+    """
 
     verdict: Verdict
     reason: Reason
     rule: str | None = None
+    to: Packet | None = None
 
 
 class _Ends(NamedTuple):
@@ -48,7 +54,8 @@ class MemoryDataPlane:
 
     name = "memory"
 
-    def __init__(self, *, connections: int = 65536) -> None:
+    def __init__(self, *, connections: int = 65536, random: Random | None = None) -> None:
+        """`random` chooses backends for balancers that spread at random."""
         self._most = connections
         self._standing: NodeConfiguration | None = None
         self._judge: Judge | None = None
@@ -56,6 +63,8 @@ class MemoryDataPlane:
         self._counters: dict[str, Count] = {}
         self._tracked: OrderedDict[_Ends, Packet] = OrderedDict()
         self._ended: OrderedDict[_Ends, Packet] = OrderedDict()
+        chance = random or Random()  # noqa: S311 - which backend is no secret
+        self._translations = Translations(most=connections, random=chance)
         self._refusals: list[Refused] = []
 
     async def apply(self, configuration: NodeConfiguration) -> None:
@@ -88,13 +97,16 @@ class MemoryDataPlane:
             packet = self._tracked.pop(ends)
             if packet.protocol in PORT_PROTOCOLS:
                 self._remember(self._ended, ends, packet)
-        return len(denied)
+        misled = [_ends(each) for each in self._translations.end_misled(configuration)]
+        left = [ends for ends in misled if self._tracked.pop(ends, None) is not None]
+        return len(denied) + len(left)
 
     async def clear(self) -> None:
         self._standing = None
         self._judge = self._would = None
         self._counters = {}
         self._ended.clear()
+        self._translations.clear()
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -114,6 +126,34 @@ class MemoryDataPlane:
         """
         if related_to is not None:
             return self._handle_error(packet, related_to, size)
+        try:
+            to = self._translations.lead(packet, self._is_tracked)
+        except Unserved:
+            return Handled("reject", "unserved")
+        handled = self._handle(to, opening, size)
+        if to is packet:
+            return handled
+        if handled.verdict == "allow":
+            self._translations.remember(packet, to)
+        return handled._replace(to=to)
+
+    def refuse_next(self, message: str = "the data plane was told to refuse") -> None:
+        """Fault: let the next apply() of a sound configuration fail."""
+        self._refusals.append(Refused(message))
+
+    def lose_rule(self, number: str) -> None:
+        """Fault: forget the rule of that id, as if someone had deleted it by hand."""
+        if self._standing is None:
+            return
+        rules = tuple(rule for rule in self._standing.rules if rule.id != number)
+        self._stand(replace(self._standing, rules=rules))
+
+    def lose_balancers(self) -> None:
+        """Fault: forget all balancers, as if someone had deleted them by hand."""
+        if self._standing is not None:
+            self._stand(replace(self._standing, balancers=None))
+
+    def _handle(self, packet: Packet, opening: bool, size: int) -> Handled:
         ends, back = _ends(packet), _ends(_reversed(packet))
         for each in (ends, back):
             if each in self._tracked:
@@ -128,22 +168,15 @@ class MemoryDataPlane:
             return Handled("deny", "ended")
         return self._decide(self._judge, packet, size)
 
-    def refuse_next(self, message: str = "the data plane was told to refuse") -> None:
-        """Fault: let the next apply() of a sound configuration fail."""
-        self._refusals.append(Refused(message))
-
-    def lose_rule(self, number: str) -> None:
-        """Fault: forget the rule of that id, as if someone had deleted it by hand."""
-        if self._standing is None:
-            return
-        rules = tuple(rule for rule in self._standing.rules if rule.id != number)
-        self._stand(replace(self._standing, rules=rules))
+    def _is_tracked(self, packet: Packet) -> bool:
+        return _ends(packet) in self._tracked or _ends(_reversed(packet)) in self._tracked
 
     def _stand(self, configuration: NodeConfiguration) -> None:
         self._standing = configuration
         self._judge = Judge(configuration)
         staged = configuration.staged
         self._would = None if staged is None else StagedJudge(configuration, staged)
+        self._translations.stand(configuration)
 
     def _decide(self, judge: Judge, packet: Packet, size: int) -> Handled:
         judgement = judge.judge(packet)

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from dsn.dataplane import batch, counting, netlink, reading, writing
 from dsn.dataplane.admissible import check
+from dsn.dataplane.balance.kernel import Balance
 from dsn.dataplane.contract import DEFAULT, ENDED, INVALID, Count, NoDataPlane, ReadBack, Refused
 from dsn.dataplane.ending import Affected, EndedKey, denied_entries, seen_by_rules
 from dsn.dataplane.expected import Expected, expect
@@ -30,6 +31,8 @@ from shared.policy.nodeconfig import PORT_PROTOCOLS, Judge, NodeConfiguration
 log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
+
+_ATTEMPTS: Final = 20
 
 LOG_GROUP: Final = 4740
 """The NFLOG group of logging rules' packets; chosen not to be one that others document."""
@@ -123,6 +126,7 @@ class _Kernel:
         self._remembers = True
         # By which configuration all open connections have been judged.
         self._judged: tuple[NodeConfiguration, Judge] | None = None
+        self._balance = Balance(table)
 
     def apply(self, configuration: NodeConfiguration) -> None:
         before = self._applied
@@ -139,11 +143,10 @@ class _Kernel:
         if not counts:
             self._expected = None
         if standing is None:
-            _, reader = self._open()
-            standing = reader.whole(expected)
+            standing = self._read_whole(expected)
             self._touched = Touched()
             self._generation = standing.generation if standing else None
-        answer = standing.answer if standing else ReadBack(None)
+        answer = self._balance.with_rules(standing) if standing else ReadBack(None)
         self._standing = None if answer.faults else standing
         if self._applied and self._applied.hash() != answer.hash:
             # Someone else wrote here: the next apply() looks before it writes, and connections
@@ -168,20 +171,22 @@ class _Kernel:
         if self._remembers:
             found = [self._forget_allowed(family, judge, affected) for family in FAMILIES]
             self._remembers = any(found)
-        denied = denied_entries(self._conntrack.list_entries(), judge, affected)
-        ended = 0
+        entries = self._conntrack.list_entries()
+        denied = denied_entries(entries, judge, affected)
+        ended = self._conntrack.delete_entries(self._balance.misled(entries, configuration))
         if denied:
             # Remembered first: a packet between deletion and remembering would begin it anew.
             self._remembers = True
             for family in FAMILIES:
                 self._remember(family, [each for each in denied if each.family == family])
-            ended = self._conntrack.delete_entries(denied)
+            ended += self._conntrack.delete_entries(denied)
         self._judged = configuration, judge
         return ended
 
     def clear(self) -> None:
         self._applied = self._standing = self._judged = None
-        self._commit(writing.remove(self._table))
+        netfilter, _ = self._open()
+        self._commit([*writing.remove(self._table), *self._balance.removing(netfilter)])
 
     def close(self) -> None:
         self._conntrack.close()
@@ -206,7 +211,7 @@ class _Kernel:
         if self._standing is None or self._generation is None or self._touched != Touched():
             self.read_back(whole=False)
         standing = self._standing
-        if standing is None or standing.answer.hash != have.hash():
+        if standing is None or self._balance.with_rules(standing).hash != have.hash():
             return False
         change = writing.change(
             self._table,
@@ -216,10 +221,11 @@ class _Kernel:
             port_sets_there=standing.ports,
             layout=self._layout,
         )
-        if not change.messages:
+        messages = [*change.messages, *self._balance.changing(have, want)]
+        if not messages:
             return True
         try:
-            self._commit(change.messages, generation=self._generation)
+            self._commit(messages, generation=self._generation)
         except Outdated:
             log.info("the kernel's rules were changed by others, looking at all of ours")
             return False
@@ -233,24 +239,36 @@ class _Kernel:
         standing, generation = self._standing, self._generation
         if standing is None or generation is None:
             return None
-        _, reader = self._open()
+        netfilter, reader = self._open()
         touched, self._touched = self._touched, Touched()
         self._standing = None
         try:
             reader.again(standing, touched, generation)
         except Surprise:
             return None
-        return standing
+        return standing if self._balance.read(netfilter, generation) else None
+
+    def _read_whole(self, expected: Expected | None) -> Standing | None:
+        netfilter, reader = self._open()
+        for _ in range(_ATTEMPTS):
+            standing = reader.whole(expected)
+            if standing is None or self._balance.read(netfilter, standing.generation, whole=True):
+                return standing
+        raise NoDataPlane("the kernel's rules change faster than they can be read back")
 
     def _replace(self, configuration: NodeConfiguration) -> None:
-        _, reader = self._open()
+        netfilter, reader = self._open()
         self._generation = None
+        balancing = self._balance.making(netfilter, configuration)
         want = counting.render(configuration, self._layout)
         written = writing.replace(self._table, reader.listing(), want)
         self._expected = expect(configuration, want, written)
         try:
-            self._commit(written.messages)
+            self._commit([*written.messages, *balancing])
         except Refused as exc:
+            if balancing:
+                # nft could write the rules only, and not both at once.
+                raise
             log.warning("the kernel refuses a table, trying nft", extra={"detail": exc.detail})
             objects = self._nft.list_table(self._table)
             have = None if objects is None else parse_listing(objects)

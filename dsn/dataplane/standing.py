@@ -54,7 +54,7 @@ class Surprise(Exception):
 
 @dataclass(slots=True)
 class Standing:
-    """A table of ours, as read.  Only one without faults is ever read again in parts."""
+    """A table of rules, as read.  Only one without faults is ever read again in parts."""
 
     generation: int
     answer: ReadBack
@@ -65,6 +65,8 @@ class Standing:
     elements: dict[str, Elements]
     ports: dict[str, tuple[tuple[int, int], ...]]
     groups: dict[str, list[tuple[int, ...]]]
+    staged: str | None = None
+    """The hash of what is staged with it."""
 
 
 class Reader:
@@ -151,6 +153,7 @@ class Reader:
                 if name.startswith(PORT_SET)
             },
             groups=groups,
+            staged=configuration.staged.hash() if configuration.staged else None,
         )
 
     def _interpret(self, generation: int, raw: RawTable) -> Standing:

@@ -27,6 +27,8 @@ class Permission(StrEnum):
     WRITE_SERVICE = "write:Service"
     READ_SECURITY_POLICY = "read:SecurityPolicy"
     WRITE_SECURITY_POLICY = "write:SecurityPolicy"
+    READ_LOAD_BALANCER = "read:LoadBalancer"
+    WRITE_LOAD_BALANCER = "write:LoadBalancer"
     READ_AUTHENTICATION_POLICY = "read:AuthenticationPolicy"
     WRITE_AUTHENTICATION_POLICY = "write:AuthenticationPolicy"
     READ_BACKUP_POLICY = "read:BackupPolicy"

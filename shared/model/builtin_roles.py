@@ -33,6 +33,7 @@ _POLICY: Final = (
     "Network",
     "Service",
     "SecurityPolicy",
+    "LoadBalancer",
     "ServicePolicy",
     "AlertPolicy",
     "Silence",

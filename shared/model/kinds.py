@@ -14,6 +14,7 @@ from shared.model.access import (
     ServiceAccount,
     User,
 )
+from shared.model.balancing import LoadBalancer
 from shared.model.base import Spec
 from shared.model.inventory import Node, NodeGroup, Region, Site, Tenant, Workload
 from shared.model.network import Network, Service
@@ -86,6 +87,14 @@ _KINDS: Final = (
         "SecurityPolicy",
         "securitypolicies",
         SecurityPolicy,
+        _BOTH_SCOPED,
+        tenanted=True,
+        inheritance="policy",
+    ),
+    Kind(
+        "LoadBalancer",
+        "loadbalancers",
+        LoadBalancer,
         _BOTH_SCOPED,
         tenanted=True,
         inheritance="policy",

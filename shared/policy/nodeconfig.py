@@ -22,7 +22,13 @@ from typing import Any, Final, Literal, NamedTuple, Self
 from shared.algebra.boxes import Packet as Packet  # noqa: PLC0414 - part of the contract
 from shared.algebra.cidrs import AddressSet, Family, parse_cidrs
 from shared.errors import Invalid
-from shared.policy.nodehash import content_hash, counted_hash, total
+from shared.policy.balancers import (
+    Balancers,
+    balancer_from_json,
+    balancer_to_json,
+    balancers_total,
+)
+from shared.policy.nodehash import MODULUS, content_hash, counted_hash, total
 
 TIERS: Final = ("mandatory", "local", "default")
 Tier = Literal["mandatory", "local", "default"]
@@ -104,6 +110,7 @@ class NodeConfiguration:
     `rules` stand in order of evaluation: tier by tier, within a tier first match wins.
     `staged` is what the node would enforce if staged policies were: nothing of it is, but where it
     decides otherwise is counted (shared.policy.nodestaged); None if it is the same.
+    `balancers` are None where the node doesn't run that service.
     """
 
     node: str
@@ -112,6 +119,7 @@ class NodeConfiguration:
     sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rules: tuple[NodeRule, ...] = ()
     staged: "NodeConfiguration | None" = None
+    balancers: Balancers | None = None
     # Not an argument, lest dataclasses.replace() carries it over to what has other rules.
     _total: int | None = field(default=None, init=False, compare=False, repr=False)
 
@@ -129,7 +137,8 @@ class NodeConfiguration:
 
     def hash(self) -> str:
         """Return the SHA-256 (hex) of what is enforced, and of what is counted."""
-        enforced = content_hash(self.default_action, self.addresses, self.total())
+        everything = (self.total() + balancers_total(self.balancers)) % MODULUS
+        enforced = content_hash(self.default_action, self.addresses, everything)
         return counted_hash(enforced, self.staged.hash() if self.staged else None)
 
 
@@ -230,6 +239,11 @@ def to_json(configuration: NodeConfiguration) -> dict[str, Any]:
         "sets": {name: list(cidrs) for name, cidrs in configuration.sets.items()},
         "rules": [rule_to_json(rule) for rule in configuration.rules],
         **({"staged": to_json(staged)} if staged is not None else {}),
+        **(
+            {"balancers": [balancer_to_json(each) for each in configuration.balancers]}
+            if configuration.balancers is not None
+            else {}
+        ),
     }
 
 
@@ -239,11 +253,11 @@ def from_json(data: Any) -> NodeConfiguration:
     Invalid, with code `unsupported_field` if there is a field that this version doesn't know (what
     it asks for can't be enforced), else `malformed`, if it isn't of the form that to_json gives.
     """
-    fields = {"node", "defaultAction", "addresses", "sets", "rules", "staged"}
-    _known(data, fields, "the configuration")
+    fields = {"node", "defaultAction", "addresses", "sets", "rules"}
+    _known(data, fields | {"staged", "balancers"}, "the configuration")
     staged = data.get("staged")
     if staged is not None:
-        _known(staged, fields - {"staged"}, "what is staged")
+        _known(staged, fields, "what is staged")
     default = _one_of(data, "defaultAction", ("allow", "deny"))
     sets = _typed(data, "sets", dict)
     return NodeConfiguration(
@@ -253,6 +267,9 @@ def from_json(data: Any) -> NodeConfiguration:
         sets={name: _texts(cidrs, f"set {name}") for name, cidrs in sets.items()},
         rules=tuple(rule_from_json(rule) for rule in _typed(data, "rules", list)),
         staged=None if staged is None else from_json(staged),
+        balancers=tuple(balancer_from_json(each) for each in _typed(data, "balancers", list))
+        if "balancers" in data
+        else None,
     )
 
 

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from shared.policy.balancers import balancers_delta, changed_balancers
 from shared.policy.nodeconfig import (
     NodeConfiguration,
     from_json,
@@ -47,6 +48,8 @@ def compute_delta(have: NodeConfiguration, want: NodeConfiguration) -> dict[str,
         ]
     if have.staged != want.staged:
         delta["staged"] = _staged_delta(have.staged, want.staged)
+    if have.balancers != want.balancers:
+        delta["balancers"] = balancers_delta(have.balancers, want.balancers)
     return delta
 
 
@@ -83,6 +86,9 @@ def apply_delta(have: NodeConfiguration, delta: Mapping[str, Any]) -> NodeConfig
         sets=sets,
         rules=tuple(rules),
         staged=_staged_after(have.staged, delta["staged"]) if "staged" in delta else have.staged,
+        balancers=changed_balancers(have.balancers, delta["balancers"], _place)
+        if "balancers" in delta
+        else have.balancers,
     ).with_total(total % MODULUS)
     if result.hash() != delta["hash"]:
         raise ValueError("the delta does not lead to the configuration that it announces")
