@@ -23,9 +23,10 @@ from shared.model.kinds import KINDS
 from shared.model.override import Override
 from shared.model.settings_policies import AuthenticationPolicy
 from shared.policy.definitions import Definitions
-from shared.policy.inherit import Effective, Inheritance, effective_settings
+from shared.policy.inherit import Inheritance, effective_settings
 from shared.policy.inputs import Document, Documents, SiteInputs, is_inherited_scope
 from shared.policy.scopes import Chain, Places
+from shared.policy.services import settings_rank
 from shared.store.contract import Commit, Selection, Snapshot, Store, Stored
 from shared.tasks.group import Group
 from shared.tasks.streams import closing
@@ -88,7 +89,7 @@ def site_policy(site: str, documents: Iterable[Document], now: datetime) -> Effe
     chain: Chain = (SITE,) if places.document is None else places.chain()
     inheritance = Inheritance(definitions, labels=places.labels, now=now)
     effective = [
-        (_rank(each, chain, name.name), each)
+        (settings_rank(each, chain, name.name), each)
         for name, each in effective_settings(inheritance, definitions, KIND, chain).items()
         if name.tenant == COMMON
     ]
@@ -98,12 +99,6 @@ def site_policy(site: str, documents: Iterable[Document], now: datetime) -> Effe
             override = each.override.key if each.override else None
             return EffectivePolicy(each.spec, each.document.key, override, until)
     return EffectivePolicy(until=until)
-
-
-def _rank(effective: Effective, chain: Chain, name: str) -> tuple[bool, int, str]:
-    place = chain.index(effective.document.key.scope)
-    mandatory = effective.is_mandatory
-    return not mandatory, -place if mandatory else place, name
 
 
 def _next_expiry(local: Documents, now: datetime) -> datetime | None:

@@ -10,12 +10,16 @@ from dataclasses import replace
 from typing import Final, cast
 
 from shared.model.policy import SecurityPolicy
+from shared.policy.balancing import KIND as BALANCER
+from shared.policy.balancing import PlannedBalancer, ViewSees, planned_balancers, with_clashes
 from shared.policy.definitions import Definitions, Name
 from shared.policy.inherit import Choice, Effective, Inheritance, LeftOut, Tier
 from shared.policy.inputs import SiteInputs
 from shared.policy.plan import TIERS, Plan, PlannedPolicy, PlannedRule
 from shared.policy.resolve import View, Workloads
 from shared.policy.scopes import Chain, Places
+from shared.policy.services import KIND as SERVICE_POLICY
+from shared.policy.services import Requirements, requirements
 
 POLICY: Final = "SecurityPolicy"
 
@@ -52,6 +56,22 @@ class SitePlanner:
         if (chain, staged) not in self._plans:
             self._plans[chain, staged] = self._compile(self.view(node, staged=staged), staged)
         return replace(self._plans[chain, staged], node=node, chain=self.places.chain(node))
+
+    def balancers(self, node: str | None = None) -> tuple[PlannedBalancer, ...]:
+        """Return the balancers in force for a node, or at the site, with what they lack.
+
+        Whether a node runs them is a matter of requirements().
+        """
+        view = self.view(node)
+        names = self.definitions.names(BALANCER)
+        return with_clashes(
+            planned_balancers(self.inheritance(), names, view.chain, ViewSees(view))
+        )
+
+    def requirements(self, node: str | None = None) -> Requirements:
+        """Return which network services a node, or the site's nodes, must and may run."""
+        names = self.definitions.names(SERVICE_POLICY)
+        return requirements(self.inheritance(), names, self.chain(node))
 
     def enforced_plans(self) -> Iterator[tuple[Plan, bool]]:
         """Yield the site's plan and each distinct one of its nodes, and whether somebody enforces

@@ -7,7 +7,7 @@ for each address, so that a node's cost is its own rules and not the site's.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from shared.algebra import intervals
@@ -16,6 +16,9 @@ from shared.algebra.cidrs import AddressSet, Family
 from shared.algebra.ports import PortMatch
 from shared.algebra.rows import AddressCollector
 from shared.model.inventory import Node, Workload
+from shared.policy.balancers import SERVICE as LOAD_BALANCER
+from shared.policy.balancers import Balancers
+from shared.policy.balancing import node_balancers
 from shared.policy.compile import SitePlanner
 from shared.policy.inputs import Document, SiteInputs
 from shared.policy.nodeconfig import NodeConfiguration, NodeRule, NodeService, rule_id
@@ -71,6 +74,7 @@ class NodePlanner:
         self._planner = planner
         self._staged = staged
         self._views: dict[tuple[str, ...], _NodeView] = {}
+        self._balancers: dict[tuple[str, ...], Balancers] = {}
         self._workloads: dict[str, list[Document]] = {}
         for document in planner.workloads.documents:
             if (node := cast("Workload", document.spec).node) is not None:
@@ -81,10 +85,20 @@ class NodePlanner:
         chain = self._planner.view(node).chain
         if chain not in self._views:
             self._views[chain] = _NodeView(self._planner.plan(node, staged=self._staged))
-        own = AddressSet()
-        if _is_admitted(self._planner.places.nodes[node]):
-            own = host_addresses(self._workloads.get(node, ()))
-        return self._views[chain].configuration(node, own)
+        spec = self._planner.places.nodes[node]
+        if not _is_admitted(spec):
+            return self._views[chain].configuration(node, AddressSet())
+        own = host_addresses(self._workloads.get(node, ()))
+        found = self._views[chain].configuration(node, own)
+        # What is staged is rules, and rules only.
+        if self._staged or not self._balances(node, spec):
+            return found
+        if chain not in self._balancers:
+            self._balancers[chain] = node_balancers(self._planner.balancers(node))
+        return replace(found, balancers=self._balancers[chain])
+
+    def _balances(self, node: str, spec: Node) -> bool:
+        return LOAD_BALANCER in self._planner.requirements(node).runs(spec.services)
 
 
 @dataclass(frozen=True, slots=True)
