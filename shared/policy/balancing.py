@@ -46,7 +46,10 @@ class Sees(Protocol):
         """
 
     def ports(self, tenant: str, service: str) -> Sequence[tuple[int, PortRange]] | None:
-        """Return a Service's protocols that have ports, with them; None without a meaning."""
+        """Return a Service's protocols that have ports, with them; None without a meaning.
+
+        What asks for certain source ports too is left out: a balancer can't tell them.
+        """
 
     def workloads(self, tenant: str, selector: Selector) -> AddressSet:
         """Return the addresses of workloads."""
@@ -160,7 +163,7 @@ class ViewSees:
         return [
             (each.protocol, (first, last))
             for each in found.matches or ()
-            if each.protocol in PORT_PROTOCOLS and each.ports is not None
+            if each.protocol in PORT_PROTOCOLS and each.ports and each.source_ports is None
             for first, last in intervals.to_ranges(each.ports)
         ]
 

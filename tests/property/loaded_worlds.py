@@ -81,6 +81,7 @@ def fresh_hash(configuration: NodeConfiguration) -> str:
         configuration.addresses,
         configuration.sets,
         configuration.rules,
+        balancers=configuration.balancers,
     ).hash()
 
 

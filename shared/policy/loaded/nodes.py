@@ -9,6 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from shared.algebra.cidrs import AddressSet, Family, host_set
+from shared.policy.balancers import Balancers, balancers_delta, balancers_total
 from shared.policy.loaded.rules import Rule
 from shared.policy.loaded.sides import Side
 from shared.policy.nodeconfig import NodeConfiguration
@@ -46,6 +47,7 @@ class LoadedNode:
         self.sets: dict[Side, int] = {}
         self._policies: dict[tuple[str, str], int] = {}
         self._policy_names: frozenset[tuple[str, str]] | None = None
+        self.balancers: Balancers | None = None
         self.inside: dict[str, AddressSet] = {}
         """Of its own addresses those within a tenant's bound, as far as somebody asked."""
         self._own: AddressSet | None = None
@@ -57,6 +59,7 @@ class LoadedNode:
         self._sets_before: dict[Side, bool] = {}
         self._addresses_before: tuple[str, ...] | None = None
         self._default_before: str | None = None
+        self._balancers_before: tuple[Balancers | None] | None = None
         self._configuration_before: NodeConfiguration | None = None
         self._base: str | None = None
 
@@ -83,7 +86,8 @@ class LoadedNode:
     @property
     def hash(self) -> str:
         if self._hash is None:
-            self._hash = content_hash(self.default_action, self.addresses, self.total)
+            everything = (self.total + balancers_total(self.balancers)) % MODULUS
+            self._hash = content_hash(self.default_action, self.addresses, everything)
         return self._hash
 
     @property
@@ -102,6 +106,7 @@ class LoadedNode:
             addresses=self.addresses,
             sets=dict(sorted(sets.items())),
             rules=tuple([rule.node_rule for rule in self.rules]),
+            balancers=self.balancers,
         ).with_total(self.total)
 
     def add_at_load(self, rule: Rule) -> None:
@@ -180,6 +185,17 @@ class LoadedNode:
                 self._default_before = self.default_action
             self.default_action = action
 
+    def balance_at_load(self, balancers: Balancers | None) -> None:
+        """Have these, while nobody has asked for the hash yet."""
+        self.balancers = balancers
+
+    def change_balancers(self, balancers: Balancers | None) -> None:
+        """Have others, or None."""
+        self._begin()
+        if self._balancers_before is None:
+            self._balancers_before = (self.balancers,)
+        self.balancers = balancers
+
     def start_over(self, leave: Callable[["LoadedNode"], None]) -> None:
         """Drop all rules: the node is about to get those of another view.
 
@@ -210,7 +226,7 @@ class LoadedNode:
             return None
         base, hash_ = self._base, self.hash
         delta = self._delta(changed) if base != hash_ else None
-        self._addresses_before = self._default_before = None
+        self._addresses_before = self._default_before = self._balancers_before = None
         self._configuration_before = self._base = None
         if self._splices:
             self._splices = []
@@ -247,6 +263,8 @@ class LoadedNode:
             delta["sets"] = sets
         if self._splices:
             delta["rules"] = self._splices
+        if self._balancers_before is not None and self._balancers_before[0] != self.balancers:
+            delta["balancers"] = balancers_delta(self._balancers_before[0], self.balancers)
         return delta
 
     def _set_changes(self, changed: Mapping[Side, orjson.Fragment]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ meaning ready and moves it along with each change.  What a change costs grows wi
     peers, sides, rules     what is computed, each thing once, linked to what depends on it
     ends, view  one chain's peers and sides, its policies: made from columns, then changed
     selecting, stabbing, owners, counting       indexes for what a change concerns
+    balancing   which nodes balance, and what
     nodes       one node: its rules in order, its sets, the sum behind its hash, its delta
     wire        what travels
     staging     two loaded sites side by side: what is enforced, and what would be
@@ -29,9 +30,10 @@ from shared.errors import NotFound
 from shared.ids import COMMON, FEDERATION, SITE, Key
 from shared.policy.definitions import Name
 from shared.policy.inherit import Inheritance
+from shared.policy.loaded.balancing import LoadedBalancing
 from shared.policy.loaded.columns import Columns
 from shared.policy.loaded.garbage import collection_paused
-from shared.policy.loaded.names import Names
+from shared.policy.loaded.names import POLICY, Names
 from shared.policy.loaded.nodes import LoadedNode, Step
 from shared.policy.loaded.source import NAMED_KINDS, LoadedDefinitions, Source
 from shared.policy.loaded.view import LoadedView
@@ -74,6 +76,7 @@ class LoadedSite:
         self._workloads: Final = WorkloadTable()
         self._views: Final[dict[Chain, LoadedView]] = {}
         self._chains: Final[dict[str, Chain]] = {}
+        self._balancing: Final = LoadedBalancing(self._definitions, self._workloads)
         with collection_paused():
             self._load(sources)
 
@@ -98,6 +101,7 @@ class LoadedSite:
         for chain, nodes in joining.items():
             self._views[chain] = self._make_view(chain, nodes)
         self._add_own_view()
+        self._balance(None)
 
     @property
     def view(self) -> LoadedView:
@@ -235,6 +239,26 @@ class LoadedSite:
         self._add_own_view()
         for view in self._views.values():
             view.settle()
+        self._balance(batch)
+
+    def _balance(self, batch: "_Batch | None") -> None:
+        """Let nodes balance what they should after a change; None is everything."""
+        if not self._balancing.is_wanted:
+            return
+        kinds = {name.kind for name in batch.names} - {POLICY} if batch else set()
+        chosen = batch is None or bool(batch.structure or kinds) or batch.judged_anew
+        if not chosen and (batch is None or not batch.workloads):
+            return
+        if chosen:
+            self._balancing.choose({name: self._declared(name) for name in self.nodes}, self._seen)
+        self._balancing.distribute(self.nodes, self._seen, loading=batch is None)
+
+    def _declared(self, node: str) -> Iterable[str]:
+        source = self._structure[Key("Node", COMMON, SITE, node)]
+        return cast("Iterable[str]", source.data.get("services", ()))
+
+    def _seen(self, node: str) -> Names:
+        return self._views[self._chains[node]].names
 
     def _change_view(self, view: LoadedView, batch: "_Batch") -> None:
         for name in batch.named("Network"):

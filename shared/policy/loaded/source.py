@@ -22,8 +22,10 @@ from shared.policy.inputs import Document, SiteInputs, is_inherited_scope
 
 JSON = Mapping[str, Any]
 
-NAMED_KINDS: Final = frozenset({"Network", "Service", "SecurityPolicy"})
-"""The inherited kinds that decide verdicts."""
+NAMED_KINDS: Final = frozenset(
+    {"Network", "Service", "SecurityPolicy", "LoadBalancer", "ServicePolicy"}
+)
+"""The inherited kinds that decide what nodes enforce."""
 
 
 _NARROW: Final = ("node/", "group/")
