@@ -17,11 +17,13 @@ from shared.access.permissions import Permission
 from shared.errors import FieldError, HanseError, Unavailable
 from shared.feed.accepts import unknown_field
 from shared.ids import COMMON
+from shared.model.balancing import LoadBalancer
 from shared.model.inventory import Site
 from shared.model.network import Network
 from shared.model.policy import SecurityPolicy
 from shared.objects.admission import ACCEPTED, Batch, Fault, Proposal, Review
 from shared.pki.names import HostNames
+from shared.policy.faults.balancing import balancer_references
 from shared.policy.faults.changes import in_use
 from shared.policy.faults.fault import Fault as PolicyFault
 from shared.policy.faults.fault import new_faults
@@ -32,7 +34,7 @@ from shared.store.contract import Operation, Selection, Snapshot
 
 # Every document may hang on these, and there are few of them.
 _ALWAYS_CONCERNED: Final = frozenset({"Region", "Tenant", "Site"})
-_JUDGED_BY: Final = _ALWAYS_CONCERNED | {"Network", "Service", "SecurityPolicy"}
+_JUDGED_BY: Final = _ALWAYS_CONCERNED | {"Network", "Service", "SecurityPolicy", "LoadBalancer"}
 
 # A site that doesn't know a field is told of by name, up to so many.
 _MOST_WARNINGS: Final = 20
@@ -147,6 +149,8 @@ def _concerned(world: IndexedWorld, proposals: Sequence[Proposal]) -> list[Docum
         spec = each.envelope.spec if each.envelope else None
         if isinstance(spec, SecurityPolicy):
             names |= {(kind, name) for _, kind, name in references(spec)}
+        elif isinstance(spec, LoadBalancer):
+            names |= {(kind, name) for _, kind, name in balancer_references(spec)}
     tenants_matter = any(_allots(each) for each in proposals)
     kinds = _ALWAYS_CONCERNED | ({"Network"} if tenants_matter else frozenset())
     found = world if everything else world.concerned(kinds, names)

@@ -36,7 +36,8 @@ _NAMES: Final = frozenset({"Network", "Service"})
 SETTINGS: Final = frozenset(kind.name for kind in KINDS.values() if kind.inheritance == "settings")
 FLOWING: Final = frozenset({"Role", "RoleBinding"})
 """The kinds whose objects say by `flowsDown` whether sites have them."""
-DELIVERABLE: Final = frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "SecurityPolicy"}) | FLOWING
+BALANCER: Final = "LoadBalancer"
+DELIVERABLE: Final = frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "SecurityPolicy", BALANCER}) | FLOWING
 """The kinds that a site may ever get."""
 
 OPTIONAL: Final = _NAMES | {"SecurityPolicy"}
@@ -134,11 +135,11 @@ class Item:
         return encode_put(self.document)
 
 
-_SELECTING: Final = SETTINGS | {"SecurityPolicy"}
+_SELECTING: Final = SETTINGS | {"SecurityPolicy", BALANCER}
 
 
 def _duty_of(kind: str, spec: Mapping[str, Any]) -> Duty:
-    if kind in _ALWAYS or kind in SETTINGS:
+    if kind in _ALWAYS or kind in SETTINGS or kind == BALANCER:
         return Duty.ALWAYS
     if kind in FLOWING:
         return Duty.ALWAYS if spec.get("flowsDown") else Duty.NEVER

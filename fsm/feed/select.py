@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import orjson
 
-from fsm.feed.item import SUBSCRIPTION, Audience, Duty, Item
+from fsm.feed.item import BALANCER, SUBSCRIPTION, Audience, Duty, Item
 from shared.feed.wire import Removal
 from shared.ids import COMMON, FEDERATION, Key
 from shared.model.subscription import Subscription
@@ -224,7 +224,7 @@ def _referenced(policies: Iterable[Item], meant: World) -> dict[Key, Item]:
     names: set[tuple[str, str, str]] = set()
     selecting: set[str] = set()
     for item in policies:
-        if item.key.kind != "SecurityPolicy":
+        if item.key.kind not in ("SecurityPolicy", BALANCER):
             continue
         tenant = item.key.tenant
         for kind, name in _references_of(item.spec):
@@ -246,7 +246,14 @@ def _is_in_sight(tenant: str, selecting: Container[str]) -> bool:
 
 
 def _references_of(spec: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
-    """Yield (kind, name) of what a policy's spec names; a selector of networks has no name."""
+    """Yield (kind, name) of what the spec of a policy or a balancer names; a selector of networks
+    has no name.
+    """
+    if "network" in spec:
+        yield "Network", spec["network"]
+    for port in spec.get("ports", ()):
+        if "service" in port:
+            yield "Service", port["service"]
     for rule in spec.get("rules", ()):
         for side in ("from", "to"):
             for peer in _listed(rule.get(side)):

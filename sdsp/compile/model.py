@@ -18,6 +18,7 @@ PLANNED_KINDS: Final = frozenset(
         "Network",
         "Service",
         "SecurityPolicy",
+        "LoadBalancer",
         "Override",
         "Workload",
         "NodeGroup",

@@ -34,6 +34,7 @@ _ORDER: Final = (
     "sites",
     "conflicts",
     "enforcement",
+    "services",
     "access",
     "directories",
     "audit",

@@ -41,6 +41,11 @@ SPECS: Mapping[str, Mapping[str, Any]] = {
             }
         ]
     },
+    "LoadBalancer": {
+        "network": SECRET,
+        "ports": [{"service": SECRET}],
+        "backends": {"workloads": {"matchLabels": LABELS}},
+    },
     "ServicePolicy": {"services": {"firewall": "optional"}},
     "Silence": {
         "selector": {"matchLabels": LABELS},
@@ -164,6 +169,8 @@ def rivals(home: Home) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if home in KINDS[kind].lives_on:
             if home == "sdsp" and kind == "Network":
                 spec = {"subnets": ["203.0.113.64/26"]}  # noqa: PLW2901 - nearer than the FSM's
+            if home == "sdsp" and kind == "LoadBalancer":
+                spec = {**spec, "addresses": ["203.0.113.70"]}  # noqa: PLW2901 - only here
             yield kind, spec
 
 

@@ -42,6 +42,11 @@ _RULE = {"name": "r", "from": "any", "to": "any", "action": "deny"}
 SPECS: Mapping[str, dict[str, Any]] = {
     "Service": {"entries": [{"protocol": "tcp", "ports": ["1"]}], "sealed": False},
     "SecurityPolicy": {"rules": [_RULE], "stage": "staged"},
+    "LoadBalancer": {
+        "network": NAME,
+        "ports": [{"protocol": "tcp", "port": "80"}],
+        "backends": {"workloads": {}},
+    },
     "BackupPolicy": {"schedule": "0 0 * * *"},
     "ServicePolicy": {"services": {"firewall": "optional"}},
     "AlertPolicy": {"conditions": [{"signal": "events", "query": "x"}]},

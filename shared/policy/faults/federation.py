@@ -1,13 +1,15 @@
 """Faults of the federation's documents, as far as the FSM can know them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from shared.ids import COMMON, FEDERATION, Key
+from shared.model.balancing import LoadBalancer
 from shared.model.inventory import Site
 from shared.model.policy import SecurityPolicy
 from shared.model.policytest import PolicyTest
 from shared.policy.faults.addresses import address_taken
+from shared.policy.faults.balancing import balancer_addresses, balancer_names
 from shared.policy.faults.fault import Fault, unknown
 from shared.policy.faults.placement import duplicates, placement, regions
 from shared.policy.faults.references import addresses, reserved_priority, unknown_names
@@ -30,6 +32,10 @@ def federation_faults(federation: Documents) -> Iterator[Fault]:
             yield from reserved_priority(document, document.spec, document.key.tenant)
             yield from _names(document, document.spec, federation, chains)
             yield from _under_mandatory(document, federation, chains)
+    for document in federation.of_kind("LoadBalancer"):
+        if isinstance(document.spec, LoadBalancer):
+            yield from balancer_addresses(document, document.spec)
+            yield from _balancer_names(document, document.spec, federation, chains)
     for document in federation.of_kind("Network", "Service"):
         yield from _under_sealed(document, federation, chains)
     yield from policytest_faults(federation, federation)
@@ -88,16 +94,30 @@ class _Outwards:
 def _names(
     document: Document, spec: SecurityPolicy, federation: Documents, chains: _Outwards
 ) -> Iterator[Fault]:
+    if is_inherited_scope(document.key.scope):
+        declared, hint = _declared(document, federation, chains)
+        yield from unknown_names(document, spec, document.key.tenant, declared, hint=hint)
+
+
+def _balancer_names(
+    document: Document, spec: LoadBalancer, federation: Documents, chains: _Outwards
+) -> Iterator[Fault]:
+    if is_inherited_scope(document.key.scope):
+        declared, hint = _declared(document, federation, chains)
+        yield from balancer_names(document, spec, document.key.tenant, declared, hint=hint)
+
+
+def _declared(
+    document: Document, federation: Documents, chains: _Outwards
+) -> tuple[Callable[[str, str, str], bool], str]:
+    """Return what says whether a name is declared for a document, and where that would be."""
     scope = document.key.scope
-    if not is_inherited_scope(scope):
-        return
     chain = chains.of(scope)
 
     def declared(kind: str, tenant: str, name: str) -> bool:
         return any(Key(kind, tenant, place, name) in federation for place in chain)
 
-    hint = "in the federation" if scope == FEDERATION else f"in {scope} or further out"
-    yield from unknown_names(document, spec, document.key.tenant, declared, hint=hint)
+    return declared, "in the federation" if scope == FEDERATION else f"in {scope} or further out"
 
 
 def _under_mandatory(

@@ -8,6 +8,7 @@ from shared.model.policy import SecurityPolicy
 from shared.policy.compile import SitePlanner
 from shared.policy.definitions import Definitions, Name, name_of
 from shared.policy.faults.addresses import address_taken
+from shared.policy.faults.balancing import gap_warnings, local_balancer_faults
 from shared.policy.faults.fault import Fault
 from shared.policy.faults.federation import mandatory_exists, sealed_off
 from shared.policy.faults.overrides import override_faults, targetless
@@ -40,6 +41,7 @@ def site_faults(inputs: SiteInputs, planner: SitePlanner | None = None) -> Itera
             yield from _policy(document, document.spec, planner, upstream, names)
     yield from _sealed(inputs, planner, upstream)
     yield from override_faults(inputs, places.labels, upstream, names)
+    yield from local_balancer_faults(inputs, planner, names)
     if places.document is not None:
         yield from address_taken(inputs, planner)
 
@@ -52,6 +54,7 @@ def site_warnings(inputs: SiteInputs, planner: SitePlanner | None = None) -> Ite
     if planner.places.document is None:
         return
     yield from targetless(inputs, planner.places.upstream)
+    yield from gap_warnings(inputs, planner)
     found: dict[tuple[Document, str], tuple[Unresolved, list[str]]] = {}
     views: list[tuple[str | None, str]] = [(None, f"site {inputs.site}")]
     views += [(nodes[0], ", ".join(nodes)) for nodes in planner.distinct_nodes().values()]
