@@ -253,8 +253,8 @@ def from_json(data: Any) -> NodeConfiguration:
     Invalid, with code `unsupported_field` if there is a field that this version doesn't know (what
     it asks for can't be enforced), else `malformed`, if it isn't of the form that to_json gives.
     """
-    fields = {"node", "defaultAction", "addresses", "sets", "rules"}
-    _known(data, fields | {"staged", "balancers"}, "the configuration")
+    fields = {"node", "defaultAction", "addresses", "sets", "rules", "balancers"}
+    _known(data, fields | {"staged"}, "the configuration")
     staged = data.get("staged")
     if staged is not None:
         _known(staged, fields, "what is staged")

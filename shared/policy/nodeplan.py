@@ -90,8 +90,7 @@ class NodePlanner:
             return self._views[chain].configuration(node, AddressSet())
         own = host_addresses(self._workloads.get(node, ()))
         found = self._views[chain].configuration(node, own)
-        # What is staged is rules, and rules only.
-        if self._staged or not self._balances(node, spec):
+        if not self._balances(node, spec):
             return found
         if chain not in self._balancers:
             self._balancers[chain] = node_balancers(self._planner.balancers(node))
