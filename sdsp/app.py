@@ -14,8 +14,11 @@ from sdsp.admission import SiteAdmission
 from sdsp.background import Background
 from sdsp.compile.compiler import Compiler
 from sdsp.conflicts import handlers as conflict_handlers
+from sdsp.conflicts.cases import Cases
+from sdsp.conflicts.deadlines import Deadlines
 from sdsp.conflicts.decide import Decisions
 from sdsp.conflicts.impact import Impacts
+from sdsp.conflicts.undo import Undoings
 from sdsp.flows import PastFlows
 from sdsp.nodes import handlers as node_handlers
 from sdsp.nodes.enroll import NodeEnrolment
@@ -127,7 +130,8 @@ async def running(
         stack.push_async_callback(core.confirmations.reconcile)
         group = await stack.enter_async_context(Group())
         decisions = app[conflict_handlers.DECISIONS]
-        Background(base, group).start(core, upstream, view, renewal, decisions)
+        told = (decisions, app[conflict_handlers.UNDOINGS])
+        Background(base, group).start(core, upstream, view, renewal, told)
         server = await stack.enter_async_context(
             serving(
                 app,
@@ -232,7 +236,18 @@ def _application(
     app[site_handlers.INBOUND] = core.inbound
     app[upstream_handlers.DETACHMENT] = core.detachment
     app[conflict_handlers.DECISIONS] = Decisions(
-        base.store, objects=services.objects, trail=services.trail, clock=base.clock
+        base.store,
+        objects=services.objects,
+        trail=services.trail,
+        clock=base.clock,
+        cases=Cases(site=base.site, now=core.time.now, executor=base.judging),
+    )
+    app[conflict_handlers.UNDOINGS] = Undoings(
+        base.store,
+        objects=services.objects,
+        trail=services.trail,
+        clock=base.clock,
+        deadlines=Deadlines(base.settings.conflicts),
     )
     app[query_handlers.ASKERS] = Askers(
         base.store,

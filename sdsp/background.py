@@ -1,13 +1,17 @@
 """What runs beside an SDSP's server: the followers of store and FSM, and the reconcilers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sdsp.compile.compiler import Compiler, Reviews
+from sdsp.conflicts.automerge import AutoMerge
+from sdsp.conflicts.deadlines import Deadlines
 from sdsp.conflicts.decide import Decisions
 from sdsp.conflicts.find import CompareConflicts, FindConflicts, ReviewConflicts
+from sdsp.conflicts.remind import RemindOfConflicts
+from sdsp.conflicts.undo import Undoings
 from sdsp.home import RESTORED, home_of
 from sdsp.parts import Base, Core, Upstream, backups_of
 from sdsp.restored import AfterRestore
@@ -31,6 +35,7 @@ _REPORT_SETTLE: Final = 0.1
 # something changed.
 _CONFLICTS_SETTLE: Final = 1.0
 _CONFLICTS_PERIOD: Final = 30.0
+_REMINDERS_PERIOD: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Background:
         upstream: Upstream | None,
         view: SiteView,
         renewal: RenewCertificates,
-        decisions: Decisions,
+        people: Sequence[Decisions | Undoings],
     ) -> None:
         base, store, clock = self.base, self.base.store, self.base.clock
         compiler = core.compiler
@@ -97,10 +102,12 @@ class Background:
             reached=lambda: compiler.reached,
             executor=base.finding,
             clock=clock,
+            deadlines=Deadlines(base.settings.conflicts),
         )
         report = self._follow(core, upstream, view, renewal, finding) if upstream else None
         if report:
-            decisions.on_change = report.activate
+            for each in people:
+                each.on_change = report.activate
         conflicts = self._find_conflicts(finding, compiler, report)
 
         def compiled() -> None:
@@ -121,6 +128,9 @@ class Background:
     ) -> Loop:
         """Look for conflicts after each compilation; return what looks after each review."""
         base = self.base
+        reminding = RemindOfConflicts(base.store, clock=base.clock, metrics=base.metrics)
+        self._loop(reminding, period=_REMINDERS_PERIOD)
+        merging = self._loop(AutoMerge(base.store, clock=base.clock), period=_CONFLICTS_PERIOD)
         compiler.on_enforced = self._loop(finding, period=_CONFLICTS_PERIOD).activate
         comparing = self._loop(
             CompareConflicts(finding), period=_CONFLICTS_PERIOD, settle=_CONFLICTS_SETTLE
@@ -132,6 +142,7 @@ class Background:
 
         def judged() -> None:
             comparing.activate()
+            merging.activate()
             if report:
                 report.activate()
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import Field
 
+from sdsp.conflicts.deadlines import ConflictSettings
 from shared.audit.settings import AuditSettings
 from shared.backup.settings import BackupSettings
 from shared.http.rates import RateSettings
@@ -48,6 +49,10 @@ class SDSPSettings(Settings):
     database: str | None = Field(None, description="postgresql://… or cockroachdb://…")
     backup: BackupSettings = Field(default_factory=BackupSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    conflicts: ConflictSettings = Field(
+        default_factory=ConflictSettings,
+        description="How long people have to decide a conflict, by its urgency.",
+    )
     flows: FlowSettings = Field(
         default_factory=FlowSettings, description="What is known of past traffic."
     )

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from sdsp.compile.compiler import Compilation, Enforced
 from sdsp.compile.model import document_of
+from sdsp.conflicts.deadlines import Deadlines
 from sdsp.conflicts.standing import KIND, Change, changes, key_of, spec_of
 from shared.clock import Clock
 from shared.errors import NotFound
@@ -65,6 +66,7 @@ class FindConflicts:
         reached: Callable[[], Revision],
         executor: Executor,
         clock: Clock,
+        deadlines: Deadlines,
     ) -> None:
         """`reached` is the revision up to which all that there is was compiled; `executor` has
         one thread, for what is enforced alone.
@@ -74,6 +76,7 @@ class FindConflicts:
         self._reached = reached
         self._executor = executor
         self._clock = clock
+        self._deadlines = deadlines
         self._judged: Enforced | None = None
         self._followed: FollowedConflicts[Stored] | None = None
         self._parts: dict[Part, _Looked] = {}
@@ -171,6 +174,7 @@ class FindConflicts:
             known,
             seen_at=seen_at,
             now=self._clock.now(),
+            deadlines=self._deadlines,
             specs={key: each.spec for key, each in found.items()},
         )
         return [each for each in due if everybody or each.action != "closed"]

@@ -5,9 +5,11 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from sdsp.conflicts.decide import Decisions, Sees, Verdict
+from sdsp.conflicts.cases import Sees
+from sdsp.conflicts.decide import Decisions, Verdict
 from sdsp.conflicts.impact import Impacts
 from sdsp.conflicts.standing import KIND
+from sdsp.conflicts.undo import Undoings
 from shared.access.permissions import Permission
 from shared.access.reach import reach_of
 from shared.errors import Forbidden
@@ -25,6 +27,7 @@ from shared.objects.call import call_of
 
 DECISIONS: Final = web.AppKey("decisions", Decisions)
 IMPACTS: Final = web.AppKey("impacts", Impacts)
+UNDOINGS: Final = web.AppKey("undoings", Undoings)
 
 routes = Routes("/api/v1", tag="conflicts")
 
@@ -43,6 +46,12 @@ class Defer(Body):
     """Until when a conflict is put off, and why."""
 
     until: Time = Field(description="When it is open again.")
+    reason: str = Field(min_length=1, max_length=2000, description="Kept in the audit trail.")
+
+
+class Undo(Body):
+    """Why a decision is taken back."""
+
     reason: str = Field(min_length=1, max_length=2000, description="Kept in the audit trail.")
 
 
@@ -77,7 +86,7 @@ async def decide(request: web.Request) -> web.Response:
     permission=Permission.DECIDE,
     body=Defer,
     answer=_CONFLICT,
-    parameters=_SEEN,
+    parameters=(*_SEEN, parameters.REQUEST_ID),
 )
 async def defer(request: web.Request) -> web.Response:
     """Put a conflict off; it is open again at the time that is given."""
@@ -94,6 +103,27 @@ async def defer(request: web.Request) -> web.Response:
     return object_response(deferred)
 
 
+@routes.post(
+    "/conflicts/{name}/undo",
+    permission=Permission.DECIDE,
+    body=Undo,
+    answer=_CONFLICT,
+    parameters=(*_SEEN, parameters.REQUEST_ID),
+)
+async def undo(request: web.Request) -> web.Response:
+    """Take the decision on a conflict back: the site's objects stand as before it."""
+    only_parameters(request, "tenant")
+    body = await read_body(request, Undo)
+    reopened = await request.app[UNDOINGS].undo(
+        call_of(request),
+        _key(request),
+        reason=body.reason,
+        sees=_sees(request),
+        expected=expected_revision(request),
+    )
+    return object_response(reopened)
+
+
 @routes.get(
     "/conflicts/{name}/impact",
     permission=Permission.DECIDE,
@@ -101,12 +131,13 @@ async def defer(request: web.Request) -> web.Response:
     counts_as=CallKind.QUERIES,
 )
 async def impact(request: web.Request) -> web.Response:
-    """Tell what each proposal of a conflict would change of what runs at the site now.
+    """Tell what each proposal of a conflict writes, and what it would change at the site now.
 
-    As of `hanse compare`: packets newly allowed and denied, with networks, workloads and nodes,
-    the objects that depend on it, and the observed flows of a past window whose verdict would
-    change (`flows`: null where none are recorded, `unreadable` says why they can't be told).
-    They may be anybody's: it takes the permission in all tenants.
+    One that isn't offered after all says why (`notOffered`).  As of `hanse compare`: packets newly
+    allowed and denied, with networks, workloads and nodes, the objects that depend on it, and the
+    observed flows of a past window whose verdict would change (`flows`: null where none are
+    recorded, `unreadable` says why they can't be told).  They may be anybody's: it takes the
+    permission in all tenants.
     """
     only_parameters(request, "tenant")
     if not reach_of(caller_of(request), Permission.DECIDE).is_whole:

@@ -1,7 +1,8 @@
 """How conflicts stand: what was found, held against what is known of it.  Pure.
 
 A conflict that is found again stays as people left it, unless it says something else now.  One
-that isn't found any more closes itself; one that was settled and comes back is open again.
+that isn't found any more closes itself; one that was settled and comes back is open again, but
+for one whose deciders only took note of it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from sdsp.conflicts.deadlines import Deadlines
 from shared.ids import SITE, Key
 from shared.model.override import Conflict
 from shared.policy.conflicts.contract import Finding
@@ -42,13 +44,14 @@ def changes(
     *,
     seen_at: int,
     now: datetime,
+    deadlines: Deadlines,
     specs: Mapping[Key, Mapping[str, Any]] | None = None,
 ) -> Iterator[Change]:
     """Yield what is to be written of the site's conflicts.
 
     `seen_at` is the revision that the findings are of.  A conflict that was decided since then is
-    left alone until the next findings: these don't know of the decision.  `specs` are what
-    spec_of() says of findings, by key, as far as that is known.
+    left alone until the next findings: these don't know of the decision.  So is one whose decision
+    was taken back.  `specs` are what spec_of() says of findings, by key, as far as that is known.
     """
     left = {each.key: each for each in known}
     for finding in found:
@@ -56,11 +59,13 @@ def changes(
         spec = (specs or {}).get(key) or spec_of(finding)
         before = left.pop(key, None)
         if before is None:
-            yield Change(_draft(key, spec), "opened")
+            opened = {**spec, **deadlines.of_new(finding.urgency, now)}
+            yield Change(_draft(key, opened), "opened")
         elif before.revision <= seen_at or "decision" not in before.spec:
-            yield from _found_again(spec, before, now)
+            yield from _found_again(spec, before, now, deadlines)
     for each in left.values():
-        if each.spec.get("state", "open") != "resolved":
+        is_newer = each.revision > seen_at and "undone" in each.spec
+        if each.spec.get("state", "open") != "resolved" and not is_newer:
             why = _GONE.get(each.spec["type"], "it isn't found any more")
             closed = {"at": now.isoformat(), "why": why}
             yield Change(rewritten(each, state="resolved", deferred=None, closed=closed), "closed")
@@ -79,18 +84,27 @@ def rewritten(stored: Stored, **fields: Any) -> Draft:
     return _draft(stored.key, {**stored.spec, **fields}, stored)
 
 
-def _found_again(spec: Mapping[str, Any], before: Stored, now: datetime) -> Iterator[Change]:
+def _found_again(
+    spec: Mapping[str, Any], before: Stored, now: datetime, deadlines: Deadlines
+) -> Iterator[Change]:
+    urgency = spec.get("urgency", "normal")
     state = before.spec.get("state", "open")
+    says_the_same = all(before.spec.get(name) == spec.get(name) for name in _SAID)
     if state == "resolved":
-        yield Change(_draft(before.key, spec, before), "reopened")
+        if not (says_the_same and before.spec.get("decision", {}).get("acknowledges")):
+            opened = {**spec, **deadlines.of_new(urgency, now)}
+            yield Change(_draft(before.key, opened, before), "reopened")
         return
-    says = {name: before.spec.get(name) for name in _SAID}
-    if says != {name: spec.get(name) for name in _SAID}:
+    until = deadlines.of_known(before.spec, urgency, now)
+    if not says_the_same:
         # Whoever put it off did so knowing what it said then.
-        yield Change(_draft(before.key, spec, before), "changed")
+        yield Change(_draft(before.key, {**spec, **until}, before), "changed")
         return
     if state == "deferred" and datetime.fromisoformat(before.spec["deferred"]["until"]) <= now:
-        yield Change(rewritten(before, state="open", deferred=None), "reopened")
+        yield Change(rewritten(before, state="open", deferred=None, **until), "reopened")
+    elif before.spec.get("deadline") != until["deadline"]:
+        # It is of an earlier release, which gave none.
+        yield Change(rewritten(before, **until), "changed")
 
 
 _SAID: Final = ("urgency", "base", "local", "global", "fields", "facts", "proposals")
@@ -108,7 +122,7 @@ def spec_of(finding: Finding) -> Mapping[str, Any]:
         "global": finding.inherited,
         "fields": list(finding.fields),
         "facts": finding.facts,
-        "proposals": [{"name": each.name, "spec": each.spec} for each in finding.proposals],
+        "proposals": [each.to_json() for each in finding.proposals],
     }
     return Conflict.model_validate(spec).to_json()
 

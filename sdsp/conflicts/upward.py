@@ -72,7 +72,7 @@ def _unsettled(stored: Stored) -> dict[str, Any]:
         **_identity(stored),
         "urgency": spec.get("urgency", "normal"),
         "state": _state(stored),
-        "since": stored.created_at.isoformat(),
+        "since": spec.get("since") or stored.created_at.isoformat(),
         "deadline": spec.get("deadline"),
         "until": (spec.get("deferred") or {}).get("until"),
         "request": asked.get("request") if is_unanswered(asked) else None,

@@ -92,12 +92,28 @@ class ConflictCalls:
         body = {"until": until.isoformat(), "reason": reason}
         return await self._settle(name, "deferral", tenant, body, if_match)
 
+    async def undo_conflict(
+        self,
+        name: str,
+        *,
+        reason: str,
+        tenant: str = COMMON,
+        if_match: int | None = None,
+    ) -> Object:
+        """Take the decision on a conflict back, and return the conflict, open again.
+
+        `if_match` as for a decision.  Conflict (`not_decided`; `decision_superseded`, which says
+        what has been written since).
+        """
+        return await self._settle(name, "undo", tenant, {"reason": reason}, if_match)
+
     async def impact_of_conflict(
         self, name: str, *, tenant: str = COMMON
     ) -> Sequence[Mapping[str, Any]]:
-        """Return what each proposal of an open conflict would change at the site now.
+        """Return what each proposal of an open conflict writes and would change at the site now.
 
-        Items are `{"name", "impact"}`; an impact is what `hanse compare` tells, with `changes`.
+        Items are `{"name", "spec", "writes", "impact"}`, an impact being what `hanse compare`
+        tells, with `changes`; or `{"name", "notOffered"}`, which says why.
         Forbidden to who may not decide for all tenants; TooLarge (`packets_too_intricate`).
         """
         path = f"{API}/conflicts/{segment_of(name)}/impact"

@@ -125,6 +125,21 @@ def exceptions(
     run(show(context, kind, name, output, site=site, tenant=tenant))
 
 
+def conflicts_undo(
+    name: Name,
+    *,
+    reason: Reason,
+    tenant: Tenant = None,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Take a decision back, until it is superseded: all stands as before, and it is open again."""
+    from shared.cli.conflicts.deciding import Named, undo
+    from shared.cli.session import run
+
+    run(undo(Named(context, name, tenant), reason, output))
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
     group = typer.Typer(
@@ -134,5 +149,6 @@ def add_to(app: typer.Typer) -> None:
     group.command("show")(conflicts_show)
     group.command("decide")(conflicts_decide)
     group.command("defer")(conflicts_defer)
+    group.command("undo")(conflicts_undo)
     app.add_typer(group, name="conflicts", rich_help_panel=SITES)
     app.command(rich_help_panel=SITES)(exceptions)

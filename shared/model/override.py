@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, JsonValue
 
 from shared.ids import COMMON, FEDERATION
-from shared.model.base import Integer, Name, Optional, Spec, Time
+from shared.model.base import Flag, Integer, Name, Optional, Spec, Time
 
 ConflictType = Literal[
     "edited_both",
@@ -57,11 +57,49 @@ class Base(Spec):
     spec: dict[str, JsonValue] = Field(description="The inherited object's spec.")
 
 
+class Version(Spec):
+    """An object as it stood at some revision."""
+
+    kind: str = Field(description="The object's kind.")
+    name: str = Field(description="The object's name.")
+    tenant: str = Field(COMMON, description="The object's tenant.")
+    scope: str = Field(description="The object's scope.")
+    revision: Integer = Field(description="The revision that last wrote it; 0: there was none.")
+
+
+class Wrote(Spec):
+    """An object that a decision wrote: its revisions, 0 where there was none."""
+
+    kind: str = Field(description="The object's kind.")
+    name: str = Field(description="The object's name.")
+    tenant: str = Field(COMMON, description="The object's tenant.")
+    scope: str = Field(description="The object's scope.")
+    before: Integer = Field(description="Its revision before the decision.")
+    after: Integer = Field(description="Its revision since.")
+
+
 class Decision(Spec):
     """Who settled a conflict, how and why."""
 
     proposal: ProposalName = Field(description="The proposal that was chosen.")
     by: str = Field(description="Who decided.")
+    at: Time = Field(description="When.")
+    reason: str = Field(min_length=1, description="Why; kept in the audit trail.")
+    request_id: str | None = Field(None, description="Of the call; its audit record bears it.")
+    acknowledges: Flag = Field(
+        False, description="Nothing was written: it stays settled as long as it says the same."
+    )
+    wrote: tuple[Wrote, ...] = Field((), description="What it wrote here, which undoing restores.")
+    rests_on: tuple[Version, ...] = Field(
+        (), description="The inherited objects that it was about, as they stood."
+    )
+
+
+class Undoing(Spec):
+    """Who took a decision back, and why."""
+
+    proposal: ProposalName = Field(description="What had been chosen.")
+    by: str = Field(description="Who took it back.")
     at: Time = Field(description="When.")
     reason: str = Field(min_length=1, description="Why; kept in the audit trail.")
     request_id: str | None = Field(None, description="Of the call; its audit record bears it.")
@@ -73,6 +111,7 @@ class Deferral(Spec):
     until: Time = Field(description="When it is open again.")
     by: str = Field(description="Who put it off.")
     reason: str = Field(min_length=1, description="Why; kept in the audit trail.")
+    request_id: str | None = Field(None, description="Of the call; its audit record bears it.")
 
 
 class Asked(Spec):
@@ -111,6 +150,7 @@ class Conflict(Spec):
         "", description="Which of several of its type and target: an Override, a rule, a name."
     )
     urgency: Urgency = Field("normal", description="How soon it must be decided.")
+    since: Optional[Time] = Field(None, description="When it was opened, last time.")
     deadline: Optional[Time] = Field(None, description="By when.")
     state: Literal["open", "deferred", "resolved"] = Field(
         "open", description="How far people are with it."
@@ -135,6 +175,9 @@ class Conflict(Spec):
         (), description="What may be chosen, each with its spec and impact."
     )
     decision: Optional[Decision] = Field(None, description="What was chosen.")
+    undone: Optional[Undoing] = Field(
+        None, description="Which decision was taken back; until it says something else."
+    )
     deferred: Optional[Deferral] = Field(None, description="Until when it was put off.")
     asked: Optional[Asked] = Field(
         None,

@@ -96,6 +96,8 @@ class Options:
 
     `trusted`: the calling code has checked the caller's rights itself, and may write kinds and
     inherited objects that only the system writes.  `origin` is what an SDSP notes of the object.
+    `tolerated` are codes of faults of admission that are no reason to refuse: what is written back
+    stood here with them.
     """
 
     dry_run: bool = False
@@ -104,6 +106,7 @@ class Options:
     trusted: bool = False
     origin: str | None = None
     alongside: Alongside | None = None
+    tolerated: frozenset[str] = frozenset()
 
 
 DEFAULT: Final = Options()
@@ -262,6 +265,7 @@ class Objects:
                     trusted=task.options.trusted,
                 )
                 review = await self._admission.review(batch, snapshot)
+                review = _tolerant(review, task.options.tolerated)
                 validated_at = snapshot.position.revision
         except HanseError as exc:
             raise exc if last else _Doubtful from exc
@@ -449,6 +453,13 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             result[key] = merge_patch(result.get(key), value)
     return result
+
+
+def _tolerant(review: Review, codes: frozenset[str]) -> Review:
+    if not codes:
+        return review
+    left = tuple(each for each in review.faults if each.error.code not in codes)
+    return replace(review, faults=left)
 
 
 def refuse(faults: Sequence[Fault], *, alone: bool) -> None:

@@ -27,12 +27,20 @@ class Parted:
     """Both sides have changed since the exception was made.
 
     `merged` is the merge's spec; None if the schema refuses it, as it may where fields hang
-    together, and then the sides overlap whatever their fields say.
+    together, and then the sides overlap whatever their fields say.  `wanted` is what the object's
+    `onConflict` says.
     """
 
     merge: Merge = field(hash=False)
     merged: Spec | None = field(hash=False)
-    runs: Runs
+    wanted: Runs
+
+    @property
+    def runs(self) -> Runs:
+        """What runs until somebody decides: a merge that is not valid can't, so the site's side
+        does.
+        """
+        return "keepLocal" if self.wanted == "merge" and self.merged is None else self.wanted
 
     @property
     def is_clean(self) -> bool:
@@ -59,10 +67,10 @@ def combine(exemption: Exemption, target: Document) -> Combined:
     if inherited in (began, local):
         return Combined(exemption.spec)
     merged = merge(began, local, inherited)
-    parted = Parted(merged, _read(target, merged.spec), _runs(target))
+    parted = Parted(merged, _read(target, merged.spec), _wanted(target))
     if parted.runs == "applyGlobal":
         return Combined(None, parted)
-    if parted.runs == "merge" and parted.merged is not None:
+    if parted.runs == "merge":
         return Combined(parted.merged, parted)
     return Combined(exemption.spec, parted)
 
@@ -79,7 +87,7 @@ def base_of(exemption: Exemption, target: Document) -> Mapping[str, Any]:
     return exempted(base.spec if read is None else read.to_json())
 
 
-def _runs(target: Document) -> Runs:
+def _wanted(target: Document) -> Runs:
     said: Runs | None = getattr(target.spec, "on_conflict", None)
     if said is not None:
         return said

@@ -110,6 +110,10 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     # With bodies that are none, lest whoever may do it does.
     "POST /api/v1/upstream/detachment": [("", {"zq": 1})],
     "POST /api/v1/upstream/attachment": [("", {"zq": 1})],
+    "POST /api/v1/conflicts/{name}/undo": [
+        ("?tenant=zqtenant", {"reason": "x"}),
+        ("", {"reason": "x"}),
+    ],
     "GET /api/v1/whoami": [("", None)],
     "GET /metrics": [("", None)],
     "POST /api/v1/sites/{name}/jointoken": [("", {})],

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sdsp.conflicts.deadlines import ConflictSettings, Deadlines
+from sdsp.conflicts.impact import impacts_of
 from sdsp.conflicts.standing import changes
+from sdsp.flows import Past
 from shared.cli.answers import Object
 from shared.cli.conflicts.case import Case
 from shared.cli.conflicts.screen import Screen, show_case, show_list
@@ -18,8 +21,6 @@ from shared.cli.repository import read_repository
 from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.detect import find_conflicts
-from shared.policy.conflicts.outcome import decided
-from shared.policy.impact.site import site_impact
 from shared.telemetry.recorded import FlowFile
 
 HERE = Path(__file__).parent / "cli"
@@ -32,26 +33,19 @@ WIDTHS = (80, 160)
 def disputed() -> list[Case]:
     """The conflicts that a site finds in the repository's documents, as it would keep them."""
     planner = SitePlanner(read_repository(HERE / "disputed").inputs("s1", now=NOW))
-    drafts = [each.draft for each in changes(find_conflicts(planner), (), seen_at=1, now=NOW)]
+    deadlines = Deadlines(ConflictSettings())
+    found = changes(find_conflicts(planner), (), seen_at=1, now=FOUND, deadlines=deadlines)
+    drafts = [each.draft for each in found]
     cases = [case_of(each.key.name, dict(each.spec), planner) for each in drafts]
-    return sorted(cases, key=lambda case: case.rank)
+    return sorted(cases, key=lambda case: case.rank(NOW))
 
 
 def case_of(name: str, spec: Mapping[str, Any], planner: SitePlanner) -> Case:
     conflict = Conflict.model_validate(spec)
     metadata = {"name": name, "createdAt": FOUND.isoformat(), "updatedAt": FOUND.isoformat()}
     case = Case(Object.of({"kind": "Conflict", "metadata": metadata, "spec": conflict.to_json()}))
-    return case.with_impacts(
-        {"name": each["name"], "impact": impact(conflict, each, planner)}
-        for each in conflict.proposals
-    )
-
-
-def impact(conflict: Conflict, proposal: Mapping[str, Any], planner: SitePlanner) -> dict[str, Any]:
-    after = SitePlanner(decided(planner.inputs, conflict, proposal))
-    observed = FlowFile(HERE / "observed.jsonl").since(None)
-    found = site_impact(planner, after, observed=observed)
-    return {**found.to_json(max_boxes=10), "changes": found.changes}
+    past = Past(FlowFile(HERE / "observed.jsonl").since(None))
+    return case.with_impacts(impacts_of(planner, conflict, past, 10))
 
 
 def screen(width: int) -> tuple[Screen, io.StringIO]:

@@ -5,15 +5,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdsp.conflicts.standing import spec_of
 from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import find_conflicts
 from shared.policy.conflicts.exceptions import inherited
-from shared.policy.conflicts.outcome import decided
 from shared.policy.definitions import Name, read_exemption
 from shared.policy.inputs import Document, SiteInputs
 from shared.policy.merging import exempted
+from shared.policy.ways.contract import Barred, applied
+from shared.policy.ways.out import ways_out
 from tests.property.generated_documents import NOW, SITE
 from tests.property.generators import rolled_world
 from tests.property.planner_worlds import site_inputs
@@ -100,9 +102,7 @@ def test_unresolved_names_are_those_of_some_view(seed: int) -> None:
 
 
 def conflict_of(finding: Finding) -> Conflict:
-    return Conflict.model_validate(
-        {"type": finding.type, "target": finding.target._asdict(), "facts": finding.facts}
-    )
+    return Conflict.model_validate(spec_of(finding))
 
 
 @given(worlds)
@@ -113,13 +113,14 @@ def test_whatever_is_chosen_ends_the_conflict_and_makes_of_the_target_what_was_s
     for finding in find_conflicts(SitePlanner(inputs)):
         if finding.type != "edited_both":
             continue
-        for proposal in finding.proposals:
-            chosen_by = {"name": proposal.name, "spec": proposal.spec}
-            after = decided(inputs, conflict_of(finding), chosen_by)
-            planner = SitePlanner(after)
+        for way in ways_out(SitePlanner(inputs), conflict_of(finding)):
+            if isinstance(way, Barred):
+                assert way.name == "narrow"
+                continue
+            planner = SitePlanner(applied(inputs, way))
             names = {each.name for each in find_conflicts(planner)}
             assert finding.name not in names
-            if proposal.name == "acceptGlobal":
+            if way.name == "acceptGlobal":
                 continue
             at = finding.facts["override"]["scope"]
             chain = (at, *planner.places.upstream)
@@ -130,7 +131,7 @@ def test_whatever_is_chosen_ends_the_conflict_and_makes_of_the_target_what_was_s
             )
             # A local namesake may have come in between, and a name may be left without meaning.
             if chosen is not None and chosen.override is not None:
-                assert exempted(chosen.spec.to_json()) == exempted(proposal.spec)
+                assert exempted(chosen.spec.to_json()) == exempted(way.spec)
 
 
 def test_the_worlds_have_conflicts_of_each_kind_that_an_exception_can_have() -> None:

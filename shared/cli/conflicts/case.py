@@ -111,11 +111,8 @@ class Case:
 
     def with_impacts(self, impacts: Iterable[JSON]) -> Self:
         """Return the conflict with what the server says that each proposal would change."""
-        by_name = {each["name"]: each["impact"] for each in impacts}
-        proposals = [
-            {**each, "impact": by_name[each["name"]]} if each.get("name") in by_name else each
-            for each in self.proposals
-        ]
+        by_name = {each["name"]: each for each in impacts}
+        proposals = [{**each, **by_name.get(each.get("name"), {})} for each in self.proposals]
         document = self.found.document
         spec = {**self.found.spec, "proposals": proposals}
         return replace(self, found=Object({**document, "spec": spec}))
@@ -126,10 +123,12 @@ class Case:
 
     @property
     def running(self) -> JSON | None:
-        """The target's spec as it counts here until somebody decides; None if none counts."""
+        """The target's spec as it counts here until somebody decides; None if that isn't told."""
         versions = self.versions
         if self.type == "name_taken":
             return versions["global"]
+        if self.type == "deleted_upstream":
+            return {}
         if self.type != "edited_both":
             return None
         runs = self.runs
@@ -159,14 +158,16 @@ class Case:
             return False
         return True
 
-    @property
-    def rank(self) -> tuple[Any, ...]:
+    def rank(self, now: datetime) -> tuple[Any, ...]:
         """Where it comes in a list, the most pressing first."""
         deadline = self.deadline
+        # What is overdue comes first, how urgent it may be.
+        overdue = self.state == "open" and deadline is not None and deadline <= now
         last = -(self.found.updated_at.timestamp() if self.found.updated_at else 0)
         return (
             _place(_STATES, self.state),
             last if self.state == "resolved" else 0,
+            not overdue,
             _place(_URGENCIES, self.urgency),
             (deadline is None, deadline.timestamp() if deadline else 0),
             self.name,

@@ -10,6 +10,7 @@ import typer
 
 from shared.cli.answers import minute_of
 from shared.cli.asking import moment
+from shared.cli.columns import age_text
 from shared.cli.conflicts.case import Case
 from shared.cli.conflicts.federation import list_sites_conflicts
 from shared.cli.conflicts.screen import Screen, show_case, show_choice, show_list
@@ -31,7 +32,7 @@ from shared.ids import parse_name
 from shared.login.people import span_of
 
 _DURATION: Final = re.compile(r"[1-9][0-9]*[smhd]")
-_EXPIRING: Final = ("keepLocal", "merge")
+_EXPIRING: Final = ("keepLocal", "merge", "narrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ async def list_conflicts(
         # Those that are resolved become more with the years.
         fields = None if everything else "spec.state!=resolved"
         found = opened.client.conflicts(tenant=tenant, fields=fields)
-        cases = sorted([Case(each) async for each in found], key=lambda case: case.rank)
+        now = SystemClock().now()
+        cases = sorted([Case(each) async for each in found], key=lambda case: case.rank(now))
     if form in (Output.JSON, Output.YAML):
         print_data({"items": [case.found.document for case in cases]}, form)
     elif form is Output.NAME:
@@ -99,8 +101,8 @@ async def decide(named: Named, choice: Choice, form: Output, *, confirmed: bool)
     """Settle a conflict, once what that changes was shown and confirmed."""
     if choice.expires is not None and choice.proposal not in _EXPIRING:
         raise Invalid(
-            f"--expires goes with {' and '.join(_EXPIRING)}: nothing that could expire is kept "
-            f"by {choice.proposal}",
+            f"--expires goes with {', '.join(_EXPIRING[:-1])} and {_EXPIRING[-1]}: nothing that "
+            f"could expire is kept by {choice.proposal}",
             code="invalid_arguments",
         )
     expires_at = None if choice.expires is None else moment_ahead(choice.expires)
@@ -131,12 +133,32 @@ async def decide(named: Named, choice: Choice, form: Output, *, confirmed: bool)
         _print(f"Decided {case.name}: {choice.proposal}" + (f" {done}." if done else "."))
 
 
+async def undo(named: Named, reason: str, form: Output) -> None:
+    """Take the decision on a conflict back."""
+    async with session(named.context) as opened:
+        case = await _find(opened, named)
+        undone = await opened.client.undo_conflict(
+            case.name, tenant=case.found.tenant, reason=reason, if_match=case.found.revision
+        )
+    if not _print_other(Case(undone), form):
+        proposal = (undone.spec.get("undone") or {}).get("proposal")
+        _print(f"Took {proposal} back: {case.name} is open again, and all stands as before.")
+
+
 async def defer(named: Named, until: str, reason: str, form: Output) -> None:
     """Put a conflict off."""
+    ahead = moment_ahead(until)
     async with session(named.context) as opened:
         case = await _find(opened, named)
         deferred = await opened.client.defer_conflict(
-            case.name, tenant=case.found.tenant, until=moment_ahead(until), reason=reason
+            case.name, tenant=case.found.tenant, until=ahead, reason=reason
+        )
+    deadline = case.deadline
+    if deadline is not None and deadline < ahead:
+        late = age_text(deadline, ahead)
+        print_note(
+            f"that is {late} after its deadline, {minute_of(deadline)}; nobody is reminded "
+            "until then"
         )
     if not _print_other(Case(deferred), form):
         _print(f"Put off {case.name} until {minute_of(Case(deferred).deferred_until)}.")

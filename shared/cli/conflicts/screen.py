@@ -14,12 +14,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from shared.cli.answers import minute_of
+from shared.cli.answers import minute_of, moment_of
 from shared.cli.columns import age_text
 from shared.cli.conflicts.case import Case
 from shared.cli.conflicts.sides import Row, changes, rows
 from shared.cli.conflicts.telling import effect, impact, meanwhile, packet, remedy, what
 from shared.model.documents import dump_line
+from shared.policy.merging import exempted
 
 _INDENT: Final = 2
 _GAP: Final = 2
@@ -91,6 +92,11 @@ def show_case(case: Case, screen: Screen) -> None:
     if case.state != "resolved":
         screen.show()
         _show_ways_out(case, screen)
+    elif case.found.spec.get("decision"):
+        screen.show()
+        screen.show(Text("To take the decision back, until it is superseded:", style="bold"))
+        command = screen.command("undo", case.name, "--reason", "WHY")
+        screen.show(Text(f"    {command}"), soft_wrap=True)
 
 
 def show_choice(case: Case, proposal: str, screen: Screen) -> None:
@@ -114,6 +120,11 @@ def _story(case: Case) -> Iterator[str]:
         yield (
             f"{decision.get('by')} chose {decision.get('proposal')} at "
             f"{minute_of(decision.get('at'))}: {dump_line(decision.get('reason'))}"
+        )
+    if undone := spec.get("undone"):
+        yield (
+            f"{undone.get('by')} took {undone.get('proposal')} back at "
+            f"{minute_of(undone.get('at'))}: {dump_line(undone.get('reason'))}"
         )
     if deferred := spec.get("deferred"):
         yield (
@@ -185,8 +196,12 @@ def _show_ways_out(case: Case, screen: Screen) -> None:
         for each in case.proposals:
             name = str(each.get("name", ""))
             _show_proposal(case, name, screen)
-            command = screen.command("decide", case.name, "--proposal", name, "--reason", "WHY")
-            screen.show(Text(f"    {command}"), soft_wrap=True)
+            if each.get("notOffered"):
+                continue
+            words = ["decide", case.name, "--proposal", name, "--reason", "WHY"]
+            if ends := each.get("suggestedExpiresAt"):
+                words += ["--expires", _span(ends, screen.now)]
+            screen.show(Text(f"    {screen.command(*words)}"), soft_wrap=True)
     else:
         screen.show(Text(remedy(case)))
     if case.state == "open":
@@ -197,8 +212,12 @@ def _show_ways_out(case: Case, screen: Screen) -> None:
 
 def _show_proposal(case: Case, name: str, screen: Screen) -> None:
     told = effect(case, name)
-    screen.show(_indented(Text.assemble((name, "bold"), f": {told}" if told else ""), 2))
     proposal = case.proposal(name) or {}
+    if barred := proposal.get("notOffered"):
+        told = f"is not offered here: {barred}"
+    screen.show(_indented(Text.assemble((name, "bold"), f": {told}" if told else ""), 2))
+    if barred:
+        return
     for mark, line in _consequences(case, proposal):
         table = Table.grid(padding=(0, 1, 0, 0))
         table.add_column(width=1)
@@ -210,11 +229,10 @@ def _show_proposal(case: Case, name: str, screen: Screen) -> None:
 def _consequences(case: Case, proposal: Any) -> Iterator[tuple[str, str]]:
     """Yield what a proposal would change of what runs now: a mark, and what it is."""
     yield from (("", line) for line in impact(proposal))
-    running = case.running
-    if running is None:
+    changed = _changed(case, proposal)
+    if changed is None:
         yield "", "nothing else changes"
         return
-    changed = changes(running, proposal.get("spec") or {})
     for path, before, after in changed[:_MANY]:
         if not before:
             yield "+", f"{path}: {after}"
@@ -226,6 +244,34 @@ def _consequences(case: Case, proposal: Any) -> Iterator[tuple[str, str]]:
         yield "", f"and {len(changed) - _MANY} more fields"
     if not changed:
         yield "", "what runs now goes on"
+
+
+def _changed(case: Case, proposal: Any) -> list[tuple[str, str, str]] | None:
+    """Return the fields that a proposal changes; None if nobody says.
+
+    Of what runs now, or, where that is of several objects, of each object that is written.
+    """
+    running = case.running
+    if running is not None:
+        return changes(running, proposal.get("spec") or {})
+    if "writes" not in proposal:
+        return None
+    found = []
+    for each in proposal["writes"]:
+        if each.get("replaces") is not None:
+            found += changes(_inner(each["replaces"]), _inner(each.get("spec") or {}))
+    return found
+
+
+def _inner(spec: Any) -> Any:
+    """Return the spec that an object gives: an exception's is that which it holds."""
+    return exempted(spec["spec"]) if "target" in spec and "spec" in spec else exempted(spec)
+
+
+def _span(ends: str, now: datetime) -> str:
+    """Return how far off a time is, as --expires takes it."""
+    seconds = (moment_of(ends) or now).timestamp() - now.timestamp()
+    return f"{max(1, round(seconds / 86400))}d"
 
 
 def _indented(text: Text, columns: int) -> RenderableType:

@@ -36,11 +36,14 @@ def remedy(case: Case) -> str:
 
 def effect(case: Case, proposal: str) -> str:
     """Return what choosing a proposal does to the site's own objects."""
-    if case.type == "name_taken" and proposal == "acceptGlobal":
-        return f"deletes the site's own {case.kind}{_scope(case.facts)}"
-    if case.type == "deleted_upstream" and proposal == "acceptGlobal":
-        return f"deletes {_override(case)}"
-    return _EFFECTS.get(proposal, "").format(override=_override(case))
+    told = _EFFECTS_OF_TYPES.get((case.type, proposal)) or _EFFECTS.get(proposal, "")
+    return told.format(
+        kind=case.kind,
+        override=_override(case),
+        rule=_named_rules(case),
+        scope=_scope(case.facts),
+        target=case.target,
+    )
 
 
 def impact(proposal: JSON) -> list[str]:
@@ -185,6 +188,22 @@ _EFFECTS: Final = {
     "acceptGlobal": "deletes {override}; what is inherited counts",
     "keepLocal": "keeps {override} as it is, based on what is inherited now",
     "merge": "writes the merge of both into {override}, based on what is inherited now",
+    "narrow": "writes into {override} what is inherited now, and in front of it what the site's "
+    "side changed and upstream didn't",
+}
+_EFFECTS_OF_TYPES: Final = {
+    ("name_taken", "acceptGlobal"): "deletes the site's own {kind}{scope}",
+    ("name_taken", "keepLocal"): "makes the site's own{scope} an exception to {target}",
+    ("name_taken", "merge"): "makes the merge of both{scope} an exception to {target}",
+    ("deleted_upstream", "acceptGlobal"): "deletes {override}",
+    ("deleted_upstream", "keepLocal"): "makes {override} the site's own {target}",
+    ("contradicts_mandatory", "acceptGlobal"): "removes {rule}",
+    ("contradicts_mandatory", "keepLocal"): "makes an exception to the mandatory policy, with "
+    "{rule} in front",
+    ("contradicts_mandatory", "narrow"): "leaves of {rule} what no mandatory rule decides the "
+    "other way",
+    ("shadowed_rule", "acceptGlobal"): "removes {rule}",
+    ("shadowed_rule", "keepLocal"): "changes nothing; it stays settled as long as it says the same",
 }
 
 
@@ -195,6 +214,11 @@ def _override(case: Case) -> str:
     tenant = key.get("tenant", COMMON)
     whose = "" if tenant == COMMON else f" (tenant {tenant})"
     return f"override {key.get('name', '')}{whose}{_scope(key)}"
+
+
+def _named_rules(case: Case) -> str:
+    count = case.facts.get("count")
+    return f"rule {case.about}" if case.about else f"these {count} rules"
 
 
 def _rule(case: Case) -> str:

@@ -18,11 +18,15 @@ _LONGEST: Final = 180
 class Proposal:
     """A way out.
 
-    `spec` is the target's that would result here, without what an exception can't set.
+    `spec` is the target's that would result here, without what an exception can't set; None where
+    that is made only once somebody asks (shared.policy.ways).
     """
 
     name: ProposalName
-    spec: JSON = field(hash=False)
+    spec: JSON | None = field(default=None, hash=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name} if self.spec is None else {"name": self.name, "spec": self.spec}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.contract import Finding, Proposal
 from shared.policy.conflicts.exceptions import exceptions, facts_of, subject_of
 from shared.policy.definitions import target_of
+from shared.policy.merging import exempted
 
 
 def deleted_upstream(planner: SitePlanner) -> Iterator[Finding]:
@@ -25,5 +26,8 @@ def deleted_upstream(planner: SitePlanner) -> Iterator[Finding]:
             base=base.spec if base else {},
             local=exemption.spec.to_json(),
             facts=facts_of(exemption),
-            proposals=(Proposal("acceptGlobal", {}),),
+            proposals=(
+                Proposal("acceptGlobal", {}),
+                Proposal("keepLocal", exempted(exemption.spec.to_json())),
+            ),
         )

@@ -7,7 +7,7 @@ edits (`localFields`, `globalFields`); the conflict's `fields` are those in whic
 from collections.abc import Iterator
 
 from shared.model.override import Urgency
-from shared.policy.compile import SitePlanner
+from shared.policy.compile import POLICY, SitePlanner
 from shared.policy.conflicts.contract import Finding, Proposal
 from shared.policy.conflicts.exceptions import (
     exceptions,
@@ -31,6 +31,8 @@ def edited_both(planner: SitePlanner) -> Iterator[Finding]:
         proposals = [Proposal("acceptGlobal", current), Proposal("keepLocal", local)]
         if parted.is_clean:
             proposals.append(Proposal("merge", parted.merge.spec))
+        elif target.key.kind == POLICY:
+            proposals.append(Proposal("narrow"))
         yield Finding(
             "edited_both",
             target_of(exemption.terms),
@@ -56,6 +58,6 @@ def _urgency(parted: Parted) -> Urgency:
     """Where the merge runs and is clean, nothing is held up; where it isn't, the site's side of a
     mandatory object counts against the federation's until somebody decides.
     """
-    if parted.runs != "merge":
+    if parted.wanted != "merge":
         return "normal"
     return "deferrable" if parted.is_clean else "immediate"

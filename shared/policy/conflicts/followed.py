@@ -3,7 +3,7 @@
 What is found is what detect.py finds from nothing; tests hold the two together over random edits.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, TypeVar
@@ -55,7 +55,7 @@ class FollowedConflicts(Generic[Object]):
         """`read` makes documents of objects, as far as they are needed."""
         self._named: Final = NamedConflicts(site, read=read)
         self._shadows: Shadows | None = None
-        self._told: dict[RuleFinding, Finding] = {}
+        self._told: dict[RuleFinding, Sequence[Finding]] = {}
 
     def update(
         self, objects: Mapping[Key, Object], in_force: InForce, now: datetime
@@ -76,11 +76,11 @@ class FollowedConflicts(Generic[Object]):
             *self._among_rules(self._shadows.findings),
         ]
 
-    def _among_rules(self, found: Iterable[RuleFinding]) -> Iterable[Finding]:
+    def _among_rules(self, found: Iterable[RuleFinding]) -> Iterator[Finding]:
         before, self._told = self._told, {}
         for each in found:
             told = before.get(each)
             if told is None:
-                (told,) = conflicts_among_rules([each])
+                told = tuple(conflicts_among_rules([each]))
             self._told[each] = told
-        return self._told.values()
+            yield from told

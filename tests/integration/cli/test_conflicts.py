@@ -119,14 +119,16 @@ def test_a_conflict_is_listed_shown_put_off_and_decided(
     assert "rules[a].action: changed on both sides\n  allow   deny    reject\n" in shown.out
     assert "rules[b].action: changed upstream\n  allow   allow   deny\n" in shown.out
     assert "Until it is decided, the merge of both runs" in shown.out
-    command = f"hanse conflicts decide {name} --proposal keepLocal --reason WHY --context sfo"
-    assert f"    {command}\n" in shown.out
+    command = f"hanse conflicts decide {name} --proposal keepLocal --reason WHY --expires 90d"
+    assert f"    {command} --context sfo\n" in shown.out
     document = json.loads(logged_in("conflicts", "show", name, "-c", "sfo", "-o", "json").out)
     assert document["spec"]["type"] == "edited_both"
     # The tenant has no address here.
     assert "would change no packet's verdict" in shown.out
-    impacts = {each["name"]: each["impact"] for each in document["spec"]["proposals"]}
-    assert impacts["acceptGlobal"]["newlyAllowed"]["packets"] == "0"
+    offered = {each["name"]: each for each in document["spec"]["proposals"]}
+    assert "narrow: is not offered here: " in shown.out
+    assert offered["narrow"]["notOffered"]
+    assert offered["acceptGlobal"]["impact"]["newlyAllowed"]["packets"] == "0"
 
     done = logged_in(
         "conflicts", "defer", name, "-c", "sfo", "--until", "2h", "--reason", "after lunch"
@@ -165,8 +167,29 @@ def test_what_a_conflict_does_not_offer_cannot_be_decided(
     assert (done.status, "it offers acceptGlobal, keepLocal" in done.err) == (2, True)
     accept = ("--proposal", "acceptGlobal", "--expires", "1d")
     done = logged_in("conflicts", "decide", name, *place, *accept, *how)
-    assert (done.status, "--expires goes with keepLocal and merge" in done.err) == (2, True)
+    assert (done.status, "--expires goes with keepLocal, merge and narrow" in done.err) == (2, True)
     assert logged_in("get", "override", "choosy", *place).status == 0
+
+
+def test_a_decision_is_taken_back(quarrel: Callable[..., str], logged_in: Hanse) -> None:
+    name, place = quarrel("regretted"), here("regretted")
+    why = ("--reason", "the vendor was wrong")
+    done = logged_in("conflicts", "undo", name, *place, *why)
+    assert (done.status, "has no decision that could be taken back" in done.err) == (2, True)
+    accept = ("--proposal", "acceptGlobal", "--reason", "agreed", "--yes")
+    assert logged_in("conflicts", "decide", name, *place, *accept).status == 0
+    shown = logged_in("conflicts", "show", name, *place)
+    assert f"hanse conflicts undo {name} --reason WHY" in shown.out
+    done = logged_in("conflicts", "undo", name, *place, *why)
+    assert done.status == 0, done.err
+    assert done.out == (
+        f"Took acceptGlobal back: {name} is open again, and all stands as before.\n"
+    )
+    assert logged_in("get", "override", "regretted", *place).status == 0
+    shown = logged_in("conflicts", "show", name, *place)
+    assert "took acceptGlobal back at" in shown.out
+    done = logged_in("conflicts", "defer", name, *place, "--until", "90d", "--reason", "holidays")
+    assert (done.status, "after its deadline" in done.err) == (0, True)
 
 
 def test_a_person_is_shown_what_changes_and_asked(

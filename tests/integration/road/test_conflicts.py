@@ -142,8 +142,35 @@ async def test_what_is_decided_is_what_was_looked_at_and_a_call_that_comes_twice
     first = await decide("keepLocal")
     assert await decide("keepLocal") == first
     assert len([each async for each in site.api.audit(text="conflict.decide")]) == 1
+    # That it is settled says more than that it was seen otherwise.
     with pytest.raises(HanseError) as refused:
         await decide("acceptGlobal")
+    assert refused.value.code == "conflict_resolved"
+
+
+async def test_regression_a_deferral_that_is_sent_again_counts_once(
+    fsm: FSM, site: RoadSite
+) -> None:
+    """It was taken, its answer was lost, and the next try said `revision_conflict`."""
+    found = await parted(fsm, site, theirs=policy(rule("a"), rule("b", "deny")))
+    seen = (await site.api.get("Conflict", found["name"])).revision
+    until = (site.clock.now() + timedelta(days=1)).isoformat()
+
+    async def defer(until: str) -> Mapping[str, Any]:
+        answer = await site.api._connection.call(
+            "POST",
+            f"/api/v1/conflicts/{found['name']}/deferral",
+            body={"until": until, "reason": "asleep"},
+            headers={"If-Match": f'"{seen}"'},
+            request_id="once",
+        )
+        return dict(answer.json())
+
+    first = await defer(until)
+    assert await defer(until) == first
+    assert len([each async for each in site.api.audit(text="conflict.defer")]) == 1
+    with pytest.raises(HanseError) as refused:
+        await defer((site.clock.now() + timedelta(days=2)).isoformat())
     assert refused.value.code == "revision_conflict"
 
 
@@ -158,7 +185,10 @@ async def test_where_the_edits_overlap_the_site_s_counts_until_it_accepts_the_fe
         await settle(site, found["name"], "merge")
     assert refused.value.code == "proposal_not_offered"
 
-    impacts = {each["name"]: each["impact"] for each in await impact(site, found["name"])}
+    offered = {each["name"]: each for each in await impact(site, found["name"])}
+    # Upstream and the site deny alike, but for the answer: nothing of the site's is left.
+    assert "nothing of the site's own change" in offered.pop("narrow")["notOffered"]
+    impacts = {name: each["impact"] for name, each in offered.items()}
     # Denied and rejected alike: b is not reached, since a names the same packets.
     assert not impacts["acceptGlobal"]["changes"]
     assert not impacts["keepLocal"]["changes"]

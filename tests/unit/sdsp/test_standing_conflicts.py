@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sdsp.conflicts.deadlines import ConflictSettings, Deadlines
 from sdsp.conflicts.standing import Change, changes, key_of
 from shared.ids import Generation, Revision
 from shared.policy.conflicts.contract import Finding
@@ -10,12 +11,13 @@ from shared.policy.definitions import Name
 from shared.store.contract import Stored
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DEADLINES = Deadlines(ConflictSettings())
 FOUND = Finding("unresolved_name", Name("SecurityPolicy", "common", "p"), "network:A")
 
 
 def stored(revision: int, **fields: Any) -> Stored:
     """The conflict that was found, as it was last written."""
-    (opened,) = changes([FOUND], [], seen_at=1, now=NOW)
+    (opened,) = changes([FOUND], [], seen_at=1, now=NOW, deadlines=DEADLINES)
     return Stored(
         key=key_of(FOUND),
         uid="u",
@@ -31,7 +33,7 @@ def stored(revision: int, **fields: Any) -> Stored:
 
 
 def after(*found: Finding, known: Stored, seen_at: int, now: datetime = NOW) -> list[Change]:
-    return list(changes(found, [known], seen_at=seen_at, now=now))
+    return list(changes(found, [known], seen_at=seen_at, now=now, deadlines=DEADLINES))
 
 
 def deferred(revision: int) -> Stored:

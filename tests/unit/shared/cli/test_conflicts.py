@@ -66,19 +66,21 @@ def screen_of(case: Case, **more: Any) -> str:
 
 def test_the_most_pressing_comes_first() -> None:
     ordered = [
-        case("a", urgency="immediate", deadline=at(hours=1)),
-        case("b", urgency="immediate", deadline=at(hours=2)),
-        case("c", urgency="immediate"),
-        case("d", deadline=at(hours=-1)),
-        case("e"),
+        case("a", deadline=at(hours=-1)),
+        case("b", urgency="deferrable", deadline=at(hours=-2)),
+        case("c", urgency="immediate", deadline=at(hours=1)),
+        case("d", urgency="immediate", deadline=at(hours=2)),
+        case("e", urgency="immediate"),
         case("f"),
-        case("g", urgency="deferrable", deadline=at(hours=-2)),
+        case("g", urgency="deferrable", deadline=at(hours=2)),
         case("h", urgency="unheard-of"),
         case("i", urgency="immediate", state="deferred"),
         case("j", urgency="immediate", state="resolved"),
     ]
     mixed = random.Random(4711).sample(ordered, len(ordered))
-    assert [each.name for each in sorted(mixed, key=lambda each: each.rank)] == list("abcdefghij")
+    assert [each.name for each in sorted(mixed, key=lambda each: each.rank(NOW))] == list(
+        "abcdefghij"
+    )
 
 
 def test_a_list_says_until_when() -> None:
@@ -156,11 +158,13 @@ def test_a_resolved_one_offers_nothing_any_more() -> None:
     text = screen_of(edited(state="resolved", decision=decision))
     assert text.startswith("c: resolved, normal\n")
     assert "user:ann chose keepLocal at 2026-11-23 12:00 UTC: agreed" in text
-    assert "hanse conflicts" not in text
+    assert "hanse conflicts decide" not in text
+    assert "    hanse conflicts undo c --reason WHY\n" in text
     assert "Until it is decided" not in text
     closed = {"at": at(), "why": "the exception is gone"}
     text = screen_of(edited(state="resolved", closed=closed))
     assert "It closed itself at 2026-11-23 12:00 UTC: the exception is gone." in text
+    assert "hanse conflicts" not in text
 
 
 def test_a_command_can_be_typed_as_it_stands() -> None:

@@ -7,6 +7,7 @@ from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import find_conflicts
 from shared.policy.inputs import SiteInputs
 from tests.unit.shared.policy.building import (
+    document,
     net,
     network,
     node,
@@ -55,7 +56,9 @@ class TestEditedBoth:
     def test_edits_of_one_field_are_urgent_and_cannot_be_merged(self) -> None:
         (each,) = found(self.exception(port("a", action="reject"), port("b")))
         assert (each.urgency, each.fields) == ("immediate", ("rules[a].action",))
-        assert [proposal.name for proposal in each.proposals] == ["acceptGlobal", "keepLocal"]
+        assert [proposal.name for proposal in each.proposals] == [
+            *("acceptGlobal", "keepLocal", "narrow"),
+        ]
 
     def test_the_same_edit_on_both_sides_is_none(self) -> None:
         assert types(self.exception(port("a", action="deny"), port("b"))) == []
@@ -66,7 +69,7 @@ def test_an_exception_whose_target_is_gone_has_no_effect() -> None:
     gone = override("o", "SecurityPolicy", "p", {"rules": [rule()]}, basedOn=base)
     (each,) = found(world([], [gone]))
     assert (each.type, each.inherited) == ("deleted_upstream", {})
-    assert [proposal.name for proposal in each.proposals] == ["acceptGlobal"]
+    assert [proposal.name for proposal in each.proposals] == ["acceptGlobal", "keepLocal"]
 
 
 def test_a_local_policy_under_a_mandatory_namesake_is_suspended_also_for_a_group() -> None:
@@ -126,3 +129,28 @@ def test_a_conflict_of_an_exception_belongs_to_the_exception_s_tenant() -> None:
     )  # fmt: skip
     (each,) = found(world([tenant("acme"), inherited], [exception]))
     assert (each.type, each.owner, each.target.tenant) == ("edited_both", "common", "acme")
+
+
+def test_regression_a_merge_that_is_not_valid_is_not_said_to_run() -> None:
+    """The facts said `merge`, where the exception ran as it was."""
+
+    def people(server: str, **more: Any) -> dict[str, Any]:
+        return {"ldap": {"base": "dc=x", "servers": [server], **more}}
+
+    # One side needs StartTLS no more, the other only with it: merged, passwords go in the clear.
+    base = people("ldaps://d.example", startTls=True)
+    inherited = document(
+        "AuthenticationPolicy",
+        "people",
+        {**people("ldap://d.example", startTls=True), "enforcement": "mandatory"},
+    )
+    exception = override(
+        "o",
+        "AuthenticationPolicy",
+        "people",
+        people("ldaps://d.example"),
+        basedOn={"revision": 1, "spec": base},
+    )
+    (each,) = found(world([inherited], [exception]))
+    assert (each.type, each.facts["runs"]) == ("edited_both", "keepLocal")
+    assert "merge" not in [proposal.name for proposal in each.proposals]

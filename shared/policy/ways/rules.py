@@ -1,0 +1,149 @@
+"""Ways out where rules come before others: `contradicts_mandatory`, `shadowed_rule`.
+
+They are found anew from the site as it is, so that what is written fits it exactly.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from shared.ids import Key
+from shared.model.override import Conflict
+from shared.policy.compile import POLICY, SitePlanner
+from shared.policy.conflicts.outcome import target_name
+from shared.policy.definitions import Name
+from shared.policy.inputs import Document, is_inherited_scope
+from shared.policy.merging import exempted
+from shared.policy.narrowing.contradictions import Contradictions
+from shared.policy.narrowing.exceptions import TOO_MANY
+from shared.policy.narrowing.front import uniquely_named
+from shared.policy.plan import PlannedPolicy
+from shared.policy.shadows.findings import Contradiction, Shadowed
+from shared.policy.shadows.rules import resolved_rules
+from shared.policy.shadows.site import Shadows
+from shared.policy.ways.contract import Barred, Step, Terms, Way
+from shared.policy.ways.exceptions import new_exception
+
+JSON = Mapping[str, Any]
+
+_GONE: Final = "the rule isn't there any more, or packets reach it"
+
+
+def of_contradicts_mandatory(
+    planner: SitePlanner, conflict: Conflict, proposal: JSON, terms: Terms
+) -> Way | Barred:
+    name = proposal["name"]
+    policy = policy_of(planner, conflict)
+    if policy is None:
+        return Barred(name, _GONE)
+    found = Contradictions(planner, policy, rules_of(planner, conflict))
+    if not found.contradicted:
+        return Barred(name, "no mandatory rule decides its packets the other way any more")
+    if name == "acceptGlobal":
+        return _without(planner, policy, found.contradicted, name)
+    if name == "narrow":
+        rules = found.narrowed()
+        if rules is None:
+            return Barred(name, TOO_MANY)
+        return _with_rules(planner, policy.effective.source, rules, name)
+    front = found.front()
+    if front is None or isinstance(front, str):
+        return Barred(name, front or TOO_MANY)
+    target = front.policy.effective
+    if target.override is not None:
+        return Barred(name, f"{target.override.key} stands for it already: change that one")
+    kept = exempted(target.document.spec.to_json())
+    taken = [each["name"] for each in kept["rules"]]
+    spec = {**kept, "rules": [*uniquely_named(front.rules, taken), *kept["rules"]]}
+    exception = new_exception(
+        planner, target.document, spec, scope=policy.effective.source.key.scope, terms=terms
+    )
+    if isinstance(exception, str):
+        return Barred(name, exception)
+    return Way(name, spec, (exception,), keeps_exception=True)
+
+
+def of_shadowed_rule(
+    planner: SitePlanner, conflict: Conflict, proposal: JSON, terms: Terms
+) -> Way | Barred:
+    del terms  # no exception is left
+    name = proposal["name"]
+    policy = policy_of(planner, conflict)
+    if policy is None:
+        return Barred(name, _GONE)
+    if name == "keepLocal":
+        # That it has no effect is known, and meant.
+        return Way(name, exempted(policy.effective.spec.to_json()))
+    gone = [
+        each.rule.rule
+        for each in Shadows(resolved_rules(planner.plan())).findings
+        if isinstance(each, Shadowed)
+        and (each.rule.tenant, each.rule.policy) == (policy.tenant, policy.name)
+    ]
+    wanted = rules_of(planner, conflict)
+    gone = [each for each in gone if each in wanted]
+    if not gone:
+        return Barred(name, _GONE)
+    return _without(planner, policy, gone, name)
+
+
+def policy_of(planner: SitePlanner, conflict: Conflict) -> PlannedPolicy | None:
+    """Return the policy that a conflict is about, as the site's own view has it."""
+    target = target_name(conflict)
+    return next(
+        (
+            each
+            for each in planner.plan().policies
+            if (each.tenant, each.name) == (target.tenant, target.name)
+        ),
+        None,
+    )
+
+
+def rules_of(planner: SitePlanner, conflict: Conflict) -> Collection[str]:
+    """Return the rules that a conflict is about: one, or all of its type in the policy."""
+    if conflict.subject:
+        return {conflict.subject}
+    wanted = Contradiction if conflict.type == "contradicts_mandatory" else Shadowed
+    target = target_name(conflict)
+    return {
+        each.rule.rule
+        for each in Shadows(resolved_rules(planner.plan())).findings
+        if isinstance(each, wanted)
+        and (each.rule.tenant, each.rule.policy) == (target.tenant, target.name)
+    }
+
+
+def _without(
+    planner: SitePlanner, policy: PlannedPolicy, gone: Collection[str], name: Any
+) -> Way | Barred:
+    source = policy.effective.source
+    if is_inherited_scope(source.key.scope):
+        return Barred(name, f"{source.key} is inherited: its rules are not the site's to remove")
+    left = [each for each in _rules(source) if each["name"] not in set(gone)]
+    if len(left) == len(_rules(source)):
+        # What runs is the merge of an exception with its target, and the rule is the target's.
+        return Barred(name, f"{source.key} doesn't hold the rule itself")
+    return _with_rules(planner, source, left, name)
+
+
+def _with_rules(planner: SitePlanner, source: Document, rules: list[Any], name: Any) -> Way:
+    """Return the writing of a local policy, or an exception, with other rules."""
+    spec = dict(source.spec.to_json())
+    if source.key.kind == "Override":
+        spec.pop("basedOn", None)
+        inner = {**spec["spec"], "rules": rules}
+        return Way(name, inner, (Step(source.key, {**spec, "spec": inner}),), keeps_exception=True)
+    after = {**spec, "rules": rules}
+    gone = not rules and not _replaces(planner, source.key)
+    return Way(name, after, (Step(source.key, None if gone else after),))
+
+
+def _replaces(planner: SitePlanner, key: Key) -> bool:
+    """Return whether what is inherited of a name would come back if a local policy went."""
+    by_scope = planner.definitions.of(Name(POLICY, key.tenant, key.name))
+    return any(is_inherited_scope(scope) for scope in by_scope)
+
+
+def _rules(source: Document) -> list[Any]:
+    spec: Any = source.spec.to_json()
+    return [*(spec["spec"] if source.key.kind == "Override" else spec)["rules"]]
