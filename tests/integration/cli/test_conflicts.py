@@ -216,7 +216,7 @@ def test_a_person_is_shown_what_changes_and_asked(
 def test_there_is_no_conflict_of_another_name_or_at_the_fsm(logged_in: Hanse) -> None:
     done = logged_in("conflicts", "show", "nothing-at-all", "-c", "sfo")
     assert (done.status, "there is no conflict nothing-at-all" in done.err) == (2, True)
-    done = logged_in("conflicts", "list", "-c", "fsm")
+    done = logged_in("conflicts", "show", "nothing-at-all", "-c", "fsm")
     assert (done.status, "asks a site" in done.err) == (2, True)
     done = logged_in("conflicts", "list", "-c", "sfo", "--tenant", "nobody")
     assert (done.status, done.err) == (0, "no conflict is open or deferred\n")
