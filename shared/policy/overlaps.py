@@ -227,17 +227,27 @@ def _sharing(networks: Iterable[UsedNetwork], family: Family) -> Iterator[_Pair]
 
 def _overlap(one: UsedNetwork, other: UsedNetwork) -> Overlap:
     shared = one.addresses.intersection(other.addresses)
-    part: Part = "partly"
-    if not shared:
-        part = "nothing"
-    elif one.addresses == other.addresses:
-        part = "same"
-    elif shared == one.addresses:
-        part = "inside"
-    elif shared == other.addresses:
-        part = "around"
     vlan = one.vlan if one.vlan == other.vlan else None
-    return Overlap(one.name, other.name, part, shared, vlan)
+    return Overlap(
+        one.name, other.name, _part(one.addresses, other.addresses, shared), shared, vlan
+    )
+
+
+def _part(one: AddressSet, other: AddressSet, shared: AddressSet) -> Part:
+    """Return how addresses lie to others, by those families of which both have some in common.
+
+    What a campus has of IPv4 only is around a network in it that has IPv6 as well.
+    """
+    families = [family for family in _FAMILIES if shared.of(family)]
+    if not families:
+        return "nothing"
+    is_inside = all(shared.of(family) == one.of(family) for family in families)
+    is_around = all(shared.of(family) == other.of(family) for family in families)
+    if is_inside and is_around:
+        return "same"
+    if is_inside:
+        return "inside"
+    return "around" if is_around else "partly"
 
 
 def _pair(one: Name, other: Name) -> _Pair:

@@ -71,6 +71,13 @@ def test_two_networks_of_one_name_are_told() -> None:
         Overlaps([network, network])
 
 
+def test_regression_a_network_with_ipv6_beside_lies_inside_a_range_of_ipv4() -> None:
+    range_ = UsedNetwork(NAMES[0], AddressSet((0, 100), ()), None, frozenset(USES[:1]))
+    part = UsedNetwork(NAMES[1], AddressSet((10, 20), (10, 20)), None, frozenset(USES[1:2]))
+    (found,) = Overlaps([range_, part]).findings
+    assert found.part == "around"
+
+
 def assert_followed(choose: Choices) -> None:
     held = Overlaps(networks := [made(choose, name) for name in choose.some_of(NAMES)])
     assert_overlaps(networks, [*held.findings])
@@ -123,7 +130,9 @@ def assert_overlaps(networks: list[UsedNetwork], findings: list[Overlap]) -> Non
         if one.uses == other.uses or not (mine & theirs or vlan):
             continue
         part = "partly"
-        if not mine & theirs:
+        common = {family for family, _ in mine & theirs}
+        mine, theirs = ({each for each in side if each[0] in common} for side in (mine, theirs))
+        if not common:
             part = "nothing"
         elif mine == theirs:
             part = "same"

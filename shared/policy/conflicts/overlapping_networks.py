@@ -1,8 +1,9 @@
 """`overlapping_networks`: two names with different rules share addresses or a VLAN.
 
 Networks that installed rules name in the site's own view, selected ones too.  They have different
-rules unless the same rules have both, on the same side.  One that lies wholly inside the other is
-taken for a part of it, as a subnet of a campus is, and no conflict; one that has just the same
+rules unless the same rules have both, on the same side.  One that lies wholly inside the other, in
+each family of which they share addresses, is taken for a part of it, as a subnet of a campus is,
+and no conflict; one that has just the same
 addresses, or some of the other's and some beside, is; and so are two on one VLAN, whatever their
 addresses.
 
