@@ -23,10 +23,11 @@ PLANNED_KINDS: Final = frozenset(
         "Workload",
         "NodeGroup",
         "Node",
+        "User",
         *(name for name, kind in KINDS.items() if kind.inheritance == "settings"),
     }
 )
-"""What decides verdicts, and the settings that are inherited like policy."""
+"""What decides verdicts, the settings that are inherited like policy, and whom they concern."""
 
 PLANNED: Final = Selection(kinds=PLANNED_KINDS)
 

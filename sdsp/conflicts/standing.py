@@ -21,7 +21,12 @@ KIND: Final = "Conflict"
 _GONE: Final = {
     "edited_both": "the exception and the inherited object agree, or one of them is gone",
     "deleted_upstream": "the exception is gone or expired, or its target is inherited again",
-    "name_taken": "the local object or the inherited one of its name is gone",
+    "name_taken": "the local object or the inherited one of its name is gone, or the local one was "
+    "written again since",
+    "upstream_went_back": "upstream has what was known again, or has moved on, or there is an "
+    "exception to it",
+    "local_login_forbidden": "no mandatory policy forbids local users, or there are none",
+    "schedule_differs": "the backups are due at the same times, or one of the policies is gone",
     "unresolved_name": "the name has a meaning, or no rule uses it",
     "shadowed_rule": "packets reach the rule, or it is gone",
     "overlapping_networks": "the networks share no address and no VLAN, one lies in the other, or "

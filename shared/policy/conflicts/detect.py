@@ -7,6 +7,8 @@ from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.contradicts_mandatory import contradicts_mandatory
 from shared.policy.conflicts.documents import conflicts_of_names
 from shared.policy.conflicts.overlapping_networks import overlapping_networks
+from shared.policy.conflicts.remarks import NO_REMARKS, Remarks
+from shared.policy.conflicts.settings import conflicts_of_settings
 from shared.policy.conflicts.shadowed_rule import shadowed_rule
 from shared.policy.conflicts.unresolved_name import missing_in_plans, unresolved_name
 from shared.policy.overlaps import used_networks
@@ -15,11 +17,12 @@ from shared.policy.shadows.rules import resolved_rules
 from shared.policy.shadows.site import Shadows
 
 
-def find_conflicts(planner: SitePlanner) -> Sequence[Finding]:
+def find_conflicts(planner: SitePlanner, remarks: Remarks = NO_REMARKS) -> Sequence[Finding]:
     """Return every conflict of the site, each identity once, in a fixed order."""
     rules = resolved_rules(planner.plan())
     return (
-        *conflicts_of_names(planner),
+        *conflicts_of_names(planner, remarks),
+        *conflicts_of_settings(planner),
         *unresolved_name(missing_in_plans(planner)),
         *conflicts_among_rules(tuple(Shadows(rules).findings)),
         *conflicts_among_views(planner),

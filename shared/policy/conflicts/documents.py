@@ -1,7 +1,8 @@
 """The conflicts that definitions and exceptions show, following a site's changes.
 
-What is found about a name depends on its own definitions and exceptions, on where things lie (the
-Site, its regions, groups and nodes) and on time: on no other name.  So the names that a change
+What is found about a name depends on its own definitions and exceptions, on what was noted of them
+when they came, on where things lie (the Site, its regions, groups and nodes) and on time: on no
+other name.  So the names that a change
 touches are judged from nothing, at a site that has only these, and all others stay as they are.
 """
 
@@ -16,6 +17,9 @@ from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.deleted_upstream import deleted_upstream
 from shared.policy.conflicts.edited_both import edited_both
 from shared.policy.conflicts.name_taken import name_taken
+from shared.policy.conflicts.remarks import NO_REMARKS, Remarks
+from shared.policy.conflicts.settings import KINDS_OF_SETTINGS, conflicts_of_settings
+from shared.policy.conflicts.upstream_went_back import upstream_went_back
 from shared.policy.definitions import INHERITED_KINDS, Name, name_of, target_of
 from shared.policy.inputs import Document, Documents, SiteInputs, is_inherited_scope
 
@@ -24,11 +28,12 @@ Object = TypeVar("Object")
 _PLACES: Final = frozenset({"Site", "Region", "NodeGroup", "Node"})
 
 
-def conflicts_of_names(planner: SitePlanner) -> Iterator[Finding]:
+def conflicts_of_names(planner: SitePlanner, remarks: Remarks) -> Iterator[Finding]:
     """Yield what is found about each name by itself."""
     yield from edited_both(planner)
     yield from deleted_upstream(planner)
-    yield from name_taken(planner)
+    yield from name_taken(planner, remarks)
+    yield from upstream_went_back(planner, remarks)
 
 
 class NamedConflicts(Generic[Object]):
@@ -47,33 +52,44 @@ class NamedConflicts(Generic[Object]):
         """By name its definitions and the exceptions to it."""
         self._exceptions: Final[dict[Key, tuple[Name, datetime | None]]] = {}
         """Of each exception its target and its end."""
+        self._users: Final[dict[Key, None]] = {}
         self._places: Final[dict[Key, None]] = {}
         self._found: Final[dict[Name, tuple[Finding, ...]]] = {}
+        self._settings: tuple[Finding, ...] = ()
+        self._remarks = NO_REMARKS
 
     @property
     def findings(self) -> Iterator[Finding]:
         for _, found in sorted(self._found.items(), key=lambda each: each[0]):
             yield from found
+        yield from self._settings
 
-    def update(self, objects: Mapping[Key, Object], now: datetime) -> None:
+    def update(
+        self, objects: Mapping[Key, Object], now: datetime, remarks: Remarks = NO_REMARKS
+    ) -> None:
         """Follow to what the objects are now; NotFound (`unknown_site`) without the Site."""
         before, self._objects = self._objects, objects
         touched: dict[Name, None] = {}
-        moved = False
-        for key in [each for each in before if each not in objects]:
-            moved |= key.kind in _PLACES
+        gone = [each for each in before if each not in objects]
+        came = [key for key, each in objects.items() if before.get(key) is not each]
+        for key in (*gone, *came):
             self._forget(key, touched)
-        for key, each in objects.items():
-            if before.get(key) is not each:
-                moved |= key.kind in _PLACES
-                self._forget(key, touched)
-                self._take(key, each, touched)
+        for key in came:
+            self._take(key, objects[key], touched)
         self._pass_time(now, touched)
-        self._judge(self._keys if moved else touched)
+        touched.update(dict.fromkeys([name_of(key) for key in remarks.touched(self._remarks)]))
+        self._remarks = remarks
+        kinds = {each.kind for each in (*touched, *gone, *came)}
+        self._judge(self._keys if kinds & _PLACES else touched)
+        if kinds & (_PLACES | KINDS_OF_SETTINGS):
+            self._judge_settings()
 
     def _take(self, key: Key, given: Object, touched: dict[Name, None]) -> None:
         if key.kind in _PLACES:
             self._places[key] = None
+            return
+        if key.kind == "User":
+            self._users[key] = None
             return
         name = None
         if key.kind == "Override":
@@ -89,6 +105,7 @@ class NamedConflicts(Generic[Object]):
 
     def _forget(self, key: Key, touched: dict[Name, None]) -> None:
         self._places.pop(key, None)
+        self._users.pop(key, None)
         name, _ = self._exceptions.pop(key, (name_of(key), None))
         keys = self._keys.get(name)
         if keys is not None and key in keys:
@@ -111,22 +128,32 @@ class NamedConflicts(Generic[Object]):
         wanted = []
         for name in [*names]:
             self._found.pop(name, None)
-            if len(self._keys.get(name, ())) > 1 or self._has_exception(name):
+            if len(self._keys.get(name, ())) > 1 or self._is_remarkable(name):
                 wanted.append(name)
         if not wanted:
             return
         found: dict[Name, list[Finding]] = {}
-        for each in conflicts_of_names(SitePlanner(self._part(wanted))):
+        for each in conflicts_of_names(SitePlanner(self._part(wanted)), self._remarks):
             found.setdefault(each.target, []).append(each)
         self._found.update({name: tuple(each) for name, each in found.items()})
 
-    def _has_exception(self, name: Name) -> bool:
-        return any(key.kind == "Override" for key in self._keys.get(name, ()))
+    def _judge_settings(self) -> None:
+        names = [name for name in self._keys if name.kind in KINDS_OF_SETTINGS]
+        self._settings = ()
+        if names:
+            planner = SitePlanner(self._part(names, *self._users))
+            self._settings = tuple(conflicts_of_settings(planner))
 
-    def _part(self, names: Sequence[Name]) -> SiteInputs:
+    def _is_remarkable(self, name: Name) -> bool:
+        return any(
+            key.kind == "Override" or key in self._remarks.went_back
+            for key in self._keys.get(name, ())
+        )
+
+    def _part(self, names: Sequence[Name], *more: Key) -> SiteInputs:
         """Return the site with nothing but these names, and all places."""
         assert self._now is not None, "there was a time"
-        keys = [*self._places, *(key for name in names for key in self._keys[name])]
+        keys = [*self._places, *(key for name in names for key in self._keys[name]), *more]
         documents = [self._read(self._objects[key]) for key in keys]
         return SiteInputs(
             self._site,

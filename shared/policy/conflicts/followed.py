@@ -12,6 +12,7 @@ from shared.ids import Key
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import conflicts_among_rules
 from shared.policy.conflicts.documents import NamedConflicts
+from shared.policy.conflicts.remarks import NO_REMARKS, Remarks
 from shared.policy.conflicts.unresolved_name import Missing, missing_in_views, unresolved_name
 from shared.policy.inputs import Document
 from shared.policy.loaded.site import LoadedSite
@@ -58,14 +59,18 @@ class FollowedConflicts(Generic[Object]):
         self._told: dict[RuleFinding, Sequence[Finding]] = {}
 
     def update(
-        self, objects: Mapping[Key, Object], in_force: InForce, now: datetime
+        self,
+        objects: Mapping[Key, Object],
+        in_force: InForce,
+        now: datetime,
+        remarks: Remarks = NO_REMARKS,
     ) -> list[Finding]:
         """Follow to what the site is now, and return what there is, each identity once.
 
         Objects that are as they were the last time must be the same ones; NotFound
         (`unknown_site`) without the Site.  After any error begin anew.
         """
-        self._named.update(objects, now)
+        self._named.update(objects, now, remarks)
         if self._shadows is None:
             self._shadows = Shadows(in_force.rules)
         else:

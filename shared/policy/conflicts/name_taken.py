@@ -1,10 +1,13 @@
-"""`name_taken`: a mandatory policy arrived that bears the name of one of the site's own.
+"""`name_taken`: an inherited policy arrived that bears the name of one of the site's own.
 
-The inherited one is in force and the local one is suspended, also where it stands for a group or a
-node.  Facts: the `scope` of the local one.
+A mandatory one is in force and the local one is suspended, also where it stands for a group or a
+node.  A default one that arrived later is replaced by the local one, which nobody may have wanted;
+whoever has written the local one since knew of it, and then it is no conflict.  Facts: the `scope`
+of the local one, and what `counts`: inherited or local.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -12,39 +15,66 @@ from shared.model.kinds import KINDS
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.contract import JSON, Finding, Proposal
 from shared.policy.conflicts.exceptions import inherited, without_targets
-from shared.policy.definitions import INHERITED_KINDS, Name
+from shared.policy.conflicts.remarks import Remarks
+from shared.policy.definitions import INHERITED_KINDS, Name, name_of
 from shared.policy.inherit import LeftOut
-from shared.policy.inputs import Document
+from shared.policy.inputs import Document, is_inherited_scope
 from shared.policy.merging import RULES, exempted, merge
 
 
-def name_taken(planner: SitePlanner) -> Iterator[Finding]:
+def name_taken(planner: SitePlanner, remarks: Remarks) -> Iterator[Finding]:
     inheritance = planner.inheritance()
-    chains = {planner.chain(), *planner.distinct_nodes()}
-    seen: set[tuple[Name, str]] = set()
+    chains = sorted({planner.chain(), *planner.distinct_nodes()})
     for kind in sorted(INHERITED_KINDS - {"Network", "Service"}):
         for name in sorted(planner.definitions.names(kind)):
-            for chain in sorted(chains):
+            found: dict[str, Finding] = {}
+            for chain in chains:
                 for each in inheritance.choose(name, chain).left_out:
-                    scope = each.document.key.scope
-                    if each.why == "suspended" and (name, scope) not in seen:
-                        seen.add((name, scope))
-                        yield _finding(name, each, inherited(name, planner))
+                    for finding in (
+                        _suspended(name, each, inherited(name, planner)),
+                        _late(each, remarks),
+                    ):
+                        if finding is not None:
+                            found.setdefault(finding.subject, finding)
+            yield from found.values()
 
 
-def _finding(name: Name, suspended: LeftOut, by: Document | None) -> Finding:
-    local = suspended.document
+def _suspended(name: Name, each: LeftOut, by: Document | None) -> Finding | None:
+    if each.why != "suspended":
+        return None
     current = without_targets(by) if by is not None else {}
-    own = local.spec.to_json()
+    proposals = _proposals(name, exempted(each.document.spec.to_json()), current)
+    return _finding(each.document, current, "inherited", proposals)
+
+
+def _late(each: LeftOut, remarks: Remarks) -> Finding | None:
+    """Return the conflict of a default policy that a local one replaces without knowing it."""
+    if each.why != "replaced" or each.by is None or is_inherited_scope(each.by.key.scope):
+        return None
+    there_before = remarks.arrived.get(each.document.key, {})
+    if there_before.get(each.by.key.scope, 0) != each.by.revision:
+        return None
+    current = without_targets(each.document)
+    own = each.by.spec.to_json()
+    proposals = (Proposal("acceptGlobal", current), Proposal("keepLocal", own))
+    return _finding(each.by, current, "local", proposals)
+
+
+def _finding(
+    local: Document,
+    current: JSON,
+    counts: Literal["inherited", "local"],
+    proposals: Iterable[Proposal],
+) -> Finding:
     return Finding(
         "name_taken",
-        name,
+        name_of(local.key),
         local.key.scope,
-        urgency="immediate",
-        local=own,
+        urgency="immediate" if counts == "inherited" else "normal",
+        local=local.spec.to_json(),
         inherited=current,
-        facts={"scope": local.key.scope},
-        proposals=tuple(_proposals(name, exempted(own), current)),
+        facts={"scope": local.key.scope, "counts": counts},
+        proposals=tuple(proposals),
     )
 
 
