@@ -19,6 +19,7 @@ from sdsp.compile.compiler import Compilation, Enforced
 from sdsp.compile.model import document_of
 from sdsp.conflicts.deadlines import Deadlines
 from sdsp.conflicts.standing import KIND, Change, changes, key_of, spec_of
+from sdsp.upstream.remarks import remarks_in
 from shared.clock import Clock
 from shared.errors import NotFound
 from shared.failpoints import pause
@@ -26,6 +27,7 @@ from shared.ids import Key, Revision
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import conflicts_among_views
 from shared.policy.conflicts.followed import FollowedConflicts
+from shared.policy.conflicts.remarks import Remarks
 from shared.store.contract import AuditRecord, Selection, Store, Stored, Transaction
 from shared.tasks.loop import Outcome
 
@@ -141,17 +143,19 @@ class FindConflicts:
         if enforced is None or enforced is self._judged:
             return
         await pause("sdsp.judge.before")
+        async with self._store.snapshot() as snapshot:
+            remarks = await remarks_in(snapshot)
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._executor, self._follow, enforced)
+        found = await loop.run_in_executor(self._executor, self._follow, enforced, remarks)
         self._judged = enforced
         self.take("enforced", found, enforced.revision)
 
-    def _follow(self, enforced: Enforced) -> dict[Key, Found]:
+    def _follow(self, enforced: Enforced, remarks: Remarks) -> dict[Key, Found]:
         followed, self._followed = self._followed, None
         if followed is None:
             followed = FollowedConflicts(enforced.site, read=document_of)
         try:
-            found = followed.update(enforced.objects, enforced.in_force, enforced.now)
+            found = followed.update(enforced.objects, enforced.in_force, enforced.now, remarks)
         except NotFound:
             # There is no Site any more, and what is enforced will say so.
             return {}

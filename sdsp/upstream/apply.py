@@ -19,6 +19,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from sdsp.compile.model import PLANNED, PLANNED_KINDS, document_of
+from sdsp.upstream.remarks import forget, note
 from sdsp.upstream.removals import (
     RULE_BEARING,
     Held,
@@ -69,6 +70,9 @@ REFUSED: Final = "refused"
 CHANGED: Final = "changed"
 """Names the record of FEED that says at which revision of the site's own store something that is
 planned was last taken over."""
+
+_FEW: Final = 16
+"""Of more objects than this all records are read at once."""
 
 # What is taken over of an object's metadata; all else is the FSM's own.
 _DESCRIBED: Final = ("name", "tenant", "labels", "annotations")
@@ -323,6 +327,8 @@ class Inbound:
             self._on_revoked(revoked)
 
     async def _put(self, transaction: Transaction, judged: _Judged, step: _Step) -> None:
+        good = [each for each in judged.puts if each.key not in judged.codes]
+        await note(transaction, good, await _recorded(transaction, good))
         for each in judged.puts:
             name = record_name(each.key)
             code = judged.codes.get(each.key)
@@ -349,6 +355,7 @@ class Inbound:
                 {
                     "revision": each.revision,
                     "generation": metadata.get("generation"),
+                    "uid": metadata.get("uid"),
                     "local": stored.revision,
                 },
             )
@@ -390,6 +397,7 @@ class Inbound:
         await transaction.delete(key)
         for space in (HELD, INHERITED, REFUSED):
             await transaction.delete_record(space, record_name(key))
+        await forget(transaction, key)
 
     async def _finish(
         self, transaction: Transaction, position: Position, step: _Step, *, action: str
@@ -401,6 +409,17 @@ class Inbound:
         step.ended = await end_logins_of(transaction, step.departed, at=self._clock.now())
         if step.put or step.removed or step.held or step.refused:
             await transaction.audit(_record(step, position, at=self._clock.now(), action=action))
+
+
+async def _recorded(
+    transaction: Transaction, objects: Sequence[FeedObject]
+) -> Mapping[str, Mapping[str, Any]]:
+    """Return what is recorded of these objects, and perhaps of others."""
+    if len(objects) > _FEW:
+        return await transaction.records(INHERITED)
+    names = [record_name(each.key) for each in objects]
+    records = [(name, await transaction.record(INHERITED, name)) for name in names]
+    return {name: record for name, record in records if record is not None}
 
 
 def refusals_of(objects: Iterable[FeedObject]) -> dict[Key, str]:

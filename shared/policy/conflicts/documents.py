@@ -79,7 +79,7 @@ class NamedConflicts(Generic[Object]):
         self._pass_time(now, touched)
         touched.update(dict.fromkeys([name_of(key) for key in remarks.touched(self._remarks)]))
         self._remarks = remarks
-        kinds = {each.kind for each in (*touched, *gone, *came)}
+        kinds = {name.kind for name in touched} | {key.kind for key in (*gone, *came)}
         self._judge(self._keys if kinds & _PLACES else touched)
         if kinds & (_PLACES | KINDS_OF_SETTINGS):
             self._judge_settings()

@@ -31,7 +31,7 @@ def name_taken(planner: SitePlanner, remarks: Remarks) -> Iterator[Finding]:
             for chain in chains:
                 for each in inheritance.choose(name, chain).left_out:
                     for finding in (
-                        _suspended(name, each, inherited(name, planner)),
+                        _suspended(name, each, planner),
                         _late(each, remarks),
                     ):
                         if finding is not None:
@@ -39,9 +39,10 @@ def name_taken(planner: SitePlanner, remarks: Remarks) -> Iterator[Finding]:
             yield from found.values()
 
 
-def _suspended(name: Name, each: LeftOut, by: Document | None) -> Finding | None:
+def _suspended(name: Name, each: LeftOut, planner: SitePlanner) -> Finding | None:
     if each.why != "suspended":
         return None
+    by = inherited(name, planner)
     current = without_targets(by) if by is not None else {}
     proposals = _proposals(name, exempted(each.document.spec.to_json()), current)
     return _finding(each.document, current, "inherited", proposals)

@@ -11,12 +11,11 @@ JSON = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class WentBack:
-    """An object that has come back older: its generation and spec before, and as it came."""
+    """An object that has come back older: its generation and spec before, and that which came."""
 
     before: int
     generation: int
     known: JSON = field(hash=False)
-    came: JSON = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
