@@ -80,7 +80,8 @@ class NamedConflicts(Generic[Object]):
         touched.update(dict.fromkeys([name_of(key) for key in remarks.touched(self._remarks)]))
         self._remarks = remarks
         kinds = {name.kind for name in touched} | {key.kind for key in (*gone, *came)}
-        self._judge(self._keys if kinds & _PLACES else touched)
+        # Of what is touched nothing may be left.
+        self._judge([*self._keys, *touched] if kinds & _PLACES else touched)
         if kinds & (_PLACES | KINDS_OF_SETTINGS):
             self._judge_settings()
 
@@ -126,7 +127,7 @@ class NamedConflicts(Generic[Object]):
     def _judge(self, names: Iterable[Name]) -> None:
         """Judge names anew.  One with a single definition and no exception agrees with itself."""
         wanted = []
-        for name in [*names]:
+        for name in dict.fromkeys(names):
             self._found.pop(name, None)
             if len(self._keys.get(name, ())) > 1 or self._is_remarkable(name):
                 wanted.append(name)

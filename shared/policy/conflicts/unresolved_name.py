@@ -59,10 +59,10 @@ def missing_in_views(site: LoadedSite) -> Iterator[Missing]:
     """Yield the same of a loaded site that has its own view."""
     for view in site.views:
         enforces = bool(view.nodes) or (view is site.view and not site.nodes)
-        yield from _missing_in(view, enforces)
+        yield from _missing_in(view, enforces=enforces)
 
 
-def _missing_in(view: LoadedView, enforces: bool) -> Iterator[Missing]:
+def _missing_in(view: LoadedView, *, enforces: bool) -> Iterator[Missing]:
     for reference, rule in view.unresolved():
         stops = rule.data["action"] in ("deny", "reject") and not rule.is_installed
         yield Missing(rule.policy.name, reference, rule.data["name"], enforces and stops)
