@@ -15,8 +15,8 @@ from shared.policy.conflicts.detect import conflicts_among_views, find_conflicts
 from shared.policy.conflicts.documents import NamedConflicts
 from shared.policy.conflicts.followed import FollowedConflicts, RulesInForce
 from shared.policy.conflicts.remarks import NO_REMARKS, Remarks, WentBack
-from shared.policy.definitions import INHERITED_KINDS
 from shared.policy.conflicts.unresolved_name import _missing_in
+from shared.policy.definitions import INHERITED_KINDS
 from shared.policy.inputs import Document, SiteInputs, is_inherited_scope
 from shared.policy.loaded.site import LoadedSite
 from shared.policy.loaded.source import sources_of
@@ -196,5 +196,9 @@ def test_a_bug_in_the_following_is_noticed(
 ) -> None:
     monkeypatch.setattr(*bug)
     with pytest.raises(AssertionError):
-        for seed in range(WITHIN):
-            follow(Rolled(seed), seed)
+        follow_worlds()
+
+
+def follow_worlds() -> None:
+    for seed in range(WITHIN):
+        follow(Rolled(seed), seed)

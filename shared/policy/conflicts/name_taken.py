@@ -32,7 +32,7 @@ def name_taken(planner: SitePlanner, remarks: Remarks) -> Iterator[Finding]:
                 for each in inheritance.choose(name, chain).left_out:
                     for finding in (
                         _suspended(name, each, planner),
-                        _late(each, remarks),
+                        _late(name, each, planner, remarks),
                     ):
                         if finding is not None:
                             found.setdefault(finding.subject, finding)
@@ -48,14 +48,20 @@ def _suspended(name: Name, each: LeftOut, planner: SitePlanner) -> Finding | Non
     return _finding(each.document, current, "inherited", proposals)
 
 
-def _late(each: LeftOut, remarks: Remarks) -> Finding | None:
+def _late(name: Name, each: LeftOut, planner: SitePlanner, remarks: Remarks) -> Finding | None:
     """Return the conflict of a default policy that a local one replaces without knowing it."""
-    if each.why != "replaced" or each.by is None or is_inherited_scope(each.by.key.scope):
+    if each.why != "replaced" or each.by is None:
+        return None
+    # An exception stands in its place as well, and knows it.
+    if each.by.key.kind != name.kind or is_inherited_scope(each.by.key.scope):
         return None
     there_before = remarks.arrived.get(each.document.key, {})
     if there_before.get(each.by.key.scope, 0) != each.by.revision:
         return None
-    current = without_targets(each.document)
+    by = inherited(name, planner)
+    if by is None or by.key != each.document.key:
+        return None
+    current = without_targets(by)
     own = each.by.spec.to_json()
     proposals = (Proposal("acceptGlobal", current), Proposal("keepLocal", own))
     return _finding(each.by, current, "local", proposals)

@@ -1,11 +1,12 @@
 """Ways out where an exception stands for what has changed or gone: `edited_both`,
-`deleted_upstream`; and where a mandatory object took the name of a local one: `name_taken`.
+`deleted_upstream`; where an inherited object took the name of a local one: `name_taken`; and where
+one came back older: `upstream_went_back`.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from shared.ids import Key
+from shared.ids import SITE, Key
 from shared.model.kinds import KINDS
 from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
@@ -24,7 +25,8 @@ _LONGEST: Final = 240
 def is_current(planner: SitePlanner, conflict: Conflict) -> bool:
     """Return whether both sides still say what the conflict says of them."""
     document = planner.inputs.local.get(local_key(conflict))
-    if document is None or _said_by(document) != conflict.local:
+    has_local = conflict.type != "upstream_went_back"
+    if has_local and (document is None or _said_by(document) != conflict.local):
         return False
     now = inherited(target_name(conflict), planner)
     return (without_targets(now) if now is not None else {}) == conflict.inherited
@@ -92,10 +94,27 @@ def of_name_taken(
     if name == "acceptGlobal":
         return Way(name, without_targets(now), (Step(key, None),))
     spec = dict(proposal["spec"]) if name == "merge" else exempted(document.spec.to_json())
+    if conflict.facts.get("counts") == "local" and name == "keepLocal":
+        return Way(name, spec)
     exception = new_exception(planner, now, spec, scope=key.scope, terms=terms)
     if isinstance(exception, str):
         return Barred(name, exception)
     return Way(name, spec, (Step(key, None), exception), keeps_exception=True)
+
+
+def of_upstream_went_back(
+    planner: SitePlanner, conflict: Conflict, proposal: JSON, terms: Terms
+) -> Way | Barred:
+    now = inherited(target_name(conflict), planner)
+    name = proposal["name"]
+    if now is None:
+        return Barred(name, "what came back is gone")
+    if name == "acceptGlobal":
+        return Way(name, without_targets(now))
+    exception = new_exception(planner, now, proposal["spec"], scope=SITE, terms=terms)
+    if isinstance(exception, str):
+        return Barred(name, exception)
+    return Way(name, proposal["spec"], (exception,), keeps_exception=True)
 
 
 def new_exception(

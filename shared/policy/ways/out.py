@@ -14,6 +14,7 @@ from shared.policy.ways.exceptions import (
     of_deleted_upstream,
     of_edited_both,
     of_name_taken,
+    of_upstream_went_back,
 )
 from shared.policy.ways.narrowed import narrowed_exception
 from shared.policy.ways.rules import of_contradicts_mandatory, of_shadowed_rule
@@ -26,10 +27,11 @@ _TYPES: Final[Mapping[str, _Make]] = {
     "edited_both": of_edited_both,
     "deleted_upstream": of_deleted_upstream,
     "name_taken": of_name_taken,
+    "upstream_went_back": of_upstream_went_back,
     "contradicts_mandatory": of_contradicts_mandatory,
     "shadowed_rule": of_shadowed_rule,
 }
-_SIDES: Final = frozenset({"edited_both", "deleted_upstream", "name_taken"})
+_SIDES: Final = frozenset({"edited_both", "deleted_upstream", "name_taken", "upstream_went_back"})
 """Types that hold both sides' versions, which must still be what the sides say."""
 
 

@@ -111,6 +111,10 @@ class TestNameTakenByDefault:
         (each,) = self.taken(self.local(7, "node/n1"), n1=7)
         assert each.subject == "node/n1"
 
+    def test_an_exception_that_stands_in_its_place_knows_it(self) -> None:
+        exception = override("o", "SecurityPolicy", "p", {"rules": [rule("mine")]})
+        assert self.taken(Document(exception.key, exception.spec, revision=7), site=7) == []
+
     def test_a_mandatory_one_is_one_conflict_and_not_two(self) -> None:
         mandatory = policy("p", rule("theirs"), enforcement="mandatory")
         inputs = world([mandatory], [self.local(7)])
