@@ -60,6 +60,8 @@ class BitTable:
             raise ValueError(f"{words.shape[1]} words are more than fit a summary")
         self.classes: Final = classes
         self.summary: Final = _summary(words)
+        self.size: Final = len(words)
+        """How many classes there are."""
         self._words: Final = words
         self._flat: Final = words.reshape(-1)
 

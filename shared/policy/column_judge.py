@@ -5,7 +5,8 @@ service, source port, a tenant's bounds) has its rows as words of bits, and the 
 share is the first that matches.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from math import prod
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -84,19 +85,11 @@ class ColumnJudge:
                 break
             part = _Part(rows[start : start + step], flows)
             rules = np.array([each.place for each in part.rows])
-            undecided = []
-            for block in _blocks(left):
-                found = part.first(flows, among[block])
-                hit = found != NONE
-                decided[block[hit]] = rules[found[hit]]
-                undecided.append(block[~hit])
-            left = np.concatenate(undecided)
+            found = part.first_of_all(flows, among[left])
+            hit = found != NONE
+            decided[left[hit]] = rules[found[hit]]
+            left = left[~hit]
         return decided
-
-
-def _blocks(places: Places) -> Iterator[Places]:
-    for start in range(0, len(places), _BLOCK):
-        yield places[start : start + _BLOCK]
 
 
 class _Part:
@@ -121,8 +114,33 @@ class _Part:
             ports = np.arange(1 << PORT_BITS)
             self._source_ports = source_ports.table(ports, len(rows))
 
-    def first(self, flows: FlowColumns, among: Places) -> Places:
+    def first_of_all(self, flows: FlowColumns, among: Places) -> Places:
         """Return the first row that matches each flow, NONE where none does."""
+        # Where few networks and services are told apart, most flows are like another.
+        if (keys := self._keys(flows, among)) is not None:
+            one_of = np.full(keys.max(initial=0) + 1, NONE, dtype=np.int64)
+            one_of[keys] = np.arange(len(among))
+            alike = np.flatnonzero(one_of != NONE)
+            one_of[alike] = self._first_in_blocks(flows, among[one_of[alike]])
+            return one_of[keys]
+        return self._first_in_blocks(flows, among)
+
+    def _first_in_blocks(self, flows: FlowColumns, among: Places) -> Places:
+        starts = range(0, len(among), _BLOCK)
+        parts = [self._first(flows, among[start : start + _BLOCK]) for start in starts]
+        return np.concatenate(parts) if parts else among
+
+    def _keys(self, flows: FlowColumns, among: Places) -> Places | None:
+        """Return numbers that flows have in common which match alike; None if they hardly would."""
+        if self._bounds is not None or self._source_ports is not None:
+            return None
+        tables = (self._sources, self._destinations, self._services)
+        if prod(table.size for table in tables) > len(among):
+            return None
+        ((_, source),), ((_, destination),), ((_, service),) = self._sides(flows, among)
+        return (source * self._destinations.size + destination) * self._services.size + service
+
+    def _first(self, flows: FlowColumns, among: Places) -> Places:
         found = np.full(len(among), NONE, dtype=np.int64)
         sides = self._sides(flows, among)
         candidates = _shared([[table.summary[at] for table, at in side] for side in sides])
