@@ -9,7 +9,7 @@ The scheme is that of diff3 (Khanna, Kunal and Pierce, "A formal investigation o
 with rules for lines and names for alignment, so that nothing is ever paired by guessing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,9 @@ _TARGETS: Final = frozenset({"enforcement", "sites"})
 
 _ABSENT: Final = object()
 """A field that isn't there, which means its default."""
+
+Settle = Callable[[JSON, JSON, JSON], JSON]
+"""Says what becomes of a field whose versions (base, local, inherited) can't be merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,37 @@ class Merge:
         return not self.overlaps
 
 
+def keep_local(_base: JSON, local: JSON, _inherited: JSON) -> JSON:
+    """Settle a field that both sides changed: the local side is kept."""
+    return local
+
+
+def keep_what_each_added(base: JSON, local: JSON, inherited: JSON) -> JSON:
+    """Settle a field that both sides changed: of a list what is inherited, without what the local
+    side took away and with what it added; else what is inherited.
+    """
+    versions = (base, local, inherited)
+    if not all(isinstance(each, Sequence) and not isinstance(each, str) for each in versions):
+        return inherited
+    kept = [each for each in inherited if each in local or each not in base]
+    return [*kept, *(each for each in local if each not in base and each not in kept)]
+
+
 def merge(
-    base: Mapping[str, JSON], local: Mapping[str, JSON], inherited: Mapping[str, JSON]
+    base: Mapping[str, JSON],
+    local: Mapping[str, JSON],
+    inherited: Mapping[str, JSON],
+    *,
+    settle: Settle = keep_local,
 ) -> Merge:
     """Merge what an exception and the inherited object have become since they parted.
 
     Each is a spec as Spec.to_json() gives it, so that equal meaning is equal data; what an
     exception can't set (`enforcement`, `sites`) is left out of the merge and of its result.
+    `settle` says what becomes of a field that both sides changed, and not alike.
     """
     trees = [_without_targets(each) for each in (base, local, inherited)]
-    merged, overlaps = _merge_fields("", *trees)
+    merged, overlaps = _merge_fields("", *trees, settle=settle)
     return Merge(
         spec=merged,
         overlaps=tuple(overlaps),
@@ -75,42 +99,49 @@ def _without_targets(spec: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def _merge_fields(
-    path: str, base: Mapping[str, JSON], local: Mapping[str, JSON], inherited: Mapping[str, JSON]
+    path: str,
+    base: Mapping[str, JSON],
+    local: Mapping[str, JSON],
+    inherited: Mapping[str, JSON],
+    *,
+    settle: Settle,
 ) -> tuple[dict[str, JSON], list[str]]:
     merged: dict[str, JSON] = {}
     overlaps: list[str] = []
     for name in _names(base, local, inherited):
         values = [each.get(name, _ABSENT) for each in (base, local, inherited)]
-        value, found = _merge_value(_join(path, name), *values)
+        value, found = _merge_value(_join(path, name), *values, settle=settle)
         overlaps += found
         if value is not _ABSENT:
             merged[name] = value
     return merged, overlaps
 
 
-def _merge_value(path: str, base: JSON, local: JSON, inherited: JSON) -> tuple[JSON, Sequence[str]]:
+def _merge_value(
+    path: str, base: JSON, local: JSON, inherited: JSON, *, settle: Settle
+) -> tuple[JSON, Sequence[str]]:
     if inherited in (local, base):
         return local, ()
     if local == base:
         return inherited, ()
     versions = (base, local, inherited)
     if path == RULES and all(map(_are_rules, versions)):
-        return _merge_rules(*versions)
+        return _merge_rules(*versions, settle=settle)
     # What both added has no version that they began with: it overlaps as a whole.
     if all(isinstance(each, Mapping) for each in versions):
-        return _merge_fields(path, *versions)
-    return local, (path,)
+        return _merge_fields(path, *versions, settle=settle)
+    return settle(*versions), (path,)
 
 
 def _merge_rules(
-    base: Sequence[JSON], local: Sequence[JSON], inherited: Sequence[JSON]
+    base: Sequence[JSON], local: Sequence[JSON], inherited: Sequence[JSON], *, settle: Settle
 ) -> tuple[list[JSON], list[str]]:
     sides = [{rule["name"]: rule for rule in side} for side in (base, local, inherited)]
     merged: dict[str, JSON] = {}
     overlaps: list[str] = []
     for name in _names(*sides):
         versions = [side.get(name, _ABSENT) for side in sides]
-        rule, found = _merge_value(f"{RULES}[{name}]", *versions)
+        rule, found = _merge_value(f"{RULES}[{name}]", *versions, settle=settle)
         overlaps += found
         if rule is not _ABSENT:
             merged[name] = rule

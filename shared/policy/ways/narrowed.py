@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from shared.ids import SITE
 from shared.model.override import Conflict
 from shared.model.policy import SecurityPolicy
 from shared.policy.compile import POLICY, SitePlanner
 from shared.policy.conflicts.exceptions import inherited
 from shared.policy.conflicts.outcome import local_key, target_name
-from shared.policy.definitions import read_exemption
+from shared.policy.definitions import Exemption, read_exemption
 from shared.policy.exceptions import base_of
 from shared.policy.inputs import Document
-from shared.policy.merging import exempted
+from shared.policy.merging import exempted, keep_what_each_added, merge
 from shared.policy.narrowing.exceptions import Narrowing, Versions
 from shared.policy.ways.contract import Barred, Step, Terms, Way, applied
 from shared.policy.ways.exceptions import kept
@@ -49,6 +51,9 @@ def narrowed_exception(
         ),
         target,
     )
+    merged = _merged(exemption, now)
+    if merged is not None and all(narrowing.holds(with_spec(merged), node) for node in nodes):
+        return _way(document, merged, now, terms)
     spec = narrowing.spec(
         cast("SecurityPolicy", exemption.spec), cast("SecurityPolicy", now.spec), nodes[0]
     )
@@ -61,6 +66,24 @@ def narrowed_exception(
             where = f"at node {node} " if node else ""
             return Barred(name, f"{where}no rules in the policy's place decide just these packets")
     return _way(document, spec, now, terms)
+
+
+def _merged(exemption: Exemption, now: Document) -> JSON | None:
+    """Return what a merge gives that keeps of each list what each side added, in the words and the
+    order of both; None if that is nothing of the site's own, or no policy.
+
+    It often is just what is to be left, and then it reads best.
+    """
+    inherited = exempted(now.spec.to_json())
+    local = exempted(exemption.spec.to_json())
+    spec = merge(base_of(exemption, now), local, inherited, settle=keep_what_each_added).spec
+    if spec == inherited:
+        return None
+    try:
+        read = SecurityPolicy.model_validate(spec)
+    except ValidationError:
+        return None
+    return exempted(read.to_json())
 
 
 def _views(planner: SitePlanner, scope: str) -> Iterator[str | None]:

@@ -8,7 +8,7 @@ import pytest
 
 from shared.errors import HanseError
 from tests.integration.fsm.harness import FSM
-from tests.integration.road.test_conflicts import conflicts, parted, policy, rules, spec_of
+from tests.integration.road.test_conflicts import conflicts, parted, policy, spec_of, until_rules
 from tests.integration.road.test_conflicts import rule as to_a
 from tests.integration.road.world import RoadSite
 
@@ -142,11 +142,11 @@ async def test_an_exception_that_was_deleted_comes_back_as_it_was(fsm: FSM, site
     found = await parted(fsm, site, theirs=policy(to_a("a", "reject"), to_a("b")))
     before = await site.api.get("Override", "line-7")
     await decide(site, found["name"], "acceptGlobal")
-    assert await rules(site) == [("a", "reject"), ("b", "allow")]
+    await until_rules(site, [("a", "reject"), ("b", "allow")])
     await site.api.undo_conflict(found["name"], reason="not yet")
     after = await site.api.get("Override", "line-7")
     assert after.document["spec"] == before.document["spec"]
-    assert await rules(site) == [("a", "deny"), ("b", "allow")]
+    await until_rules(site, [("a", "deny"), ("b", "allow")])
     again = await conflicts(site, of("edited_both"))
     assert [each["name"] for each in again if each["type"] == "edited_both"] == [found["name"]]
 
