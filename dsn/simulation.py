@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from dsn.dataplane.memory import MemoryDataPlane
-from shared.algebra.cidrs import parse_address
+from shared.algebra.cidrs import format_address, parse_address
 from shared.policy.nodeconfig import PORT_PROTOCOLS, Packet
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,11 @@ class Simulation:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             return {"error": f"this is no packet: {exc}"}
         handled = self._plane.handle(packet, opening=opening)
-        return {"verdict": handled.verdict, "reason": handled.reason, "rule": handled.rule}
+        answer = {"verdict": handled.verdict, "reason": handled.reason, "rule": handled.rule}
+        if handled.to is None:
+            return answer
+        to = format_address(handled.to.family, handled.to.destination)
+        return {**answer, "to": to, "port": handled.to.port}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1

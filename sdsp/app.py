@@ -231,7 +231,7 @@ def _application(
     )
     app[node_handlers.PUBLICATIONS] = core.publications
     app[node_handlers.STATES] = core.states
-    app[node_handlers.CAN_COUNT] = core.compiler.able
+    app[node_handlers.ABLE] = core.compiler.able
     app[site_handlers.SITE_VIEW] = view
     app[site_handlers.INBOUND] = core.inbound
     app[upstream_handlers.DETACHMENT] = core.detachment

@@ -108,7 +108,7 @@ class Background:
         if report:
             for each in people:
                 each.on_change = report.activate
-        conflicts = self._find_conflicts(finding, compiler, report)
+        conflicts = self._find_conflicts(finding, compiler, view, report)
 
         def compiled() -> None:
             if compiler.newest:
@@ -120,11 +120,16 @@ class Background:
                 report.activate()
 
         self.group.start(_when(compiler.compiled, compiled), name="after compiling")
-        if report:
-            self.group.start(_when(core.states.changed, report.activate), name="report soon")
+
+        def heard() -> None:
+            conflicts.activate()
+            if report:
+                report.activate()
+
+        self.group.start(_when(core.states.changed, heard), name="after reports")
 
     def _find_conflicts(
-        self, finding: FindConflicts, compiler: Compiler, report: Loop | None
+        self, finding: FindConflicts, compiler: Compiler, view: SiteView, report: Loop | None
     ) -> Loop:
         """Look for conflicts after each compilation; return what looks after each review."""
         base = self.base
@@ -136,7 +141,10 @@ class Background:
             CompareConflicts(finding), period=_CONFLICTS_PERIOD, settle=_CONFLICTS_SETTLE
         )
         reviewing = ReviewConflicts(
-            finding, newest=lambda: compiler.newest, executor=base.reviewing
+            finding,
+            newest=lambda: compiler.newest,
+            running=view.running,
+            executor=base.reviewing,
         )
         reviewing.on_found = compiler.on_enforced
 

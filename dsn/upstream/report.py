@@ -15,6 +15,7 @@ from dsn.enforce.assignment import Standing
 from shared.clock import Clock
 from shared.errors import HanseError, Unavailable
 from shared.failpoints import pause
+from shared.policy.balancers import FIREWALL
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class Reporter:
             "agent": self._agent,
             "counters": await self._counts(),
             "telemetry": [],
+            **_services(standing),
             **({"roots": roots} if (roots := list(self._roots())) else {}),
         }
 
@@ -121,3 +123,13 @@ class Reporter:
             log.info("no counters to report", extra={"code": exc.code, "reason": exc.message})
             return {}
         return {name: count.packets for name, count in counters.items() if count.packets}
+
+
+def _services(standing: Standing) -> dict[str, list[str]]:
+    """Return the network services that the data plane provides, if it is more than the firewall:
+    what every agent provides needn't be said, and sites of earlier releases know no such field.
+    """
+    if standing.enforced is None or standing.read_back is None:
+        return {}
+    services = list(standing.enforced.configuration.services)
+    return {"services": services} if services != [FIREWALL] else {}

@@ -201,9 +201,9 @@ class Compiler:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._nodes.snapshot, node)
 
-    async def able(self, node: str, counts: bool) -> None:
+    async def able(self, node: str, abilities: frozenset[str]) -> None:
         """Mind what a node's agent says that it can do, before it is told anything."""
-        work = partial(self._nodes.able, node, counts=counts)
+        work = partial(self._nodes.able, node, abilities)
         async with self._turn:
             found = await asyncio.get_running_loop().run_in_executor(self._executor, work)
             if found.nodes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.errors import NotFound
+from shared.feed.knows import BALANCERS, STAGED
 from shared.ids import Generation, Key
 from shared.policy.conflicts.followed import InForce, RulesInForce
 from shared.policy.loaded.source import Source
@@ -54,8 +55,8 @@ class CompiledNodes:
     def __init__(self, site: str) -> None:
         self._site = site
         self._loaded: StagingSite | None = None
-        self._unable: set[str] = set()
-        """Nodes whose agent can't count for staged policies."""
+        self._unable: dict[str, set[str]] = {STAGED: set(), BALANCERS: set()}
+        """By what, the nodes whose agent can't do it."""
         self._published: dict[str, Published] = {}
         self._rules = RulesInForce()
 
@@ -69,7 +70,11 @@ class CompiledNodes:
         self._loaded = None
         try:
             self._loaded = StagingSite(
-                self._site, sources, now=now, counts=lambda node: node not in self._unable
+                self._site,
+                sources,
+                now=now,
+                counts=lambda node: node not in self._unable[STAGED],
+                balances=lambda node: node not in self._unable[BALANCERS],
             )
         except NotFound:
             # Before the first snapshot from the FSM there is no Site, hence no default action.
@@ -134,16 +139,17 @@ class CompiledNodes:
         """Return whether changes can be taken in; else everything has to be loaded."""
         return self._loaded is not None and self._loaded.takes(put)
 
-    def able(self, node: str, *, counts: bool) -> Changes:
-        """Mind whether a node's agent can count for staged policies; a node whose can't is told
-        nothing of them.
-        """
-        if counts:
-            self._unable.discard(node)
-        else:
-            self._unable.add(node)
+    def able(self, node: str, abilities: frozenset[str]) -> Changes:
+        """Mind what a node's agent can do; what it can't, it is told nothing of."""
+        changed = False
+        for what, unable in self._unable.items():
+            if (node in unable) == (what in abilities):
+                changed = True
+                (unable.discard if what in abilities else unable.add)(node)
         loaded = self._loaded
-        if loaded is None or node not in self._published or not loaded.look_again(node):
+        if not changed or loaded is None or node not in self._published:
+            return Changes({})
+        if not loaded.look_again(node):
             return Changes({})
         before = self._published[node]
         published = Published(before.generation, loaded.hash(node), before.policies)

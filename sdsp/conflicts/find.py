@@ -27,6 +27,11 @@ from shared.ids import Key, Revision
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import conflicts_among_views
 from shared.policy.conflicts.followed import FollowedConflicts
+from shared.policy.conflicts.mandatory_service_missing import (
+    NOBODY_HEARD,
+    Running,
+    mandatory_service_missing,
+)
 from shared.policy.conflicts.remarks import Remarks
 from shared.store.contract import AuditRecord, Selection, Store, Stored, Transaction
 from shared.tasks.loop import Outcome
@@ -231,29 +236,39 @@ class ReviewConflicts:
         finding: FindConflicts,
         *,
         newest: Callable[[], Compilation | None],
+        running: Callable[[], Running],
         executor: Executor,
     ) -> None:
-        """`executor` is for what nobody waits for: it may take seconds."""
+        """`running` tells which network services nodes run; `executor` is for what nobody waits
+        for: it may take seconds.
+        """
         self._finding = finding
         self._newest = newest
+        self._running = running
         self._executor = executor
         self._judged: Compilation | None = None
+        self._heard: Running = NOBODY_HEARD
+        self._among_views: Sequence[Finding] = ()
         self.on_found: Callable[[], None] = lambda: None
         """Called when there is something to write."""
 
     async def reconcile(self) -> Outcome:
         newest = self._newest()
-        if newest is None or newest is self._judged:
+        heard = self._running()
+        if newest is None or (newest is self._judged and heard == self._heard):
             return Outcome()
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._executor, self._find, newest)
-        self._judged = newest
+        found = await loop.run_in_executor(self._executor, self._find, newest, heard)
+        self._judged, self._heard = newest, heard
         self._finding.take("reviewed", found, newest.revision)
         self.on_found()
         return Outcome()
 
-    def _find(self, newest: Compilation) -> dict[Key, Found]:
-        return self._finding.prepared("reviewed", conflicts_among_views(newest.planner))
+    def _find(self, newest: Compilation, heard: Running) -> dict[Key, Found]:
+        if newest is not self._judged:
+            self._among_views = tuple(conflicts_among_views(newest.planner))
+        missing = mandatory_service_missing(newest.planner, heard)
+        return self._finding.prepared("reviewed", (*self._among_views, *missing))
 
 
 def _batches(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:

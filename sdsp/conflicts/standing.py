@@ -31,6 +31,7 @@ _GONE: Final = {
     "shadowed_rule": "packets reach the rule, or it is gone",
     "overlapping_networks": "the networks share no address and no VLAN, one lies in the other, or "
     "the rules treat them alike",
+    "mandatory_service_missing": "the node runs the service, or it is no longer mandatory there",
     "contradicts_mandatory": "no mandatory rule decides the rule's packets otherwise",
 }
 

@@ -15,7 +15,7 @@ from shared.access.permissions import Permission
 from shared.auth.identity import Caller, CallerKind
 from shared.enrolment.handlers import JOIN_LIMIT
 from shared.failpoints import pause
-from shared.feed.knows import HEADER, STAGED, knows
+from shared.feed.knows import HEADER, abilities
 from shared.http.authentication import address_of
 from shared.http.body import Body, read_body
 from shared.http.keys import CLOCK
@@ -33,8 +33,8 @@ from shared.pki.jointoken import TOKEN_LENGTH, JoinToken
 ENROLMENT: Final = web.AppKey("node_enrolment", NodeEnrolment)
 PUBLICATIONS: Final = web.AppKey("publications", Publications)
 STATES: Final = web.AppKey("node_states", NodeStates)
-CAN_COUNT: web.AppKey[Callable[[str, bool], Awaitable[None]]] = web.AppKey("can_count")
-"""Minds whether a node's agent can count what staged policies would do."""
+ABLE: web.AppKey[Callable[[str, frozenset[str]], Awaitable[None]]] = web.AppKey("able")
+"""Minds what a node's agent can do beside what every agent can (shared.feed.knows)."""
 
 # A node with a hundred thousand rules counts each of them.
 REPORT_LIMIT: Final = 8 * 1024 * 1024
@@ -101,6 +101,9 @@ class Report(_Wire):
     counters: dict[Name, Count] = Field(
         default_factory=dict, max_length=200_000, description="Connections decided, by rule id."
     )
+    services: tuple[Name, ...] | None = Field(
+        None, max_length=16, description="The network services that it runs."
+    )
     roots: tuple[Hash, ...] | None = Field(
         None, max_length=16, description="SHA-256 of each root that the node trusts."
     )
@@ -152,7 +155,7 @@ async def configuration(request: web.Request) -> web.StreamResponse:
     only_parameters(request, "incarnation", "generation", "hash")
     node, publications, clock = _node(request), request.app[PUBLICATIONS], request.app[CLOCK]
     admitted_or_refuse(publications, node)
-    await request.app[CAN_COUNT](node, knows(request.headers.get(HEADER, ""), STAGED))
+    await request.app[ABLE](node, abilities(request.headers.get(HEADER, "")))
     lines = configuration_lines(publications, node, have=text(request, "hash"), clock=clock)
     with request.app[STATES].connection(node, at=clock.now()):
         return await stream_lines(request, lines)

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from shared.ids import COMMON, SITE, Key
+from shared.policy.balancers import FIREWALL
 from shared.store.contract import Selection, Store
 from shared.tasks.loop import Outcome
 
@@ -44,6 +45,8 @@ class NodeState:
     message: str | None = None
     data_plane: str | None = None
     agent: str | None = None
+    services: Sequence[str] | None = None
+    """The network services that it runs; None if it doesn't say, and then it is the firewall."""
     roots: Sequence[str] | None = None
     """The SHA-256 of each root that it trusts; None if it doesn't say."""
     counters: Mapping[str, int] = field(default_factory=dict)
@@ -54,6 +57,13 @@ class NodeState:
             return False
         # The wall clock may have been set back since: that makes nobody connected for so long.
         return abs(now - datetime.fromisoformat(self.last_seen)) <= QUIET
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The network services that it runs, as far as it was heard."""
+        if self.hash is None:
+            return ()
+        return tuple(self.services) if self.services is not None else (FIREWALL,)
 
     @property
     def is_drifting(self) -> bool:

@@ -5,7 +5,7 @@ labels that he may see.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields
@@ -41,6 +41,7 @@ from shared.ids import COMMON, SITE, Key
 from shared.login.glass import answer_of, glass_in, upward_of
 from shared.model.inventory import Workload
 from shared.pki.alarm import Expiring
+from shared.policy.balancers import FIREWALL
 from shared.policy.compile import SitePlanner
 from shared.policy.inputs import Document
 from shared.policy.nodeconfig import Packet
@@ -53,7 +54,7 @@ JSON = Mapping[str, Any]
 
 _NODES: Final = Selection(kinds=frozenset({"Node"}))
 _CONFLICTS: Final = Selection(kinds=frozenset({"Conflict"}))
-_HIDDEN: Final = frozenset({"counters", "connected", "message", "roots"})
+_HIDDEN: Final = frozenset({"counters", "connected", "message", "roots", "services"})
 
 _OWN: Final = Key("", COMMON, SITE, "")
 """Where the server's own affairs are, which are no object's."""
@@ -223,6 +224,29 @@ class SiteView:
             found.append((word, state.is_connected(now)))
         return found
 
+    def running(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the network services that nodes run: of those that were heard of their newest
+        configuration, and only where a policy asks.
+        """
+        newest = self._newest()
+        if newest is None or not newest.planner.has_requirements:
+            return {}
+        found = {}
+        for name in newest.planner.places.nodes:
+            wanted, state = self._publications.newest(name), self._states.get(name)
+            if wanted is not None and state.generation == wanted.generation:
+                found[name] = state.runs
+        return found
+
+    def services_run(self, nodes: Sequence[Stored]) -> Counter[str]:
+        """Return how many of the nodes run each network service beside the firewall."""
+        return Counter(
+            service
+            for each in nodes
+            for service in self._states.get(each.key.name).runs
+            if service != FIREWALL
+        )
+
     async def resolve(self, node: str | None, *, staged: bool, sight: Sight) -> dict[str, Any]:
         """Return the resolved rules as `hanse resolve` prints them; NotFound (`unknown_node`)."""
         compilation = await self.compilation()
@@ -278,6 +302,7 @@ class SiteView:
             },
             # Free text of a node may speak of anybody's rules.
             **({"message": state.message} if sight.is_whole else {}),
+            "services": list(state.runs),
             "connected": state.is_connected(self._clock.now()),
             "policyAge": self._age_at(state, newest),
         }

@@ -132,10 +132,12 @@ class ReportUpstream:
         states = self._view.node_states(standing.nodes)
         words = Counter(word for word, _ in states)
         connected = sum(connected for _, connected in states)
+        services = self._view.services_run(standing.nodes)
         return {
             "nodes": len(states),
             "connected": connected,
             **{word: words[word] for word in _STATES},
+            **{f"run{name[:1].upper()}{name[1:]}": count for name, count in services.items()},
         }
 
 

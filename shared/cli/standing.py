@@ -277,9 +277,16 @@ async def nodes(context: str | None, form: Output, *, clock: Clock | None = None
 
 def _print_nodes(found: Sequence[JSON], clock: Clock, *, wide: bool) -> None:
     columns = ["NODE", "ADMISSION", "STATE", "CONNECTED", "LAST SEEN", "RUNS", "WANTED", "WHY NOT"]
+    rows = [_node_row(each, clock, wide=wide) for each in found]
     if wide:
         columns += ["POLICY AGE", "DATA PLANE", "AGENT"]
-    print_table(columns, [_node_row(each, clock, wide=wide) for each in found])
+    told = [", ".join(each.get("services") or ()) for each in found]
+    if wide or any("," in each for each in told):
+        # The firewall runs everywhere: that alone is no news.
+        columns.insert(5, "SERVICES")
+        for row, services in zip(rows, told, strict=True):
+            row.insert(5, services)
+    print_table(columns, rows)
 
 
 def _node_row(each: JSON, clock: Clock, *, wide: bool) -> list[object]:

@@ -12,10 +12,13 @@ HEADER: Final = "Hanse-Knows"
 STAGED: Final = "staged"
 """Count what staged policies would decide otherwise (shared.policy.nodestaged)."""
 
-AGENT: Final[Mapping[str, str]] = {HEADER: STAGED}
+BALANCERS: Final = "balancers"
+"""Lead connections to backends (shared.policy.balancers)."""
+
+AGENT: Final[Mapping[str, str]] = {HEADER: f"{STAGED}, {BALANCERS}"}
 """What this release's agent says."""
 
 
-def knows(header: str, what: str) -> bool:
-    """Return whether a header's text names `what`."""
-    return what in (each.strip() for each in header.split(","))
+def abilities(header: str) -> frozenset[str]:
+    """Return what a header's text names."""
+    return frozenset(each.strip() for each in header.split(",") if each.strip())

@@ -16,6 +16,9 @@ from shared.policy.nodehash import MODULUS, text_term
 Algorithm = Literal["hash", "random"]
 ALGORITHMS: Final[tuple[Algorithm, ...]] = ("hash", "random")
 
+FIREWALL: Final = "firewall"
+"""The service that every admitted node runs."""
+
 SERVICE: Final = "loadBalancer"
 """The service's name, as Nodes declare it and a ServicePolicy lists it."""
 

@@ -37,6 +37,7 @@ class SitePlanner:
         self.workloads: Final = Workloads(inputs.local)
         self._views: dict[tuple[Chain, bool], View] = {}
         self._plans: dict[tuple[Chain, bool], Plan] = {}
+        self._requirements: dict[Chain, Requirements] = {}
 
     def view(self, node: str | None = None, *, staged: bool = False) -> View:
         """Return how a node, or the site, sees names and selectors."""
@@ -68,10 +69,18 @@ class SitePlanner:
             planned_balancers(self.inheritance(), names, view.chain, ViewSees(view))
         )
 
+    @property
+    def has_requirements(self) -> bool:
+        """Whether there is any ServicePolicy."""
+        return any(True for _ in self.definitions.names(SERVICE_POLICY))
+
     def requirements(self, node: str | None = None) -> Requirements:
         """Return which network services a node, or the site's nodes, must and may run."""
-        names = self.definitions.names(SERVICE_POLICY)
-        return requirements(self.inheritance(), names, self.chain(node))
+        chain = self.chain(node)
+        if chain not in self._requirements:
+            names = self.definitions.names(SERVICE_POLICY)
+            self._requirements[chain] = requirements(self.inheritance(), names, chain)
+        return self._requirements[chain]
 
     def enforced_plans(self) -> Iterator[tuple[Plan, bool]]:
         """Yield the site's plan and each distinct one of its nodes, and whether somebody enforces

@@ -23,11 +23,13 @@ from shared.algebra.boxes import Packet as Packet  # noqa: PLC0414 - part of the
 from shared.algebra.cidrs import AddressSet, Family, parse_cidrs
 from shared.errors import Invalid
 from shared.policy.balancers import (
+    FIREWALL,
     Balancers,
     balancer_from_json,
     balancer_to_json,
     balancers_total,
 )
+from shared.policy.balancers import SERVICE as LOAD_BALANCER
 from shared.policy.nodehash import MODULUS, content_hash, counted_hash, total
 
 TIERS: Final = ("mandatory", "local", "default")
@@ -122,6 +124,11 @@ class NodeConfiguration:
     balancers: Balancers | None = None
     # Not an argument, lest dataclasses.replace() carries it over to what has other rules.
     _total: int | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The network services that a node with this configuration runs."""
+        return (FIREWALL,) if self.balancers is None else (FIREWALL, LOAD_BALANCER)
 
     def total(self) -> int:
         """Return the sum of the terms of sets and rules."""

@@ -12,13 +12,13 @@ from typing import Final, Literal
 
 from shared.ids import COMMON
 from shared.model.settings_policies import ServicePolicy
+from shared.policy.balancers import FIREWALL
 from shared.policy.balancers import SERVICE as LOAD_BALANCER
 from shared.policy.definitions import Name
 from shared.policy.inherit import Effective, Inheritance
 from shared.policy.scopes import Chain
 
 KIND: Final = "ServicePolicy"
-FIREWALL: Final = "firewall"
 KNOWN: Final = (FIREWALL, LOAD_BALANCER)
 """The services that an agent of this release can run."""
 

@@ -138,6 +138,27 @@ _DECIDED: Final = {
     "otherwise": "Its packets are all decided the other way.",
     "both": "Some of its packets are decided the other way.",
 }
+
+
+def _service_missing(case: Case) -> str:
+    service, node = case.facts.get("service"), case.facts.get("node")
+    why = (
+        "declares it and doesn't run it"
+        if case.facts.get("why") == "notRunning"
+        else "doesn't declare it"
+    )
+    return f"{_capital(case.target)} asks that node {node} runs {service}; the node {why}."
+
+
+def _without_service(case: Case) -> str:
+    names: Sequence[str] = case.facts.get("workloads") or ()
+    count = int(case.facts.get("workloadCount") or 0)
+    if not count:
+        return "no workload is without it: the node has none."
+    told = f": {_listed(_shortened(names))}" if names else ""
+    return f"{count} workload{'s are' if count > 1 else ' is'} without it{told}."
+
+
 _WHAT: Final[Mapping[str, Callable[[Case], str]]] = {
     "edited_both": _edited_both,
     "deleted_upstream": _deleted_upstream,
@@ -145,6 +166,7 @@ _WHAT: Final[Mapping[str, Callable[[Case], str]]] = {
     "unresolved_name": _unresolved_name,
     "shadowed_rule": _shadowed_rule,
     "contradicts_mandatory": _contradicts_mandatory,
+    "mandatory_service_missing": _service_missing,
 }
 
 
@@ -178,11 +200,14 @@ _MEANWHILE: Final[Mapping[str, Callable[[Case], str]]] = {
     "unresolved_name": _unresolved_meanwhile,
     "shadowed_rule": _shadowed_meanwhile,
     "contradicts_mandatory": lambda _: "the mandatory rules count.",
+    "mandatory_service_missing": _without_service,
 }
 _REMEDIES: Final = {
     "unresolved_name": "Give the name a meaning here (hanse apply), or have the rule changed.",
     "shadowed_rule": "Remove the rule, or have it come before those that take its packets.",
     "contradicts_mandatory": "Change the rule, or write an Override of the mandatory policy.",
+    "mandatory_service_missing": "Declare the service in the Node's spec.services and see with "
+    "hanse nodes that it runs, or have the policy changed.",
 }
 _EFFECTS: Final = {
     "acceptGlobal": "deletes {override}; what is inherited counts",

@@ -6,6 +6,11 @@ from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.contradicts_mandatory import contradicts_mandatory
 from shared.policy.conflicts.documents import conflicts_of_names
+from shared.policy.conflicts.mandatory_service_missing import (
+    NOBODY_HEARD,
+    Running,
+    mandatory_service_missing,
+)
 from shared.policy.conflicts.overlapping_networks import overlapping_networks
 from shared.policy.conflicts.remarks import NO_REMARKS, Remarks
 from shared.policy.conflicts.settings import conflicts_of_settings
@@ -17,8 +22,13 @@ from shared.policy.shadows.rules import resolved_rules
 from shared.policy.shadows.site import Shadows
 
 
-def find_conflicts(planner: SitePlanner, remarks: Remarks = NO_REMARKS) -> Sequence[Finding]:
-    """Return every conflict of the site, each identity once, in a fixed order."""
+def find_conflicts(
+    planner: SitePlanner, remarks: Remarks = NO_REMARKS, running: Running = NOBODY_HEARD
+) -> Sequence[Finding]:
+    """Return every conflict of the site, each identity once, in a fixed order.
+
+    `running` says which network services nodes run, as far as that is known.
+    """
     rules = resolved_rules(planner.plan())
     return (
         *conflicts_of_names(planner, remarks),
@@ -26,6 +36,7 @@ def find_conflicts(planner: SitePlanner, remarks: Remarks = NO_REMARKS) -> Seque
         *unresolved_name(missing_in_plans(planner)),
         *conflicts_among_rules(tuple(Shadows(rules).findings)),
         *conflicts_among_views(planner),
+        *mandatory_service_missing(planner, running),
     )
 
 

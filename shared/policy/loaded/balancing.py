@@ -27,9 +27,16 @@ NamesOf = Callable[[str], Names]
 class LoadedBalancing:
     """Says which nodes run the service, and gives each of them what it balances."""
 
-    def __init__(self, definitions: LoadedDefinitions, workloads: WorkloadTable) -> None:
+    def __init__(
+        self,
+        definitions: LoadedDefinitions,
+        workloads: WorkloadTable,
+        able: Callable[[str], bool],
+    ) -> None:
+        """`able` says whether a node's agent can balance at all."""
         self._definitions: Final = definitions
         self._workloads: Final = workloads
+        self._able: Final = able
         self._running: set[str] = set()
 
     @property
@@ -42,7 +49,7 @@ class LoadedBalancing:
         allowed: dict[Chain, bool] = {}
         self._running = set()
         for node, services in declared.items():
-            if SERVICE not in services:
+            if SERVICE not in services or not self._able(node):
                 continue
             view = names_of(node)
             if view.chain not in allowed:

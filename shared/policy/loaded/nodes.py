@@ -186,8 +186,10 @@ class LoadedNode:
             self.default_action = action
 
     def balance_at_load(self, balancers: Balancers | None) -> None:
-        """Have these, while nobody has asked for the hash yet."""
-        self.balancers = balancers
+        """Have these, outside of any change."""
+        if balancers != self.balancers:
+            self.balancers = balancers
+            self._hash = None
 
     def change_balancers(self, balancers: Balancers | None) -> None:
         """Have others, or None."""

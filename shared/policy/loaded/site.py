@@ -22,7 +22,7 @@ ways agree is held by tests over random edits.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final, Literal, cast
 
@@ -61,9 +61,10 @@ class LoadedSite:
         now: datetime,
         own_view: bool = False,
         staged: bool = False,
+        balances: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """`now` (with a zone) judges the expiry of overrides; `own_view` asks for `view`; with
-        `staged`, staged policies count as enforced.
+        `staged`, staged policies count as enforced.  `balances` says whether a node's agent can.
         """
         self.now = now
         self._counts_staged: Final = staged
@@ -76,7 +77,7 @@ class LoadedSite:
         self._workloads: Final = WorkloadTable()
         self._views: Final[dict[Chain, LoadedView]] = {}
         self._chains: Final[dict[str, Chain]] = {}
-        self._balancing: Final = LoadedBalancing(self._definitions, self._workloads)
+        self._balancing: Final = LoadedBalancing(self._definitions, self._workloads, balances)
         with collection_paused():
             self._load(sources)
 
@@ -240,6 +241,10 @@ class LoadedSite:
         for view in self._views.values():
             view.settle()
         self._balance(batch)
+
+    def balance_again(self) -> None:
+        """Mind anew which agents can balance; what changes by that is no step."""
+        self._balance(None)
 
     def _balance(self, batch: "_Batch | None") -> None:
         """Let nodes balance what they should after a change; None is everything."""

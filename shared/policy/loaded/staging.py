@@ -45,18 +45,19 @@ class StagingSite:
         *,
         now: datetime,
         counts: Callable[[str], bool] = lambda _: True,
+        balances: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`counts` says whether a node's agent can count.  What is enforced has its own view.
+        """`counts` and `balances` ask if a node's agent can.  What is enforced has its own view.
 
         NotFound as LoadedSite.
         """
         given = list(sources)
         self._counts: Final = counts
         self._staging: Final = {source.key for source in given if is_staged(source)}
-        self.enforced: Final = LoadedSite(site, given, now=now, own_view=True)
+        self.enforced: Final = LoadedSite(site, given, now=now, own_view=True, balances=balances)
         self._staged: LoadedSite | None = None
         if self._staging:
-            self._staged = LoadedSite(site, given, now=now, staged=True)
+            self._staged = LoadedSite(site, given, now=now, staged=True, balances=balances)
         self._known = {name: self._now(name) for name in self.enforced.nodes}
 
     @property
@@ -82,9 +83,12 @@ class StagingSite:
         return self._staged is not None or not any(is_staged(source) for source in put)
 
     def look_again(self, node: str) -> bool:
-        """Mind whether a node's agent can count now; return whether it is told otherwise then."""
+        """Mind what a node's agent can do now; return whether it is told otherwise then."""
         if node not in self._known:
             return False
+        for side in (self.enforced, self._staged):
+            if side is not None:
+                side.balance_again()
         before, after = self._known[node], self._now(node)
         self._known[node] = after
         return before != after

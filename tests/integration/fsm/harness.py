@@ -131,6 +131,8 @@ class Person:
             "networks": "Network",
             "services": "Service",
             "securitypolicies": "SecurityPolicy",
+            "loadbalancers": "LoadBalancer",
+            "servicepolicies": "ServicePolicy",
         }
         document = {
             "apiVersion": "hanse/v1",

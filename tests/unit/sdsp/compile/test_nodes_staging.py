@@ -2,7 +2,8 @@
 
 import orjson
 
-from sdsp.compile.nodes import CompiledNodes
+from sdsp.compile.nodes import Changes, CompiledNodes
+from shared.feed import knows
 from shared.policy.nodedelta import apply_delta
 from tests.unit.sdsp.compile.test_nodes import (
     OBJECTS,
@@ -68,10 +69,14 @@ def test_an_agent_that_cannot_count_goes_on_as_if_nothing_were_staged(
 ) -> None:
     _, before = whole(nodes, "n1")
     stage(nodes)
-    changes = nodes.able("n1", counts=False)
+    changes = nodes.able("n1", frozenset())
     assert changes.nodes["n1"].line is None
     assert whole(nodes, "n1")[1] == before
-    assert nodes.able("n1", counts=False).nodes == {}
-    assert nodes.able("n1", counts=True).nodes["n1"].published.hash == whole(nodes, "n1")[1].hash()
+    assert nodes.able("n1", frozenset()).nodes == {}
+    assert _hash(nodes.able("n1", frozenset({knows.STAGED})), "n1") == whole(nodes, "n1")[1].hash()
     assert whole(nodes, "n1")[1].staged is not None
-    assert nodes.able("unheard-of", counts=False).nodes == {}
+    assert nodes.able("unheard-of", frozenset()).nodes == {}
+
+
+def _hash(changes: Changes, node: str) -> str:
+    return changes.nodes[node].published.hash
