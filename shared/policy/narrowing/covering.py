@@ -16,8 +16,8 @@ from shared.policy.narrowing.products import joined, product_of, without_superfl
 MOST_RULES: Final = 32
 """More rules than this in place of what somebody wrote are not offered: nobody would read them."""
 
-_MOST_BOXES: Final = 128
-"""Boxes that are joined to rules; more take seconds."""
+_MOST_BOXES: Final = 4000
+"""Boxes of prefixes that are joined to sets; one network left out of all makes some hundred."""
 
 
 def cover(
@@ -39,9 +39,11 @@ def cover(
     rest = must - universe.union(each.packets for each in found)
     if rest:
         boxes, truncated = rest.boxes(_MOST_BOXES)
-        if truncated:
+        made = None
+        if not truncated:
+            made = joined(map(product_of, boxes), may, universe, names.within)
+        if made is None:
             return None
-        made = joined(map(product_of, boxes), may, universe, names.within)
         kept = without_superfluous(made, rest, universe, names.within)
         found += [names.say(each, rules) for each in kept]
     found = _needed(found, must, universe)

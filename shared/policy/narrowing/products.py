@@ -16,6 +16,9 @@ from shared.algebra.packets import PacketSet, Universe
 from shared.algebra.ports import ALL_PORTS, PORT_PROTOCOLS, PortMatch, ports_text
 from shared.model.traffic import protocol_text
 
+_MOST: Final = 128
+"""Products that are tried two by two; more take seconds."""
+
 _BITS: Final[Mapping[Any, int]] = {4: 32, 6: 128}
 
 Ends = AddressSet | None
@@ -63,13 +66,16 @@ def both(one: Product, other: Product) -> Product:
 
 def joined(
     products: Iterable[Product], may: PacketSet, universe: Universe, within: AddressSet | None
-) -> list[Product]:
+) -> list[Product] | None:
     """Return fewer products that make up what these do, and nothing beyond `may`.
 
     Those that are alike in two of the three are joined first, which adds nothing.  Then, greedily,
-    two become one wherever the least product that holds both stays within `may`.
+    two become one wherever the least product that holds both stays within `may`.  None if there
+    are too many of them for that.
     """
     left = _alike(products)
+    if len(left) > _MOST:
+        return None
     count = -1
     while count != len(left):
         count = len(left)
@@ -90,17 +96,27 @@ def joined(
 def _alike(products: Iterable[Product]) -> list[Product]:
     left = list(dict.fromkeys(products))
     kinds: Sequence[Callable[[Product], Any]] = (
-        lambda each: (each.source, each.destination),
         lambda each: (each.source, each.matches),
         lambda each: (each.destination, each.matches),
+        lambda each: (each.source, each.destination),
     )
-    for kind in kinds:
-        groups: dict[Any, Product] = {}
-        for each in left:
-            place = kind(each)
-            groups[place] = both(groups[place], each) if place in groups else each
-        left = list(groups.values())
+    count = -1
+    while count != len(left):
+        count = len(left)
+        for kind in kinds:
+            groups: dict[Any, list[Product]] = {}
+            for each in left:
+                groups.setdefault(kind(each), []).append(each)
+            left = [_all_in_one(each) for each in groups.values()]
     return left
+
+
+def _all_in_one(products: Sequence[Product]) -> Product:
+    """Return the least product that holds some."""
+    while len(products) > 1:
+        pairs = [both(one, two) for one, two in zip(products[::2], products[1::2], strict=False)]
+        products = pairs + [*products[len(pairs) * 2 :]]
+    return products[0]
 
 
 def union_of(one: Matches, other: Matches) -> Matches:
