@@ -115,7 +115,7 @@ def _all_in_one(products: Sequence[Product]) -> Product:
     """Return the least product that holds some."""
     while len(products) > 1:
         pairs = [both(one, two) for one, two in zip(products[::2], products[1::2], strict=False)]
-        products = pairs + [*products[len(pairs) * 2 :]]
+        products = [*pairs, *products[len(pairs) * 2 :]]
     return products[0]
 
 
