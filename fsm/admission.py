@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fsm.feed.hub import Hub
 from fsm.feed.item import DELIVERABLE, FOLLOWED, Audience
+from fsm.feed.rolling import Rollings, rollings_in
 from fsm.feed.select import is_meant_for, view_of
 from fsm.feed.world import IndexedWorld
 from fsm.sites.names import registered_for
@@ -60,9 +61,12 @@ class FederationAdmission:
             raise Unavailable("the FSM is behind its store; try again")
         world = self._hub.world
         concerned = _concerned(world, proposals)
-        before = Documents(concerned)
-        after = _changed(before, proposals)
-        found = [*_at(batch, _new_faults(before, after, proposals))]
+        found: list[Fault] = []
+        for documents in _versions(concerned, rollings_in(world)):
+            before = Documents(documents)
+            after = _changed(before, proposals)
+            told = _at(batch, _new_faults(before, after, proposals))
+            found += [each for each in told if each not in found]
         taken = _names_of_sites(world, batch.proposals)
         for index, each in enumerate(batch.proposals):
             found += [Fault(index, error) for error in self._site_faults(each, taken)]
@@ -156,6 +160,20 @@ def _concerned(world: IndexedWorld, proposals: Sequence[Proposal]) -> list[Docum
     found = world if everything else world.concerned(kinds, names)
     documents = (item.planned for item in found.values())
     return [document for document in documents if document is not None]
+
+
+def _versions(documents: list[Document], rollings: Rollings) -> Iterator[list[Document]]:
+    """Yield the documents as they are, and as sites have them that no rollout has reached."""
+    yield documents
+    if all(each.key not in rollings for each in documents):
+        return
+    older = []
+    for each in documents:
+        rolling = rollings.get(each.key)
+        item = rolling.before if rolling is not None else None
+        version = each if rolling is None else item.planned if item is not None else None
+        older += [version] if version is not None else []
+    yield older
 
 
 def _allots(proposal: Proposal) -> bool:

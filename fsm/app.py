@@ -24,11 +24,15 @@ from fsm.query.fanout import Fanout
 from fsm.query.service import ImpactQueries
 from fsm.reported import handlers as reported_handlers
 from fsm.reported.service import Reported
+from fsm.rollouts import handlers as rollout_handlers
+from fsm.rollouts.admission import RolloutAdmission
+from fsm.rollouts.service import Rollouts
 from fsm.rotations import FSMCertificates
 from fsm.settings import FSMSettings
 from fsm.sites import handlers as site_handlers
 from fsm.sites.departed import DepartedSites
 from fsm.sites.enroll import SiteEnrolment
+from fsm.sites.facts import KnownSites
 from fsm.sites.names import host_names
 from fsm.sites.service import Sites
 from fsm.tasks.compact import Compact
@@ -36,6 +40,7 @@ from fsm.tasks.flush_voices import FlushVoices
 from fsm.tasks.follow_trust import follow_trust
 from fsm.tasks.publish_trust import PublishTrust
 from fsm.tasks.renew_certificates import RenewCertificates
+from fsm.tasks.rollout import AdvanceRollouts
 from fsm.tasks.tidy import Tidy
 from fsm.trust import FSMCredentials, issue_own
 from shared.audit import background
@@ -56,6 +61,7 @@ from shared.login.logins import Logins
 from shared.login.publish_keys import PublishKeys
 from shared.metrics.names import Metrics
 from shared.objects import certificate_handlers
+from shared.objects.admission import AdmissionChain
 from shared.objects.api import Parts, Services, Tokens, Trust, create_api, create_services
 from shared.objects.certificates import Certificates
 from shared.objects.keys import LOGINS
@@ -75,6 +81,9 @@ _LONGEST_RETRY: Final = 20.0
 
 # Should the store's wake-ups fail, a revoked certificate is still out within a minute everywhere.
 _TIDY_PERIOD: Final = 15.0
+
+# So long a wave may wait for the next after its last site has said its word.
+_ROLLOUT_PERIOD: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +151,7 @@ class _Parts:
     hub: Hub
     voices: SiteVoices
     channels: SiteChannels
+    known: KnownSites
     clock: Clock
     source: random.Random
     metrics: Metrics
@@ -179,6 +189,7 @@ class _Parts:
             outward=settings.sites,
         )
         revocations.on_change.append(channels.cut_revoked)
+        voices = SiteVoices(store, clock=clock, metrics=metrics)
         return cls(
             settings=settings,
             data=data,
@@ -188,8 +199,9 @@ class _Parts:
             tls=tls,
             revocations=revocations,
             hub=Hub(store, clock=clock, backoff=backoff),
-            voices=SiteVoices(store, clock=clock, metrics=metrics),
             channels=channels,
+            voices=voices,
+            known=KnownSites(store, voices, trust_domain=authority.trust_domain, clock=clock),
             clock=clock,
             source=source,
             metrics=metrics,
@@ -218,8 +230,7 @@ class _Parts:
         app[site_handlers.SITES] = Sites(
             self.store,
             self.hub,
-            self.voices,
-            trust_domain=self.authority.trust_domain,
+            self.known,
             clock=self.clock,
             backups=self._backups(),
             expiring=lambda: self.renewal.alarm.late,
@@ -234,6 +245,14 @@ class _Parts:
             clock=self.clock,
         )
         app[query_handlers.IMPACTS] = self._impacts(parts, services)
+        app[rollout_handlers.ROLLOUTS] = Rollouts(
+            self.hub,
+            self.store,
+            objects=services.objects,
+            trail=services.trail,
+            known=self.known,
+            clock=self.clock,
+        )
         own = FSMCertificates(
             self.store,
             self.credentials,
@@ -277,6 +296,10 @@ class _Parts:
         following = self.revocations.follow(self.store, clock=self.clock, backoff=self._backoff())
         group.start(following, name="follow the revocations")
         self._loop(group, FlushVoices(self.voices), period=1.0)
+        rollouts = AdvanceRollouts(
+            self.store, self.hub, known=self.known, clock=self.clock, metrics=self.metrics
+        )
+        self._loop(group, rollouts, period=_ROLLOUT_PERIOD)
         self._loop(group, Tidy(self.store, self.revocations, clock=self.clock), period=_TIDY_PERIOD)
         renewal = self._loop(group, self.renewal, period=60.0)
         # What another process has exchanged or revoked isn't shown here any longer.
@@ -340,8 +363,13 @@ class _Parts:
         return Parts(
             home="fsm",
             store=self.store,
-            admission=FederationAdmission(
-                self.hub, server_names=[name for name in names if name != "localhost"]
+            admission=AdmissionChain(
+                (
+                    FederationAdmission(
+                        self.hub, server_names=[name for name in names if name != "localhost"]
+                    ),
+                    RolloutAdmission(self.hub),
+                )
             ),
             tokens=Tokens(data=self.data, server=identity),
             trust=Trust(domain=self.authority.trust_domain, revoked=self.revocations),
@@ -352,6 +380,7 @@ class _Parts:
                 certificate_handlers.routes,
                 site_handlers.routes,
                 reported_handlers.routes,
+                rollout_handlers.routes,
                 feed_handlers.routes,
                 feed_handlers.seal_routes,
                 query_handlers.routes,

@@ -105,6 +105,8 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "sealing_key.placed": "it has its name",
     "break_glass.secret.written": "the new secret is in its file, not yet in force",
     "break_glass.sealed": "it is in force, the file has no name for people yet",
+    "fsm.rollout.before": "a rollout's next step is known and about to be written",
+    "fsm.rollout.after": "it is written",
     "fsm.exchange.made": "a new authority is made, nobody was told of it",
     "fsm.exchange.linked": "what vouches for a new root is written",
     "fsm.exchange.dropped": "an old authority counts no longer here",

@@ -1,5 +1,6 @@
 """HTTP routes of the feed: what an SDSP pulls, and what it says upwards."""
 
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -20,7 +21,6 @@ from shared.http.ndjson import NDJSON, stream_lines, stream_parts
 from shared.http.request import number, only_parameters, text
 from shared.http.response import JSON_TYPE, json_response
 from shared.http.routes import PEER, Parameter, Routes
-from shared.ids import Key
 from shared.model.subscription import Subscription
 from shared.objects.call import call_of
 from shared.objects.keys import TRAIL
@@ -120,12 +120,12 @@ async def acknowledge(request: web.Request) -> web.Response:
         # Nobody has applied what isn't there yet; other processes may be ahead of this one.
         await hub.catch_up(said.position.revision)
 
-    def revision_of(key: Key) -> int | None:
-        item = hub.world.get(key)
-        return item.stored.revision if item else None
-
+    site = site_of(request)
     await request.app[VOICES].acknowledge(
-        site_of(request), said, incarnation=hub.position.incarnation, revision_of=revision_of
+        site,
+        said,
+        incarnation=hub.position.incarnation,
+        revision_of=partial(hub.revision_at, site),
     )
     return json_response({})
 

@@ -11,21 +11,14 @@ taking a commit can't interleave, so a watcher misses nothing and gets nothing t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn, Protocol
 
-from fsm.feed.item import SUBSCRIPTION, Item
-from fsm.feed.select import (
-    Delta,
-    Selected,
-    View,
-    change_of,
-    decides_view,
-    difference,
-    select,
-    view_of,
-)
+from fsm.feed.item import ROLLOUT, SUBSCRIPTION, Item
+from fsm.feed.rolling import NONE, Rollings, rollings_in, version_at
+from fsm.feed.select import Delta, Selected, View, decides_view, difference, select, view_of
+from fsm.feed.step import NOTHING, Step, step_between, step_of
 from fsm.feed.world import IndexedWorld
 from fsm.feed.worlds import FOLLOWED_OBJECTS, Loaded, SnapshotSource, Worlds
 from shared.backoff import Backoff
@@ -34,11 +27,10 @@ from shared.errors import Gone, HanseError, Invalid, NotFound, RevisionCompacted
 from shared.feed import wire
 from shared.feed.serve import Outbox, serve_lines
 from shared.feed.signed import Latest
-from shared.ids import Revision
+from shared.ids import Key, Revision
 from shared.store.contract import (
     EVERYTHING,
     Bookmark,
-    Change,
     Commit,
     Position,
     Selection,
@@ -91,13 +83,14 @@ class Hub:
         self._clock = clock
         self._backoff = backoff
         self._world = IndexedWorld()
+        self._rollings: Rollings = NONE
         self._position: Position | None = None
         self._watchers: set[Watcher] = set()
         self._moved = asyncio.Event()
         self._seen_at = clock.now()
         self.sign: Callable[[Latest], str | None] = lambda _: None
         """Signs what bookmarks say; left alone, they go unsigned."""
-        self._changed: tuple[tuple[int, int], list[tuple[Item | None, Item | None]]] = ((0, 0), [])
+        self._changed: tuple[tuple[int, int], Step] = ((0, 0), NOTHING)
 
     @property
     def world(self) -> IndexedWorld:
@@ -149,10 +142,15 @@ class Hub:
             raise NotFound(f"the FSM has no Site {site}; create it", code="unknown_site")
         return view
 
+    def revision_at(self, site: str, key: Key) -> int | None:
+        """Return the revision of what a site is to have of an object now; None if nothing."""
+        item = version_at(site, self._world.get(key), self._rollings.get(key))
+        return item.stored.revision if item else None
+
     async def loaded_at(self, revision: int) -> Loaded:
         """Return the world at a revision; RevisionCompacted, Invalid if it lies in the future."""
         if revision == self.position.revision:
-            return Loaded(self.position, dict(self._world))
+            return Loaded(self.position, dict(self._world), self._rollings)
         return await self._worlds.at(Revision(revision), like=self._world)
 
     async def selected_at(self, revision: int, site: str) -> tuple[wire.Position, Selected]:
@@ -226,20 +224,19 @@ class Hub:
     def _delta_since(self, before: Loaded, watcher: Watcher) -> Delta:
         view = watcher.view
         if watcher.selected is None:
-            return _together(change_of(view, *change) for change in self._changed_since(before))
+            return self._changed_since(before).at(view)
         selected = select(before.items, view)
         return difference(selected, watcher.selected, world=self._world, view=view)
 
-    def _changed_since(self, before: Loaded) -> list[tuple[Item | None, Item | None]]:
-        """Return each object that differs from an earlier world, as it was and as it is.
+    def _changed_since(self, before: Loaded) -> Step:
+        """Return what leads from an earlier world to that of now.
 
         Worked out once: after a restart of the FSM all sites come back from the same revision.
         """
         span = (before.position.revision, self.position.revision)
         if self._changed[0] != span:
-            keys = sorted({*before.items, *self._world})
-            pairs = [(before.items.get(key), self._world.get(key)) for key in keys]
-            self._changed = span, [(was, now) for was, now in pairs if _differ(was, now)]
+            now = Loaded(self.position, self._world, self._rollings)
+            self._changed = span, step_between(before, now)
         return self._changed[1]
 
     async def catch_up(self, revision: int) -> None:
@@ -283,6 +280,7 @@ class Hub:
             loaded = await self._worlds.latest()
             self._world, self._position = IndexedWorld(loaded.items), loaded.position
             self._seen_at = self._clock.now()
+            self._rollings = loaded.rollings
             self._moved.set()
         async for seen in self._store.watch(self._position.revision, selection=FOLLOWED_OBJECTS):
             self._backoff.reset()
@@ -295,44 +293,43 @@ class Hub:
 
     def _take(self, commit: Commit) -> None:
         """Bring the world up to a commit and tell each watcher what it means to it."""
-        before = [(change, self._world.get(change.key)) for change in commit.changes]
-        for change, _ in before:
+        before = {change.key: self._world.get(change.key) for change in commit.changes}
+        for change in commit.changes:
             if change.after is None:
                 self._world.remove(change.key)
             else:
                 self._world[change.key] = Item(change.after)
+        kinds = {key.kind for key in before}
+        was = self._rollings
+        if ROLLOUT in kinds:
+            self._rollings = rollings_in(self._world)
+        step = step_of(before, self._world, was=was, now=self._rollings)
         position = Position(self.position.incarnation, commit.revision, commit.digest)
-        kinds = {change.key.kind for change, _ in before}
-        named = {change.key.name for change, _ in before if change.key.kind in OF_ONE_SITE}
+        named = {key.name for key in before if key.kind in OF_ONE_SITE}
         for watcher in tuple(self._watchers):
             # While a thousand sites come, each writes its Subscription: the others' own affair.
             if not kinds <= OF_ONE_SITE or watcher.site in named:
-                self._tell(watcher, before, position)
+                self._tell(watcher, step, position)
 
-    def _tell(
-        self, watcher: Watcher, changes: Sequence[tuple[Change, Item | None]], position: Position
-    ) -> None:
-        if any(decides_view(change.key, watcher.site) for change, _ in changes):
+    def _tell(self, watcher: Watcher, step: Step, position: Position) -> None:
+        if any(decides_view(key, watcher.site) for key in step.keys):
             view = view_of(self._world, watcher.site)
             if view is None or view.digest != watcher.view.digest:
                 self._close(watcher, VIEW_CHANGED)
                 return
-        if not self._send(watcher, self._delta(watcher, changes), position):
+        if not self._send(watcher, self._delta(watcher, step), position):
             self._close(watcher, COMPACTED)
         elif watcher.outbox.is_closed:
             log.info("slow site cut off", extra={"site": watcher.site})
             self._watchers.discard(watcher)
 
-    def _delta(self, watcher: Watcher, changes: Sequence[tuple[Change, Item | None]]) -> Delta:
+    def _delta(self, watcher: Watcher, step: Step) -> Delta:
         if watcher.selected is not None:
             now = select(self._world, watcher.view)
             delta = difference(watcher.selected, now, world=self._world, view=watcher.view)
             watcher.selected = now
             return delta
-        return _together(
-            change_of(watcher.view, before, self._world.get(change.key))
-            for change, before in changes
-        )
+        return step.at(watcher.view)
 
     def _send(self, watcher: Watcher, delta: Delta, position: Position) -> bool:
         """Put a frame into the outbox, if there is anything to say; False if it is too long."""
@@ -365,15 +362,3 @@ def feed_position(position: Position, view: View) -> wire.Position:
 
 def _diverged(why: str) -> Gone:
     return Gone(f"the position can't be resumed: {why}; list again", code="history_diverged")
-
-
-def _differ(was: Item | None, now: Item | None) -> bool:
-    return was is None or now is None or was.version != now.version
-
-
-def _together(parts: Iterable[Delta]) -> Delta:
-    every = list(parts)
-    return Delta(
-        tuple(put for part in every for put in part.puts),
-        tuple(removal for part in every for removal in part.removals),
-    )

@@ -12,8 +12,9 @@ from shared.encoding import encode_to_keep
 from shared.feed.accepts import is_accepted
 from shared.feed.wire import encode_put
 from shared.http.response import envelope_of
-from shared.ids import Key
+from shared.ids import Generation, Key, Revision
 from shared.model.kinds import KINDS
+from shared.model.rollout import ENDED, RolledVersion, Rollout
 from shared.model.selectors import Selector
 from shared.policy.inputs import Document
 from shared.store.contract import Stored
@@ -38,6 +39,7 @@ FLOWING: Final = frozenset({"Role", "RoleBinding"})
 """The kinds whose objects say by `flowsDown` whether sites have them."""
 BALANCER: Final = "LoadBalancer"
 DELIVERABLE: Final = frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "SecurityPolicy", BALANCER}) | FLOWING
+ROLLOUT: Final = "Rollout"
 """The kinds that a site may ever get."""
 
 OPTIONAL: Final = _NAMES | {"SecurityPolicy"}
@@ -68,6 +70,23 @@ class Audience:
         selector = spec.get("sites") if key.kind in _SELECTING else None
         sites = None if selector is None else Selector.model_validate(selector)
         return cls(key, _duty_of(key.kind, spec), sites)
+
+
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """What a Rollout that hasn't ended does: sites that it hasn't reached keep another version.
+
+    `before` is what they keep of the target, None if there was none.
+    """
+
+    rollout: Key
+    target: Key
+    before: "Item | None"
+    reached: frozenset[str]
+
+    def version_at(self, site: str, item: "Item | None") -> "Item | None":
+        """Return what a site is to have of the target, which is `item` now."""
+        return item if site in self.reached else self.before
 
 
 class Item:
@@ -110,6 +129,22 @@ class Item:
         return self._known[fields]
 
     @cached_property
+    def rolling(self) -> Rolling | None:
+        """What the object does to its target, if it is a Rollout that hasn't ended."""
+        if self.key.kind != ROLLOUT or self.spec.get("state") in ENDED:
+            return None
+        return self.rolled
+
+    @cached_property
+    def rolled(self) -> Rolling:
+        """What a Rollout does to its target, or did before it ended."""
+        spec = Rollout.model_validate(self.spec)
+        target = Key(spec.target_kind, self.key.tenant, spec.target_scope, spec.target)
+        before = None if spec.before is None else Item(_stored(target, spec.before))
+        reached = frozenset(site for each in spec.reached for site in each.sites)
+        return Rolling(self.key, target, before, reached)
+
+    @cached_property
     def planned(self) -> Document | None:
         """The object as the planner sees it; None if this release can't read its spec."""
         kind = KINDS.get(self.key.kind)
@@ -136,6 +171,21 @@ class Item:
 
 
 _SELECTING: Final = SETTINGS | {"SecurityPolicy", BALANCER}
+
+
+def _stored(key: Key, version: RolledVersion) -> Stored:
+    return Stored(
+        key=key,
+        uid=version.uid,
+        spec=version.spec,
+        labels=version.labels,
+        annotations=version.annotations,
+        origin=None,
+        revision=Revision(version.revision),
+        generation=Generation(version.generation),
+        created_at=version.created_at,
+        updated_at=version.updated_at,
+    )
 
 
 def _duty_of(kind: str, spec: Mapping[str, Any]) -> Duty:

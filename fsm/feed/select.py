@@ -16,10 +16,13 @@ counts may be the site's own, with labels that the FSM doesn't know.  So all of 
 
 An object with a field that the site doesn't know is *withheld*: a change to it isn't sent, and the
 site keeps what it has.
+
+While a change goes site by site, a site that it hasn't reached sees the version before
+(fsm.feed.rolling).
 """
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -27,6 +30,7 @@ from typing import Any, Final
 import orjson
 
 from fsm.feed.item import BALANCER, SUBSCRIPTION, Audience, Duty, Item
+from fsm.feed.rolling import rollings_in, seen_by, version_at
 from shared.feed.wire import Removal
 from shared.ids import COMMON, FEDERATION, Key
 from shared.model.subscription import Subscription
@@ -117,6 +121,11 @@ def decides_view(key: Key, site: str) -> bool:
 
 def select(world: World, view: View) -> Selected:
     """Return what a site is to have of the world."""
+    return select_seen(seen_by(world, view.site), view)
+
+
+def select_seen(world: World, view: View) -> Selected:
+    """Return what a site is to have of a world that is as this site sees it."""
     meant = {key: item for key, item in world.items() if is_meant_for(view, item.audience)}
     wanted = {key: item for key, item in meant.items() if _is_wanted(view, item)}
     if view.is_narrowed:
@@ -154,6 +163,20 @@ def change_of(view: View, before: Item | None, after: Item | None) -> Delta:
     return Delta(removals=((before.key, reason),))
 
 
+def standing_in(seen: World, view: View) -> Callable[[Item], Membership]:
+    """Return what says whether a site is to have an object of the world as the site sees it."""
+    if not view.is_narrowed:
+        return lambda item: membership(view, item)
+    selected = select_seen(seen, view)
+
+    def standing(item: Item) -> Membership:
+        if item.key in selected.items:
+            return Membership.IN
+        return Membership.WITHHELD if selected.covers(item.key) else Membership.OUT
+
+    return standing
+
+
 def membership(view: View, item: Item | None) -> Membership:
     """Return whether a site is to have an object, under a view that isn't narrowed."""
     if item is None or not is_meant_for(view, item.audience):
@@ -177,7 +200,7 @@ def is_meant_for(view: View, audience: Audience) -> bool:
 
 def removal_of(key: Key, world: World, view: View) -> Removal:
     """Return why a site no longer has an object that it had."""
-    item = world.get(key)
+    item = version_at(view.site, world.get(key), rollings_in(world).get(key))
     if item is None:
         return Removal.DELETED
     return Removal.UNSUBSCRIBED if is_meant_for(view, item.audience) else Removal.DESELECTED

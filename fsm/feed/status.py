@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from fsm.feed.acks import Heard
 from fsm.feed.item import Item
-from fsm.feed.select import Membership, View, World, is_meant_for, membership, select
+from fsm.feed.rolling import NONE, Rollings, seen_by, version_at
+from fsm.feed.select import Membership, View, World, is_meant_for, standing_in
 from fsm.reported.facts import conflicts_in, exceptions_in
 from shared.access.reach import Reach
 from shared.http.response import timestamp
@@ -24,6 +25,7 @@ JSON = Mapping[str, Any]
 POLICY: Final = "SecurityPolicy"
 
 UNSUBSCRIBED: Final = "unsubscribed"
+WAITS_FOR_ROLLOUT: Final = "rollout_waits"
 _NO_NODES: Final = {"total": 0, "realised": 0, "pending": 0, "failed": 0}
 _REASONS: Final = {
     "partial": "unresolved_name",
@@ -67,15 +69,32 @@ class SiteFacts:
     """What is known of one site beside policy.
 
     `joined_until` is when its CA's certificate expires, None if it has none that counts.
+    `incarnation` is the store's: of another life's revisions the report says nothing; None: any.
     """
 
     heard: Heard | None = None
     report: JSON | None = None
     joined_until: datetime | None = None
+    incarnation: str | None = None
 
     def said_of(self, key: Key) -> JSON | None:
         """Return what the site reported of a policy."""
         return self._reported.get(key)
+
+    def said_of_version(self, item: Item) -> JSON | None:
+        """Return what the site reported of a policy as the FSM has it now.
+
+        Generations begin anew with an object that is made again, so the revision counts as well;
+        older sites don't tell it.
+        """
+        said = self.said_of(item.key)
+        if said is None or said.get("generation") != item.stored.generation:
+            return None
+        if said.get("revision") not in (None, item.stored.revision):
+            return None
+        position = self.report["position"] if self.report else {}
+        known = self.incarnation in (None, position.get("incarnation"))
+        return said if known else None
 
     def held(self, seen: Seen) -> list[JSON]:
         """Return what the site holds although it is gone here, as far as that may be seen."""
@@ -126,20 +145,37 @@ class PolicyAtSite:
 
 
 def policies_at(
-    view: View, policies: Sequence[Item], facts: SiteFacts, *, now: datetime, seen: Seen
+    view: View,
+    policies: Sequence[Item],
+    facts: SiteFacts,
+    *,
+    now: datetime,
+    seen: Seen,
+    rollings: Rollings = NONE,
 ) -> list[PolicyAtSite]:
-    """Return what became of each policy that is meant for a site; `policies` may be seen."""
-    meant = [item for item in policies if is_meant_for(view, item.audience)]
-    selected = select(seen.world, view) if view.is_narrowed else None
+    """Return what became of each policy that is meant for a site; `policies` may be seen.
+
+    `rollings` are the rollouts that haven't ended.
+    """
+    standing = standing_in(seen_by(seen.world, view.site), view)
     found = []
-    for item in meant:
-        if selected is None:
-            standing = membership(view, item)
-        elif item.key in selected.items:
-            standing = Membership.IN
-        else:
-            standing = Membership.WITHHELD if selected.covers(item.key) else Membership.OUT
-        found.append(_at_site(item, view.site, standing, facts, now=now, seen=seen))
+    for item in policies:
+        rolling = rollings.get(item.key)
+        waits = rolling is not None and view.site not in rolling.reached
+        version = version_at(view.site, item, rolling)
+        if not any(each and is_meant_for(view, each.audience) for each in (item, version)):
+            continue
+        said = _said(facts.said_of(item.key) or {}, seen)
+        # A site that doesn't subscribe to what it has of it won't to what comes.
+        waits = waits and (
+            version is None
+            or not is_meant_for(view, version.audience)
+            or standing(version) is not Membership.OUT
+        )
+        state: tuple[str, str | None] = "pending", WAITS_FOR_ROLLOUT
+        if not waits:
+            state = state_of(item, standing(item), facts, now=now)
+        found.append(PolicyAtSite(item.key, view.site, *state, said.get("generation"), said))
     return found
 
 
@@ -210,18 +246,8 @@ def identity_of(item: Item) -> dict[str, Any]:
     return {**item.key._asdict(), "wanted": item.stored.generation}
 
 
-def _at_site(
-    item: Item, site: str, standing: Membership, facts: SiteFacts, *, now: datetime, seen: Seen
-) -> PolicyAtSite:
-    said = facts.said_of(item.key) or {}
-    if not seen.has_nodes:
-        said = {name: each for name, each in said.items() if name not in ("nodes", "failing")}
-    state, reason = _state(item, standing, facts, said, now=now)
-    return PolicyAtSite(item.key, site, state, reason, said.get("generation"), said)
-
-
-def _state(
-    item: Item, standing: Membership, facts: SiteFacts, said: JSON, *, now: datetime
+def state_of(
+    item: Item, standing: Membership, facts: SiteFacts, *, now: datetime
 ) -> tuple[str, str | None]:
     """Return the state of a policy at a site, and the code of the reason if it isn't realised."""
     heard = facts.heard
@@ -233,7 +259,7 @@ def _state(
         return "pending", "not_joined"
     if heard is not None and (code := heard.refusal_of(item.key)) is not None:
         return "failed", code
-    if said.get("generation") == item.stored.generation:
+    if (said := facts.said_of_version(item)) is not None:
         state = str(said["state"])
         failing = said.get("failing") or [{}]
         if state == "failed":
@@ -244,6 +270,13 @@ def _state(
     if heard.position.revision < item.stored.revision:
         return "pending", "not_acknowledged"
     return "pending", "not_reported"
+
+
+def _said(said: JSON, seen: Seen) -> JSON:
+    """Return what of a site's report may be seen."""
+    if seen.has_nodes:
+        return said
+    return {name: each for name, each in said.items() if name not in ("nodes", "failing")}
 
 
 def _key_of(said: JSON) -> Key:

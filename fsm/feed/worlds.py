@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fsm.feed.item import FOLLOWED, Item
+from fsm.feed.rolling import Rollings, rollings_in
 from shared.ids import Key, Revision
 from shared.store.contract import Position, Selection, Snapshot
 
@@ -32,7 +33,8 @@ class Loaded:
     """Everything that sites may be concerned with, at one position of the store."""
 
     position: Position
-    items: dict[Key, Item]
+    items: Mapping[Key, Item]
+    rollings: Rollings
 
 
 class Worlds:
@@ -73,4 +75,4 @@ class Worlds:
             known = like.get(each.key)
             same = known is not None and known.version == (each.uid, each.revision)
             items[each.key] = known if known is not None and same else Item(each)
-        return Loaded(position, items)
+        return Loaded(position, items, rollings_in(items))

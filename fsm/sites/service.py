@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fsm.feed.acks import REPORTS, SiteVoices, read_heard
 from fsm.feed.hub import Hub
 from fsm.feed.item import Item
+from fsm.feed.rolling import Rollings, rollings_in
 from fsm.feed.select import World, view_of
 from fsm.feed.status import (
     POLICY,
@@ -21,17 +21,15 @@ from fsm.feed.status import (
     policy_document,
     site_document,
 )
+from fsm.sites.facts import KnownSites
 from shared.access.reach import Reach
 from shared.backup.answers import backups_json
 from shared.backup.standing import Task, states_in
 from shared.clock import Clock
-from shared.enrolment.register import CERTIFICATES
-from shared.enrolment.revocations import revoked_in
 from shared.errors import NotFound
 from shared.ids import Key
 from shared.login.glass import answer_of, glass_in
 from shared.pki.alarm import Expiring
-from shared.pki.identity import SpiffeId, TrustDomain
 from shared.store.contract import Store
 from shared.telemetry.journal import recent_events
 
@@ -53,9 +51,8 @@ class Sites:
         self,
         store: Store,
         hub: Hub,
-        voices: SiteVoices,
+        known: KnownSites,
         *,
-        trust_domain: TrustDomain,
         clock: Clock,
         backups: Sequence[Task] = (),
         expiring: Callable[[], Sequence[Expiring]] = tuple,
@@ -66,8 +63,7 @@ class Sites:
         self._expiring = expiring
         self._store = store
         self._hub = hub
-        self._voices = voices
-        self._trust_domain = trust_domain
+        self._known = known
         self._clock = clock
         self._backups = backups
 
@@ -104,10 +100,10 @@ class Sites:
                 for item in gathered.policies
             ],
             # Both are the server's own affairs.
-            **(await self._affairs() if gathered.seen.has_affairs else {}),
+            **(await self._affairs(gathered.seen) if gathered.seen.has_affairs else {}),
         }
 
-    async def _affairs(self) -> dict[str, Any]:
+    async def _affairs(self, seen: Seen) -> dict[str, Any]:
         async with self._store.snapshot() as snapshot:
             states = await states_in(snapshot)
             events = await recent_events(snapshot)
@@ -115,7 +111,9 @@ class Sites:
         return {
             "breakGlass": answer_of(glass, self._clock.now()),
             "backups": backups_json(self._backups, states, now=self._clock.now()),
-            "events": [each.to_json() for each in events],
+            "events": [
+                each.to_json() for each in events if each.object is None or seen.has(each.object)
+            ],
             "expiring": [each.to_json() for each in self._expiring()],
         }
 
@@ -131,16 +129,11 @@ class Sites:
         return document
 
     async def _gather(self, wanted: Wanted, reach: Reach) -> "_Gathered":
-        # What this process has heard and not written yet belongs to the answer.
-        await self._voices.flush()
-        async with self._store.snapshot() as snapshot:
-            heard = await read_heard(snapshot)
-            reports = await snapshot.records(REPORTS)
-            certificates = await snapshot.records(CERTIFICATES)
-            revoked = await revoked_in(snapshot)
-        now = self._clock.now()
-        until = _joined_until(certificates, revoked=revoked, now=now)
+        told = await self._known.read()
+        # From here on nothing waits: the world is of one moment, and no older than what was told.
         world = dict(self._hub.world)
+        rollings = rollings_in(self._hub.world)
+        revision = self._hub.position.revision
         seen = Seen(reach, world)
         names = sorted(key.name for key in world if key.kind == "Site" and seen.has_site(key.name))
         if wanted.site is not None:
@@ -148,7 +141,7 @@ class Sites:
                 raise NotFound(f"there is no Site {wanted.site}")
             names = [wanted.site]
         return _Gathered(
-            revision=self._hub.position.revision,
+            revision=revision,
             world=world,
             sites=names,
             policies=[
@@ -156,15 +149,9 @@ class Sites:
                 for key, item in sorted(world.items())
                 if key.kind == POLICY and wanted.includes(key) and seen.has(key)
             ],
-            facts={
-                name: SiteFacts(
-                    heard.get(name),
-                    reports.get(name),
-                    until.get(str(SpiffeId.sdsp(self._trust_domain, name))),
-                )
-                for name in names
-            },
-            now=now,
+            facts={name: told.of(name) for name in names},
+            now=self._clock.now(),
+            rollings=rollings,
             seen=seen,
         )
 
@@ -180,23 +167,13 @@ class _Gathered:
     facts: Mapping[str, SiteFacts]
     now: datetime
     seen: Seen
+    rollings: Rollings
 
     def site(self, name: str) -> tuple[dict[str, Any], list[PolicyAtSite]]:
         view, facts = view_of(self.world, name), self.facts[name]
         assert view is not None, "the sites are those of the world"
-        at_site = policies_at(view, self.policies, facts, now=self.now, seen=self.seen)
+        at_site = policies_at(
+            view, self.policies, facts, now=self.now, seen=self.seen, rollings=self.rollings
+        )
         document = site_document(view, facts, at_site, now=self.now, seen=self.seen)
         return document, at_site
-
-
-def _joined_until(
-    certificates: Mapping[str, Any], *, revoked: Mapping[str, Any], now: datetime
-) -> dict[str, datetime]:
-    """Return, per identity, until when the last of its live certificates is good."""
-    until: dict[str, datetime] = {}
-    for serial, record in certificates.items():
-        not_after = datetime.fromisoformat(record["notAfter"])
-        if serial not in revoked and not_after > now:
-            identity = record["identity"]
-            until[identity] = max(not_after, until.get(identity, not_after))
-    return until

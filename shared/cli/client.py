@@ -38,6 +38,7 @@ from shared.cli.answers import (
 )
 from shared.cli.client_access import AccessCalls
 from shared.cli.client_conflicts import ConflictCalls
+from shared.cli.client_rollouts import RolloutCalls
 from shared.cli.client_upstream import UpstreamCalls
 from shared.cli.connection import API, Connection, Lost, params_of, segment_of
 from shared.cli.contexts import ContextsFile
@@ -59,7 +60,7 @@ Renewal = Callable[["Client", str | None], Awaitable[Login | None]]
 """Gets a client another access token in place of one that counts no longer; None: there is none."""
 
 
-class Client(AccessCalls, ConflictCalls, UpstreamCalls):
+class Client(AccessCalls, ConflictCalls, RolloutCalls, UpstreamCalls):
     """One server, as one person.  Use as an async context manager, or call close()."""
 
     def __init__(

@@ -34,6 +34,7 @@ _POLICY: Final = (
     "Service",
     "SecurityPolicy",
     "LoadBalancer",
+    "Rollout",
     "ServicePolicy",
     "AlertPolicy",
     "Silence",

@@ -22,7 +22,6 @@ from shared.model.operations import (
     Image,
     Incident,
     Report,
-    Rollout,
     SavedQuery,
     Silence,
     SoftwarePolicy,
@@ -30,6 +29,7 @@ from shared.model.operations import (
 from shared.model.override import ChangeRequest, Conflict, Override
 from shared.model.policy import SecurityPolicy
 from shared.model.policytest import PolicyTest
+from shared.model.rollout import Rollout
 from shared.model.settings_policies import (
     AlertPolicy,
     AuthenticationPolicy,
@@ -135,7 +135,7 @@ _KINDS: Final = (
     Kind("Incident", "incidents", Incident, _BOTH, tenanted=True, written_by="system"),
     Kind("SoftwarePolicy", "softwarepolicies", SoftwarePolicy, _FSM_SCOPED),
     Kind("Image", "images", Image, _FSM),
-    Kind("Rollout", "rollouts", Rollout, _FSM, tenanted=True),
+    Kind("Rollout", "rollouts", Rollout, _FSM, tenanted=True, written_by="system"),
     Kind("Role", "roles", Role, _BOTH),
     Kind("RoleBinding", "rolebindings", RoleBinding, _BOTH),
     Kind("User", "users", User, _BOTH),

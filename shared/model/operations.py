@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.model.base import Duration, Flag, Integer, Name, Optional, Spec, Time
+from shared.model.base import Duration, Integer, Name, Optional, Spec, Time
 from shared.model.policy import Enforcement
 from shared.model.selectors import Selector
 from shared.model.settings_policies import Severity
@@ -50,16 +50,6 @@ class SoftwarePolicy(Spec):
     sites: Optional[Selector] = Field(None, description="Left out: every site.")
     nodes: Selector = Field(description="The nodes that should run the image, by labels.")
     image: Name = Field(description="The Image that they should run.")
-
-
-class Rollout(Spec):
-    """A change that goes site by site."""
-
-    target: Name = Field(description="The policy whose change is rolled out.")
-    target_kind: str = Field("SecurityPolicy", description="The kind of the target.")
-    order: tuple[Selector, ...] = Field((), description="Waves of sites, by labels.")
-    max_failures: Integer = Field(0, ge=0, description="How many sites may fail before it stops.")
-    paused: Flag = Field(False, description="Whether a person has halted it.")
 
 
 class SavedQuery(Spec):

@@ -52,7 +52,6 @@ SPECS: Mapping[str, Mapping[str, Any]] = {
         "endsAt": "2099-01-01T00:00:00Z",
         "reason": "zqtext",
     },
-    "Rollout": {"target": SECRET},
     "ServiceAccount": {"description": "zqtext"},
     "PolicyTest": {
         "site": "sfo",
@@ -184,7 +183,7 @@ async def world(fsm: FSM, folder: Path) -> AsyncIterator[World]:
     connector = aiohttp.TCPConnector(ssl=visitor_context(fsm.roots))
     async with aiohttp.ClientSession(connector=connector) as session:
         above = Server("fsm", fsm.url, fsm.running.logins, fsm.clock, session)
-        token = above.token("admin")
+        token = token_above = above.token("admin")
         await _shared(above, token)
         for kind, spec in rivals("fsm"):
             if kind == "SecurityPolicy":
@@ -226,7 +225,22 @@ async def world(fsm: FSM, folder: Path) -> AsyncIterator[World]:
                     {"everything", "zqsecret-near"} <= {each["name"] for each in status["policies"]}
                 )
             )
+            await _rolled_out(above, token_above, SPECS["SecurityPolicy"])
             yield World(above, below, admin, site)
+
+
+async def _rolled_out(server: Server, token: str, spec: Mapping[str, Any]) -> None:
+    """Let the rival have a rollout that goes on."""
+    metadata = {"tenant": RIVAL, "labels": ALL_LABELS, "annotations": {"zqnote": "zqtext"}}
+    rolled = document(
+        "SecurityPolicy", SECRET, {**spec, "enforcement": "mandatory", "priority": 400}, **metadata
+    )
+    body = {"object": rolled, "order": [{"matchLabels": {"env": "none"}}], "name": SECRET}
+    asked = await server.ask(token, "POST", "/api/v1/rollouts/start", body)
+    assert asked.status == 201, asked.answer
+    url = f"/api/v1/rollouts/{SECRET}/pause?tenant={RIVAL}"
+    asked = await server.ask(token, "POST", url, {"reason": "zqtext"})
+    assert asked.status == 200, asked.answer
 
 
 async def _shared(server: Server, token: str) -> None:

@@ -53,7 +53,6 @@ SPECS: Mapping[str, dict[str, Any]] = {
     "Silence": {"selector": {}, "endsAt": "2099-01-01T00:00:00Z", "reason": "x"},
     "SoftwarePolicy": {"nodes": {}, "image": "i"},
     "Image": {"version": "1", "digest": "sha256:" + "0" * 64, "size": 1},
-    "Rollout": {"target": "x"},
     "RoleBinding": {"role": "viewer", "subjects": [{"kind": "User", "name": "matrix"}]},
     "AdmissionRule": {"nodes": {}},
     "Workload": {"addresses": ["198.51.100.1"]},

@@ -44,6 +44,8 @@ CALLERS = {
 _FLOW = {"from": "10.1.0.5", "to": "203.0.113.80", "protocol": "tcp", "port": 4711}
 _TO_RIVAL = {"from": "192.0.2.1", "to": "203.0.113.80", "protocol": "tcp", "port": 4711}
 
+_STEERED: list[tuple[str, Any]] = [("?tenant=zqtenant", {"reason": "x"}), ("", {"reason": "x"})]
+
 CASES: dict[str, list[tuple[str, Any]]] = {
     "GET /api/v1/audit": [
         ("", None),
@@ -114,6 +116,15 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("?tenant=zqtenant", {"reason": "x"}),
         ("", {"reason": "x"}),
     ],
+    # With a body that is none where it would write.
+    "POST /api/v1/rollouts/start": [
+        ("", {"object": document("SecurityPolicy", "zqsecret", {"rules": []}, tenant=RIVAL)}),
+        ("", {"object": document("SecurityPolicy", "x", {"rules": []}), "name": ""}),
+    ],
+    "POST /api/v1/rollouts/{name}/pause": _STEERED,
+    "POST /api/v1/rollouts/{name}/resume": _STEERED,
+    "POST /api/v1/rollouts/{name}/abort": _STEERED,
+    "GET /api/v1/rollouts/{name}/progress": [("?tenant=zqtenant", None), ("", None)],
     "GET /api/v1/whoami": [("", None)],
     "GET /metrics": [("", None)],
     "POST /api/v1/sites/{name}/jointoken": [("", {})],

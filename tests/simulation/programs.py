@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -209,13 +210,11 @@ class FSM(_Writable):
     async def _acknowledge(self, peer: str, said: Acknowledgement) -> None:
         if said.position.revision > self.hub.position.revision:
             await self.hub.catch_up(said.position.revision)
-
-        def revision_of(key: Key) -> int | None:
-            item = self.hub.world.get(key)
-            return item.stored.revision if item else None
-
         await self.voices.acknowledge(
-            peer, said, incarnation=self.hub.position.incarnation, revision_of=revision_of
+            peer,
+            said,
+            incarnation=self.hub.position.incarnation,
+            revision_of=partial(self.hub.revision_at, peer),
         )
 
 

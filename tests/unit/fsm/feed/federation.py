@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -131,7 +132,7 @@ class FeedServer:
                     self.site,
                     Acknowledgement.model_validate(body),
                     incarnation=self.hub.position.incarnation,
-                    revision_of=self._revision_of,
+                    revision_of=partial(self.hub.revision_at, self.site),
                 )
             case "/feed/v1/report":
                 await self.voices.report(self.site, Report.model_validate(body))
@@ -149,10 +150,6 @@ class FeedServer:
         )
         async with self.hub.watching(self.site, at) as lines:
             yield lines
-
-    def _revision_of(self, key: Key) -> int | None:
-        item = self.hub.world.get(key)
-        return item.stored.revision if item else None
 
 
 def document(line: bytes) -> Any:

@@ -1,11 +1,10 @@
 """Whole histories of a feed over a bad network, by a seed, on a clock that stands still."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from fsm.feed.select import select, view_of
 from shared.errors import StorageFull
 from shared.feed.connect import Connector
 from shared.feed.follow import Follower
@@ -15,6 +14,7 @@ from shared.tasks.group import Group
 from tests.fakes.clock import VirtualClock
 from tests.fakes.store import MemoryStore
 from tests.fakes.transport import FAIR, FakeTransport, Weather
+from tests.unit.fsm.feed import rolled
 from tests.unit.fsm.feed.federation import (
     FeedServer,
     backoff,
@@ -26,7 +26,6 @@ from tests.unit.fsm.feed.federation import (
     region,
     site,
     subscription,
-    world_of,
 )
 
 STORM = Weather(delay=3.0, cut=0.05, doubled=0.15, swapped=0.1, lost_answer=0.1)
@@ -35,7 +34,15 @@ STORM = Weather(delay=3.0, cut=0.05, doubled=0.15, swapped=0.1, lost_answer=0.1)
 class RecordingCopy:
     """A site's copy that checks each step: nothing twice, nothing out of order."""
 
-    def __init__(self, source: random.Random, *, failing: float = 0.0) -> None:
+    def __init__(
+        self,
+        source: random.Random,
+        *,
+        failing: float = 0.0,
+        expected: Callable[[Position], dict[Key, int]] | None = None,
+    ) -> None:
+        """`expected` returns what the site is to have at a position, if that is to be checked."""
+        self._expected = expected
         self.objects: dict[Key, FeedObject] = {}
         self.held: set[Key] = set()
         self.at: Position | None = None
@@ -57,6 +64,7 @@ class RecordingCopy:
         self.held -= set(new) | buried
         self.objects, self.at = new, snapshot.position
         self.listed += 1
+        self._check()
         return ()
 
     async def apply(self, changes: Changes) -> Sequence[Refusal]:
@@ -76,6 +84,7 @@ class RecordingCopy:
                     del self.objects[gone]
         self.at = changes.position
         self.applied.append((changes.position.incarnation, changes.position.revision))
+        self._check()
         return ()
 
     async def advance(self, position: Position) -> None:
@@ -83,6 +92,12 @@ class RecordingCopy:
         assert self.at is not None
         assert position.revision > self.at.revision
         self.at = position
+        self._check()
+
+    def _check(self) -> None:
+        if self._expected is not None and self.at is not None:
+            got = {key: each.revision for key, each in self.objects.items()}
+            assert got == self._expected(self.at), f"at {self.at.revision}"
 
     def _may_fail(self) -> None:
         if self._source.random() < self.failing:
@@ -100,7 +115,7 @@ class History:
         self.transport = FakeTransport(
             lambda: self.server, source=self.source, clock=self.clock, weather=STORM
         )
-        self.copy = RecordingCopy(self.source, failing=0.1)
+        self.copy = RecordingCopy(self.source, failing=0.1, expected=self.expected_at)
         connector = Connector(peer="the FSM", clock=self.clock, backoff=backoff(seed))
         self.follower = Follower(transport=self.transport, copy=self.copy, connector=connector)
         self.compacted = False
@@ -117,8 +132,12 @@ class History:
         )
 
     async def change(self) -> None:
-        """Commit something at random: mostly policy, now and then what decides the view."""
+        """Commit something at random: mostly policy, now and then what decides the view, or a
+        rollout's next step.
+        """
         source = self.source
+        if source.random() < 0.3:
+            await rolled.go_on(self.store, source)
         scope = source.choice([FEDERATION, "region/west", "region/east"])
         draft = source.choice(
             [
@@ -146,7 +165,11 @@ class History:
                     ]
                 )
             )
-        if draft.key in self.store.objects and source.random() < 0.4:
+        if any(target == draft.key for _, _, target in rolled.running(self.store)):
+            return
+        if draft.key.kind == "SecurityPolicy" and source.random() < 0.3:
+            await rolled.start(self.store, draft)
+        elif draft.key in self.store.objects and source.random() < 0.4:
             await delete(self.store, draft.key)
         else:
             await put(self.store, draft, *more)
@@ -161,10 +184,12 @@ class History:
         await self.clock.pass_time(60)
 
     async def expected(self) -> dict[Key, int]:
-        world = await world_of(self.store)
-        view = view_of(world, "sfo")
-        assert view is not None
-        return {k: item.stored.revision for k, item in select(world, view).items.items()}
+        return rolled.expected_at(self.store, self.store.at.revision, "sfo")
+
+    def expected_at(self, position: Position) -> dict[Key, int]:
+        if position.incarnation != self.store.at.incarnation:
+            return {key: each.revision for key, each in self.copy.objects.items()}
+        return rolled.expected_at(self.store, position.revision, "sfo")
 
     def start_server(self, group: Group) -> None:
         self.server = FeedServer(self.store, clock=self.clock)

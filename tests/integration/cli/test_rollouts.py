@@ -1,0 +1,121 @@
+"""`hanse rollout` against a real FSM; what the screens say stands as it is shown at 80 columns."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.cli.conftest import Hanse
+from tests.integration.cli.test_objects import network
+
+SITES = """\
+apiVersion: hanse/v1
+kind: Site
+metadata: {name: rolled-test, labels: {stage: test}}
+spec: {}
+---
+apiVersion: hanse/v1
+kind: Site
+metadata: {name: rolled-prod, labels: {stage: prod}}
+spec: {}
+---
+"""
+
+
+def policy(action: str, *, name: str = "stepwise", more: str = "") -> str:
+    return f"""\
+apiVersion: hanse/v1
+kind: SecurityPolicy
+metadata: {{name: {name}}}
+spec:
+  sites: {{matchExpressions: [{{key: stage, operator: Exists}}]}}
+  rules:
+    - {{name: one, from: any, to: [{{network: Stepwise}}], action: {action}{more}}}
+"""
+
+
+@pytest.fixture
+def rolled(logged_in: Hanse) -> Iterator[Hanse]:
+    text = SITES + network("Stepwise") + policy("allow")
+    assert logged_in("apply", "-f", "-", stdin=text).status == 0
+    yield logged_in
+    for each in json.loads(logged_in("rollout", "list", "-o", "json").out)["items"]:
+        name = each["metadata"]["name"]
+        assert logged_in("rollout", "abort", name, "--reason", "over", "--yes").status == 0
+
+
+def shown(text: str) -> str:
+    """Return a screen without what differs each time."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "2026-11-24 12:00 UTC", text)
+    return re.sub(r"(stepwise-|generation )\d+", r"\1N", text)
+
+
+def test_a_rollout_from_its_start_to_its_end(rolled: Hanse) -> None:
+    words = ("-f", "-", "--order", "stage=test", "--order", "stage in (prod,live)")
+    done = rolled("rollout", "start", *words, "--dry-run", stdin=policy("deny"))
+    assert "started (dry run): SecurityPolicy stepwise, generation " in done.out
+    assert rolled("rollout", "list").err == "no rollout goes on; --all lists those before\n"
+
+    done = rolled("rollout", "start", *words, "--reason", "r7", "-o", "name", stdin=policy("deny"))
+    assert done.status == 0
+    name = done.out.strip().removeprefix("rollout/")
+    # Nobody has joined as these sites, so there is nobody to wait for.
+    done = rolled("rollout", "wait", name)
+    assert done.status == 0
+    assert done.out.endswith(f"{name}: done; 2 absent\n")
+    assert shown(rolled("rollout", "show", name).out) == SHOWN
+    listed = rolled("rollout", "list", "--all").out
+    assert shown(listed).splitlines()[0].split() == [
+        "NAME", "POLICY", "STATE", "WAVE", "SITES", "STARTED"
+    ]  # fmt: skip
+    assert shown(listed).splitlines()[1].split() == [
+        "stepwise-N", "stepwise", "done", "2/3", "2", "2026-11-24", "12:00", "UTC"
+    ]  # fmt: skip
+
+
+SHOWN = """\
+stepwise-N: done; 2 absent
+SecurityPolicy stepwise, generation N
+started 2026-11-24 12:00 UTC by user:admin
+No site may fail; one that takes longer than 10m has failed.
+ended 2026-11-24 12:00 UTC
+
+WAVE                    SITE         STANDS  REACHED               WHY
+1 stage=test            rolled-test  absent  2026-11-24 12:00 UTC  not_joined
+2 stage in (prod,live)  rolled-prod  absent  2026-11-24 12:00 UTC  not_joined
+"""
+
+
+def test_paused_resumed_and_aborted(rolled: Hanse) -> None:
+    # An order that meets nobody leaves all to the last wave.
+    words = ("-f", "-", "--order", "stage=none", "--patience", "8h", "--max-failures", "2")
+    name = rolled("rollout", "start", *words, "-o", "name", stdin=policy("reject")).out.strip()
+    name = name.removeprefix("rollout/")
+    done = rolled("rollout", "pause", name, "--reason", "a moment")
+    if done.status == 0:
+        assert done.out == f"rollout/{name} paused: no further site gets the change\n"
+        assert rolled("rollout", "wait", name).status == 1
+        done = rolled("apply", "-f", "-", stdin=policy("deny"))
+        assert (done.status, "(rollout_running)" in done.err) == (2, True)
+        assert f"with rollout {name}" in done.err
+        done = rolled("rollout", "abort", name, "--reason", "no")
+        assert (done.status, "(not_confirmed)" in done.err) == (2, True)
+        done = rolled("rollout", "resume", name, "--reason", "go on", "--max-failures", "3")
+        assert done.out == f"rollout/{name} resumed\n"
+    assert rolled("rollout", "wait", name).status == 0
+    done = rolled("rollout", "abort", name, "--reason", "too late", "--yes")
+    assert (done.status, "(rollout_ended)" in done.err) == (2, True)
+
+
+def test_what_is_said_wrongly_is_named(rolled: Hanse) -> None:
+    done = rolled("rollout", "start", "-f", "-", "--order", " ", stdin=policy("deny"))
+    assert (done.status, "--order needs labels" in done.err) == (2, True)
+    done = rolled("rollout", "start", "-f", "-", stdin=policy("deny") + "---\n" + network("X"))
+    assert (done.status, "takes one document, and there are 2" in done.err) == (2, True)
+    wrong = policy("deny", name="stepwise-wrong").replace("network: Stepwise", "network: Stepwis")
+    done = rolled("rollout", "start", "-f", "-", stdin=wrong)
+    assert done.status == 2
+    assert "stdin:7 spec.rules[0].to[0].network: there is no network Stepwis" in done.err
+    done = rolled("rollout", "list", "-c", "sfo")
+    assert (done.status, "(asks_the_fsm)" in done.err) == (2, True)
