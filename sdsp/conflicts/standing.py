@@ -32,6 +32,8 @@ _GONE: Final = {
     "overlapping_networks": "the networks share no address and no VLAN, one lies in the other, or "
     "the rules treat them alike",
     "mandatory_service_missing": "the node runs the service, or it is no longer mandatory there",
+    "nodes_disagree": "both ends judge all flows alike, or the nodes, their workloads or what was "
+    "defined for them are gone",
     "contradicts_mandatory": "no mandatory rule decides the rule's packets otherwise",
 }
 

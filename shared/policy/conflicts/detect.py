@@ -1,7 +1,9 @@
 """All conflicts of a planned site, from nothing; followed.py keeps them up to date."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
+from shared.errors import TooLarge
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.contradicts_mandatory import contradicts_mandatory
@@ -11,6 +13,7 @@ from shared.policy.conflicts.mandatory_service_missing import (
     Running,
     mandatory_service_missing,
 )
+from shared.policy.conflicts.nodes_disagree import nodes_disagree
 from shared.policy.conflicts.overlapping_networks import overlapping_networks
 from shared.policy.conflicts.remarks import NO_REMARKS, Remarks
 from shared.policy.conflicts.settings import conflicts_of_settings
@@ -43,6 +46,9 @@ def find_conflicts(
 def conflicts_among_views(planner: SitePlanner) -> Iterator[Finding]:
     """Yield the conflicts that only a review of the whole site tells."""
     yield from overlapping_networks(used_networks(planner.plan()))
+    with suppress(TooLarge):
+        # Nothing can be said of packets that are too intricate.
+        yield from nodes_disagree(planner)
 
 
 def conflicts_among_rules(found: Sequence[RuleFinding]) -> Iterator[Finding]:

@@ -3,26 +3,27 @@
 Networks that installed rules name in the site's own view, selected ones too.  They have different
 rules unless the same rules have both, on the same side.  One that lies wholly inside the other, in
 each family of which they share addresses, is taken for a part of it, as a subnet of a campus is,
-and no conflict; one that has just the same
-addresses, or some of the other's and some beside, is; and so are two on one VLAN, whatever their
-addresses.
+and no conflict.  One that has just the same addresses, or some of the other's and some beside, is;
+and so are two on one VLAN, whatever their addresses.
 
 The conflict is about the lesser name, or of a tenant's network and one of `common` about the
 tenant's.  Facts: the `other` network, how the addresses of this one lie to its (`part`: same,
-partly, inside, around, nothing), the first `shared` CIDRs, the `vlan`, and the
-owner's `policies` that tell the two apart.  Two tenants that share a VLAN have a
-conflict each, which doesn't say with whom.
+partly, inside, around, nothing), the first `shared` CIDRs, and the `vlan`.  Two tenants that share
+a VLAN have a conflict each, which doesn't say with whom.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from shared.ids import COMMON
-from shared.policy.conflicts.contract import Finding
+from shared.policy.conflicts.contract import Finding, Proposal
 from shared.policy.definitions import Name
 from shared.policy.overlaps import Overlap, Overlaps, UsedNetwork
 
+WAYS: Final = (Proposal("keepLocal"),)
+
 _TOLD: Final = 10
+"""So many CIDRs are told."""
 
 
 def overlapping_networks(networks: Iterable[UsedNetwork]) -> Iterator[Finding]:
@@ -45,8 +46,6 @@ def overlapping_networks(networks: Iterable[UsedNetwork]) -> Iterator[Finding]:
 
 
 def _finding(overlap: Overlap, own: UsedNetwork, other: UsedNetwork) -> Finding:
-    apart = own.uses ^ other.uses
-    policies = {each.policy for each in apart if each.tenant == own.name.tenant}
     turned = {"inside": "around", "around": "inside"}
     part = overlap.part if overlap.one == own.name else turned.get(overlap.part, overlap.part)
     return Finding(
@@ -58,8 +57,8 @@ def _finding(overlap: Overlap, own: UsedNetwork, other: UsedNetwork) -> Finding:
             "part": part,
             "shared": list(overlap.shared.cidrs()[:_TOLD]),
             "vlan": overlap.vlan,
-            "policies": sorted(policies)[:_TOLD],
         },
+        proposals=WAYS,
     )
 
 
@@ -68,6 +67,5 @@ def _between_tenants(overlap: Overlap, name: Name) -> Finding:
     to write them.
     """
     subject = "addresses" if overlap.vlan is None else f"vlan/{overlap.vlan}"
-    return Finding(
-        "overlapping_networks", name, subject, facts={"other": None, "vlan": overlap.vlan}
-    )
+    facts = {"other": None, "vlan": overlap.vlan}
+    return Finding("overlapping_networks", name, subject, facts=facts, proposals=WAYS)

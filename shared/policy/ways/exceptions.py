@@ -117,6 +117,14 @@ def of_upstream_went_back(
     return Way(name, proposal["spec"], (exception,), keeps_exception=True)
 
 
+def of_what_is_meant(
+    planner: SitePlanner, conflict: Conflict, proposal: JSON, terms: Terms
+) -> Way | Barred:
+    """Take note: that it is so is known, and nothing is to be written."""
+    del planner, conflict, terms
+    return Way(proposal["name"], {})
+
+
 def new_exception(
     planner: SitePlanner, target: Document, spec: JSON, *, scope: str, terms: Terms
 ) -> Step | str:

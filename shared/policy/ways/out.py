@@ -15,6 +15,7 @@ from shared.policy.ways.exceptions import (
     of_edited_both,
     of_name_taken,
     of_upstream_went_back,
+    of_what_is_meant,
 )
 from shared.policy.ways.narrowed import narrowed_exception
 from shared.policy.ways.rules import of_contradicts_mandatory, of_shadowed_rule
@@ -30,6 +31,8 @@ _TYPES: Final[Mapping[str, _Make]] = {
     "upstream_went_back": of_upstream_went_back,
     "contradicts_mandatory": of_contradicts_mandatory,
     "shadowed_rule": of_shadowed_rule,
+    "overlapping_networks": of_what_is_meant,
+    "nodes_disagree": of_what_is_meant,
 }
 _SIDES: Final = frozenset({"edited_both", "deleted_upstream", "name_taken", "upstream_went_back"})
 """Types that hold both sides' versions, which must still be what the sides say."""

@@ -35,7 +35,6 @@ class TestOverlappingNetworks:
         (each,) = self.overlaps(*own)
         assert (each.target.name, each.subject, each.facts["part"]) == ("A", "common/B", "same")
         assert each.facts["shared"] == ["10.0.0.0/24"]
-        assert each.facts["policies"] == ["p"]
 
     def test_names_that_share_some_addresses_are_one(self) -> None:
         (each,) = self.overlaps(
