@@ -7,7 +7,7 @@ from typing import Any
 
 from fsm.home import home_of
 from tests.integration.fsm.harness import FSM
-from tests.integration.road.test_conflicts import conflicts, local, rule, rules, settle
+from tests.integration.road.test_conflicts import conflicts, local, rule, settle, until_rules
 from tests.integration.road.test_restored import back_up, restore
 from tests.integration.road.world import RoadSite, declare, joined
 
@@ -48,10 +48,10 @@ async def test_what_a_restored_fsm_says_can_be_kept_as_it_was_known(
             assert (back["type"], back["urgency"]) == ("upstream_went_back", "immediate")
             assert [each["name"] for each in back["base"]["rules"]] == ["newer"]
             # What came counts meanwhile: it may be an emergency block.
-            assert await rules(site) == [("in", "allow")]
+            await until_rules(site, [("in", "allow")])
             settled = await settle(site, back["name"], "keepLocal")
             assert settled["state"] == "resolved"
-            assert await rules(site) == [("newer", "deny")]
+            await until_rules(site, [("newer", "deny")])
             await site.put("Network", "later", {"subnets": ["10.9.0.0/24"]})
             assert not open_ones(await conflicts(site, lambda _: True))
 
@@ -64,9 +64,9 @@ async def test_a_default_policy_that_comes_after_its_namesake_is_asked_about_onc
     await fsm.admin().put("securitypolicies", "q", {"rules": [rule("theirs", "deny")]})
     taken = await some_open(site)
     assert (taken["type"], taken["facts"]["counts"]) == ("name_taken", "local")
-    assert ("mine", "allow") in await rules(site)
+    await until_rules(site, [("in", "allow"), ("mine", "allow")])
     assert (await settle(site, taken["name"], "keepLocal"))["state"] == "resolved"
-    assert ("mine", "allow") in await rules(site)
+    await until_rules(site, [("in", "allow"), ("mine", "allow")])
     await site.put("Network", "later", {"subnets": ["10.9.0.0/24"]})
     assert not open_ones(await conflicts(site, lambda _: True))
 
