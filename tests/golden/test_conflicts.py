@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from shared.cli.conflicts.screen import Screen, show_case, show_list
 from shared.cli.repository import read_repository
 from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
+from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import find_conflicts
 from shared.telemetry.recorded import FlowFile
 
@@ -33,8 +34,12 @@ WIDTHS = (80, 160)
 def disputed() -> list[Case]:
     """The conflicts that a site finds in the repository's documents, as it would keep them."""
     planner = SitePlanner(read_repository(HERE / "disputed").inputs("s1", now=NOW))
+    return cases_of(find_conflicts(planner), planner)
+
+
+def cases_of(findings: Sequence[Finding], planner: SitePlanner) -> list[Case]:
     deadlines = Deadlines(ConflictSettings())
-    found = changes(find_conflicts(planner), (), seen_at=1, now=FOUND, deadlines=deadlines)
+    found = changes(findings, (), seen_at=1, now=FOUND, deadlines=deadlines)
     drafts = [each.draft for each in found]
     cases = [case_of(each.key.name, dict(each.spec), planner) for each in drafts]
     return sorted(cases, key=lambda case: case.rank(NOW))

@@ -23,6 +23,9 @@ _VERSIONS: Final[Mapping[str, Sequence[str]]] = {
     "edited_both": SIDES,
     "deleted_upstream": ("base", "local"),
     "name_taken": ("local", "global"),
+    "upstream_went_back": ("base", "global"),
+    "local_login_forbidden": (),
+    "schedule_differs": ("local", "global"),
 }
 """Which versions there are, by type; one of them may be an empty spec all the same."""
 

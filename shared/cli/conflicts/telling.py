@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from shared.cli.conflicts import telling_apart
 from shared.cli.conflicts.case import Case
 from shared.cli.observed import dependents, sentences
 from shared.ids import COMMON, SITE
@@ -37,6 +38,8 @@ def remedy(case: Case) -> str:
 def effect(case: Case, proposal: str) -> str:
     """Return what choosing a proposal does to the site's own objects."""
     told = _EFFECTS_OF_TYPES.get((case.type, proposal)) or _EFFECTS.get(proposal, "")
+    if case.facts.get("counts") == "local" and proposal == "keepLocal":
+        told = "changes nothing; it stays settled as long as it says the same"
     return told.format(
         kind=case.kind,
         override=_override(case),
@@ -111,8 +114,10 @@ def _deleted_upstream(case: Case) -> str:
 
 
 def _name_taken(case: Case) -> str:
+    default = case.facts.get("counts") == "local"
+    which = f"{case.target}, a default," if default else f"mandatory {case.target}"
     return (
-        f"A mandatory {case.target} has come from upstream, and the site has its own of that name"
+        f"{_capital(which)} has come from upstream, and the site has its own of that name"
         f"{_scope(case.facts)}."
     )
 
@@ -167,6 +172,7 @@ _WHAT: Final[Mapping[str, Callable[[Case], str]]] = {
     "shadowed_rule": _shadowed_rule,
     "contradicts_mandatory": _contradicts_mandatory,
     "mandatory_service_missing": _service_missing,
+    **telling_apart.WHAT,
 }
 
 
@@ -193,14 +199,21 @@ def _shadowed_meanwhile(case: Case) -> str:
     return "the rule has no effect; the rules before it count."
 
 
+def _taken_meanwhile(case: Case) -> str:
+    if case.facts.get("counts") == "local":
+        return "the site's own is in force in its place, in the default tier."
+    return "the mandatory one is in force, and the site's own is suspended."
+
+
 _MEANWHILE: Final[Mapping[str, Callable[[Case], str]]] = {
     "edited_both": _what_runs,
     "deleted_upstream": lambda _: "the override has no effect.",
-    "name_taken": lambda _: "the mandatory one is in force, and the site's own is suspended.",
+    "name_taken": _taken_meanwhile,
     "unresolved_name": _unresolved_meanwhile,
     "shadowed_rule": _shadowed_meanwhile,
     "contradicts_mandatory": lambda _: "the mandatory rules count.",
     "mandatory_service_missing": _without_service,
+    **telling_apart.MEANWHILE,
 }
 _REMEDIES: Final = {
     "unresolved_name": "Give the name a meaning here (hanse apply), or have the rule changed.",
@@ -208,6 +221,7 @@ _REMEDIES: Final = {
     "contradicts_mandatory": "Change the rule, or write an Override of the mandatory policy.",
     "mandatory_service_missing": "Declare the service in the Node's spec.services and see with "
     "hanse nodes that it runs, or have the policy changed.",
+    **telling_apart.REMEDIES,
 }
 _EFFECTS: Final = {
     "acceptGlobal": "deletes {override}; what is inherited counts",
@@ -229,6 +243,7 @@ _EFFECTS_OF_TYPES: Final = {
     "other way",
     ("shadowed_rule", "acceptGlobal"): "removes {rule}",
     ("shadowed_rule", "keepLocal"): "changes nothing; it stays settled as long as it says the same",
+    **telling_apart.EFFECTS,
 }
 
 
