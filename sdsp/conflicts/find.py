@@ -27,6 +27,7 @@ from shared.ids import Key, Revision
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import conflicts_among_views
 from shared.policy.conflicts.followed import FollowedConflicts
+from shared.policy.conflicts.grouping import Group, group_of
 from shared.policy.conflicts.mandatory_service_missing import (
     NOBODY_HEARD,
     Running,
@@ -86,6 +87,8 @@ class FindConflicts:
         self._deadlines = deadlines
         self._judged: Enforced | None = None
         self._followed: FollowedConflicts[Stored] | None = None
+        self._groups: Sequence[Group] | None = None
+        """What an earlier process told of many rules at once; None until it is read."""
         self._parts: dict[Part, _Looked] = {}
         self._written: Mapping[Key, Found] | None = None
         """What was found when everything was written; None before the first time."""
@@ -150,6 +153,8 @@ class FindConflicts:
         await pause("sdsp.judge.before")
         async with self._store.snapshot() as snapshot:
             remarks = await remarks_in(snapshot)
+            if self._groups is None:
+                self._groups = _groups_of(await snapshot.list(CONFLICTS))
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._executor, self._follow, enforced, remarks)
         self._judged = enforced
@@ -158,7 +163,8 @@ class FindConflicts:
     def _follow(self, enforced: Enforced, remarks: Remarks) -> dict[Key, Found]:
         followed, self._followed = self._followed, None
         if followed is None:
-            followed = FollowedConflicts(enforced.site, read=document_of)
+            groups = self._groups or ()
+            followed = FollowedConflicts(enforced.site, read=document_of, groups=groups)
         try:
             found = followed.update(enforced.objects, enforced.in_force, enforced.now, remarks)
         except NotFound:
@@ -269,6 +275,12 @@ class ReviewConflicts:
             self._among_views = tuple(conflicts_among_views(newest.planner))
         missing = mandatory_service_missing(newest.planner, heard)
         return self._finding.prepared("reviewed", (*self._among_views, *missing))
+
+
+def _groups_of(known: Iterable[Stored]) -> Sequence[Group]:
+    unsettled = (each.spec for each in known if each.spec.get("state") != "resolved")
+    found = map(group_of, unsettled)
+    return [each for each in found if each is not None]
 
 
 def _batches(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:

@@ -74,9 +74,17 @@ class Case:
         override = self.facts.get("override")
         if isinstance(override, Mapping):
             return str(override.get("name", ""))
+        if self.many_rules:
+            return f"{self.many_rules} rules"
         subject = str(self.found.spec.get("subject", ""))
         # Most objects are the site's, which need not be said.
         return "" if self.facts.get("scope") == SITE else subject
+
+    @property
+    def many_rules(self) -> int:
+        """How many rules of a policy it is about, of one for all of them; else 0."""
+        is_one = self.type in ("shadowed_rule", "contradicts_mandatory")
+        return int(self.facts.get("count", 0)) if is_one else 0
 
     @property
     def urgency(self) -> str:

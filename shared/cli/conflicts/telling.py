@@ -128,12 +128,18 @@ def _unresolved_name(case: Case) -> str:
 
 
 def _shadowed_rule(case: Case) -> str:
+    if case.many_rules:
+        return (
+            f"No packet reaches {_many_rules(case)}. Rules before them take all of their packets."
+        )
     text = f"No packet reaches {_rule(case)}: all are taken before it by {_before(case)}."
     how = _DECIDED.get(str(case.facts.get("decided", "")))
     return f"{text} {how}" if how else text
 
 
 def _contradicts_mandatory(case: Case) -> str:
+    if case.many_rules:
+        return f"Mandatory policy decides packets the other way of {_many_rules(case)}."
     part = "every packet" if case.facts.get("extent") == "whole" else "some packets"
     return f"Mandatory policy decides {part} of {_rule(case)} the other way: {_before(case)}."
 
@@ -194,6 +200,8 @@ def _unresolved_meanwhile(case: Case) -> str:
 
 
 def _shadowed_meanwhile(case: Case) -> str:
+    if case.many_rules:
+        return "these rules have no effect; the rules before them count."
     if case.facts.get("decided") == "alike":
         return "the rule has no effect, and nothing changes if it goes."
     return "the rule has no effect; the rules before it count."
@@ -257,8 +265,14 @@ def _override(case: Case) -> str:
 
 
 def _named_rules(case: Case) -> str:
-    count = case.facts.get("count")
-    return f"rule {case.about}" if case.about else f"these {count} rules"
+    return "these rules" if case.many_rules else f"rule {case.about}"
+
+
+def _many_rules(case: Case) -> str:
+    told = [f"{each.get('rule')} ({each.get('action')})" for each in case.facts.get("rules") or ()]
+    first = told[:_SHOWN]
+    rest = case.many_rules - len(first)
+    return f"{case.many_rules} rules of {case.target}: {_listed([*first, f'{rest} more'])}"
 
 
 def _rule(case: Case) -> str:

@@ -8,6 +8,7 @@ from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.contradicts_mandatory import contradicts_mandatory
 from shared.policy.conflicts.documents import conflicts_of_names
+from shared.policy.conflicts.grouping import Grouping
 from shared.policy.conflicts.mandatory_service_missing import (
     NOBODY_HEARD,
     Running,
@@ -37,7 +38,7 @@ def find_conflicts(
         *conflicts_of_names(planner, remarks),
         *conflicts_of_settings(planner),
         *unresolved_name(missing_in_plans(planner)),
-        *conflicts_among_rules(tuple(Shadows(rules).findings)),
+        *Grouping().grouped(conflicts_among_rules(tuple(Shadows(rules).findings))),
         *conflicts_among_views(planner),
         *mandatory_service_missing(planner, running),
     )

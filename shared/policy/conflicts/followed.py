@@ -12,6 +12,7 @@ from shared.ids import Key
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import conflicts_among_rules
 from shared.policy.conflicts.documents import NamedConflicts
+from shared.policy.conflicts.grouping import Group, Grouping
 from shared.policy.conflicts.remarks import NO_REMARKS, Remarks
 from shared.policy.conflicts.unresolved_name import Missing, missing_in_views, unresolved_name
 from shared.policy.inputs import Document
@@ -52,8 +53,17 @@ class RulesInForce:
 class FollowedConflicts(Generic[Object]):
     """All conflicts of a site that one change can bring or end."""
 
-    def __init__(self, site: str, *, read: Callable[[Object], Document]) -> None:
-        """`read` makes documents of objects, as far as they are needed."""
+    def __init__(
+        self,
+        site: str,
+        *,
+        read: Callable[[Object], Document],
+        groups: Iterable[Group] = (),
+    ) -> None:
+        """`read` makes documents of objects, as far as they are needed; `groups` are the policies
+        that had one conflict for many of their rules.
+        """
+        self._grouping: Final = Grouping(groups)
         self._named: Final = NamedConflicts(site, read=read)
         self._shadows: Shadows | None = None
         self._told: dict[RuleFinding, Sequence[Finding]] = {}
@@ -78,7 +88,7 @@ class FollowedConflicts(Generic[Object]):
         return [
             *self._named.findings,
             *unresolved_name(in_force.missing),
-            *self._among_rules(self._shadows.findings),
+            *self._grouping.grouped(self._among_rules(self._shadows.findings)),
         ]
 
     def _among_rules(self, found: Iterable[RuleFinding]) -> Iterator[Finding]:

@@ -25,6 +25,9 @@ from shared.policy.ways.exceptions import new_exception
 
 JSON = Mapping[str, Any]
 
+MOST_AT_ONCE: Final = 100
+"""Rules that are narrowed, or kept, at once: each takes milliseconds at a large site."""
+
 _GONE: Final = "the rule isn't there any more, or packets reach it"
 
 
@@ -35,16 +38,21 @@ def of_contradicts_mandatory(
     policy = policy_of(planner, conflict)
     if policy is None:
         return Barred(name, _GONE)
-    found = Contradictions(planner, policy, rules_of(planner, conflict))
+    rules = rules_of(planner, conflict)
+    if not conflict.subject and name == "acceptGlobal":
+        return _without(planner, policy, rules, name) if rules else Barred(name, _GONE)
+    if len(rules) > MOST_AT_ONCE:
+        return Barred(name, f"more than {MOST_AT_ONCE} rules of the policy are concerned")
+    found = Contradictions(planner, policy, rules)
     if not found.contradicted:
         return Barred(name, "no mandatory rule decides its packets the other way any more")
     if name == "acceptGlobal":
         return _without(planner, policy, found.contradicted, name)
     if name == "narrow":
-        rules = found.narrowed()
-        if rules is None:
+        left = found.narrowed()
+        if left is None:
             return Barred(name, TOO_MANY)
-        return _with_rules(planner, policy.effective.source, rules, name)
+        return _with_rules(planner, policy.effective.source, left, name)
     front = found.front()
     if front is None or isinstance(front, str):
         return Barred(name, front or TOO_MANY)

@@ -278,3 +278,20 @@ def test_a_time_may_be_said_as_how_far_it_is() -> None:
     for wrong in ("", "soon", "0d", "-1d", "1w", "90", "1.5h"):
         with pytest.raises(Invalid):
             moment_ahead(wrong, clock)
+
+
+def test_one_for_many_rules_names_the_first_and_counts_the_rest() -> None:
+    rules = [{"rule": f"r{number}", "action": "deny"} for number in range(20)]
+    facts = {"count": 37, "rules": rules, "digest": "0"}
+    proposals = [{"name": "acceptGlobal"}, {"name": "keepLocal"}]
+    conflict = case(type="shadowed_rule", facts=facts, proposals=proposals)
+    assert conflict.about == "37 rules"
+    text = screen_of(conflict)
+    assert (
+        "No packet reaches 37 rules of SecurityPolicy p: r0 (deny), r1 (deny), r2 (deny), "
+        "r3 (deny), r4 (deny) and 32 more. Rules before them take all of their packets." in text
+    )
+    assert "acceptGlobal: removes these rules" in text
+    contradicted = case(type="contradicts_mandatory", facts=facts, proposals=proposals)
+    text = screen_of(contradicted)
+    assert "Mandatory policy decides packets the other way of 37 rules of SecurityPolicy p" in text

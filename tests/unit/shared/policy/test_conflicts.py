@@ -1,11 +1,18 @@
 """Each type of conflict, by the smallest site that has it, and by one that doesn't quite."""
 
+from dataclasses import replace
 from typing import Any
 
+from sdsp.conflicts.standing import spec_of
+from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import find_conflicts
+from shared.policy.conflicts.grouping import Group, Grouping, group_of
+from shared.policy.definitions import Name
 from shared.policy.inputs import SiteInputs
+from shared.policy.ways.contract import Way, applied
+from shared.policy.ways.out import ways_out
 from tests.unit.shared.policy.building import (
     document,
     net,
@@ -14,6 +21,7 @@ from tests.unit.shared.policy.building import (
     override,
     policy,
     rule,
+    service,
     tenant,
     workload,
     world,
@@ -154,3 +162,83 @@ def test_regression_a_merge_that_is_not_valid_is_not_said_to_run() -> None:
     (each,) = found(world([inherited], [exception]))
     assert (each.type, each.facts["runs"]) == ("edited_both", "keepLocal")
     assert "merge" not in [proposal.name for proposal in each.proposals]
+
+
+class TestManyRules:
+    """Of many shadowed rules of one policy there is one conflict, and it stays one."""
+
+    @staticmethod
+    def shadowed(count: int) -> SiteInputs:
+        rules = [rule("all"), *(rule(f"r{number}", action="deny") for number in range(count))]
+        return world([], [policy("ours", *rules), policy("z", rule("last"))])
+
+    def test_of_twenty_each_is_told_and_of_more_the_policy(self) -> None:
+        assert types(self.shadowed(20)) == ["shadowed_rule"] * 21
+        many, other = found(self.shadowed(21))
+        assert (many.target.name, many.subject, many.urgency) == ("ours", "", "normal")
+        assert (many.facts["count"], len(many.facts["rules"])) == (21, 20)
+        assert many.facts["rules"][0] == {
+            "rule": "r0",
+            "tier": "local",
+            "action": "deny",
+            "decided": "otherwise",
+        }
+        assert (other.target.name, other.subject) == ("z", "last")
+
+    def test_near_the_bound_nothing_goes_back_and_forth(self) -> None:
+        def counted(grouping: Grouping, count: int) -> list[int]:
+            named = Finding("shadowed_rule", Name("SecurityPolicy", "common", "p"), facts={})
+            members = [replace(named, subject=f"r{number}") for number in range(count)]
+            return [each.facts.get("count", 1) for each in grouping.grouped(members)]
+
+        grouping = Grouping()
+        for count, expected in (
+            (20, [1] * 20),
+            (21, [21]),
+            (20, [20]),
+            (11, [11]),
+            (10, [1] * 10),
+            (11, [1] * 11),
+        ):
+            assert counted(grouping, count) == expected
+        # Nor by a restart.
+        (many,) = [each for each in found(self.shadowed(21)) if not each.subject]
+        known = group_of(spec_of(many))
+        assert known == Group("shadowed_rule", Name("SecurityPolicy", "common", "ours"))
+        (one,) = Grouping([known]).grouped(
+            each for each in found(self.shadowed(15)) if each.target.name == "ours"
+        )
+        assert one.facts["count"] == 15
+
+    def test_another_rule_is_another_matter_and_all_of_them_go_at_once(self) -> None:
+        inputs = self.shadowed(25)
+        planner = SitePlanner(inputs)
+        many = found(inputs)[0]
+        assert many.facts["digest"] != found(self.shadowed(26))[0].facts["digest"]
+        conflict = Conflict.model_validate(spec_of(many))
+        accept, keep = ways_out(planner, conflict)
+        assert isinstance(accept, Way)
+        assert isinstance(keep, Way)
+        assert [each["name"] for each in accept.spec["rules"]] == ["all"]
+        assert keep.steps == ()
+        assert types(applied(inputs, accept)) == ["shadowed_rule"]
+
+
+def test_many_contradicted_rules_are_narrowed_at_once() -> None:
+    mandatory = policy("no", port("a", action="deny"), enforcement="mandatory")
+    both = [{"protocol": "tcp", "ports": [str(ord("a"))]}, {"service": "s"}]
+    own = policy("ours", *(rule(f"r{number}", services=both) for number in range(21)))
+    named = service("s", {"protocol": "udp", "ports": ["7"]})
+    inputs = world([mandatory, named], [own])
+    (many,) = [each for each in found(inputs) if each.type == "contradicts_mandatory"]
+    assert (many.facts["count"], many.facts["rules"][0]["extent"]) == (21, "part")
+    ways = {
+        way.name: way
+        for way in ways_out(SitePlanner(inputs), Conflict.model_validate(spec_of(many)))
+    }
+    narrow = ways["narrow"]
+    assert isinstance(narrow, Way)
+    # Only the first of them takes effect.
+    assert [each["name"] for each in narrow.spec["rules"]] == ["r0"]
+    assert narrow.spec["rules"][0]["services"] == [{"service": "s"}]
+    assert "contradicts_mandatory" not in types(applied(inputs, narrow))
