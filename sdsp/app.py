@@ -198,6 +198,7 @@ def _view(base: Base, core: Core, upstream: Upstream | None) -> SiteView:
         clock=base.clock,
         executor=base.judging,
         backups=lambda: backups_of(base, core),
+        staged=core.staged,
     )
 
 

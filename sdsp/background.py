@@ -70,6 +70,7 @@ class Background:
         following = core.revocations.follow(store, clock=clock, backoff=base.backoff())
         self.group.start(following, name="follow the revocations")
         self._loop(core.states, period=5.0, settle=1.0)
+        counting = self._loop(core.staged, period=5.0)
         self._loop(ExpireOverrides(store, now=core.time.now), period=5.0)
         backups = ScheduledBackups(
             home_of(base.data, base.settings),
@@ -115,6 +116,7 @@ class Background:
                 core.states.keep_only(compiler.newest.planner.places.nodes)
             # Perhaps a node was deleted, and its certificates revoked.
             register.activate()
+            counting.activate()
             conflicts.activate()
             if report:
                 report.activate()

@@ -13,6 +13,7 @@ from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeStates
 from sdsp.nodes.trust import trust_of
 from sdsp.settings import SDSPSettings
+from sdsp.staged.counts import StagedCounts
 from sdsp.steady import SteadyTime
 from sdsp.upstream.apply import Inbound
 from sdsp.upstream.confirmed import Confirmations
@@ -85,6 +86,7 @@ class Core:
     compiler: Compiler
     confirmations: Confirmations
     detachment: Detachment
+    staged: StagedCounts
 
     @classmethod
     async def make(cls, base: Base, compiling: Executor) -> "Core":
@@ -104,6 +106,15 @@ class Core:
         publications.policy_age = lambda: confirmations.told(base.clock.now())
         detachment = Detachment(base.store, clock=base.clock, now=time.now)
         await detachment.load()
+        compiler = Compiler(
+            base.store,
+            publications,
+            model=SiteModel(base.site),
+            now=time.now,
+            executor=compiling,
+            clock=base.clock,
+            reviewing=base.reviewing,
+        )
         return cls(
             site=base.site,
             trust_domain=trust_domain,
@@ -121,14 +132,9 @@ class Core:
                 executor=base.judging,
                 on_revoked=revocations.add,
             ),
-            compiler=Compiler(
-                base.store,
-                publications,
-                model=SiteModel(base.site),
-                now=time.now,
-                executor=compiling,
-                clock=base.clock,
-                reviewing=base.reviewing,
+            compiler=compiler,
+            staged=StagedCounts(
+                base.store, states, newest=lambda: compiler.newest, clock=base.clock
             ),
             confirmations=confirmations,
             detachment=detachment,

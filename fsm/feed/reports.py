@@ -196,6 +196,18 @@ class DetachedReport(Body):
     reason: str = Field(max_length=2000)
 
 
+class StagedReport(KeyBody):
+    """What nodes of the site have counted that a staged policy would decide otherwise.
+
+    They have counted its present text since then.
+    """
+
+    since: Time
+    would_deny: Count = Field(alias="wouldDeny")
+    would_allow: Count = Field(alias="wouldAllow")
+    last_at: Time | None = Field(None, alias="lastAt")
+
+
 class ExpiringCertificate(Body):
     """A certificate of the site that has a third of its life left and no successor."""
 
@@ -230,6 +242,7 @@ class Report(Body):
     conflicts: ConflictsReport | None = Field(
         None, description="Left out by sites that don't tell of conflicts."
     )
+    staged: tuple[StagedReport, ...] = Field((), max_length=_MANY)
     counts: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$")], Count] = Field(
         default_factory=dict, max_length=100
     )

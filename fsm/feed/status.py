@@ -117,6 +117,18 @@ class SiteFacts:
         found: Sequence[JSON] = self.report[what] if self.report else ()
         return found
 
+    def staged(self, key: Key) -> JSON | None:
+        """Return what the site has counted for a staged policy, if it has begun."""
+        counts = self._staged.get(key)
+        if counts is None:
+            return None
+        return {name: counts[name] for name in ("wouldDeny", "wouldAllow", "since", "lastAt")}
+
+    @cached_property
+    def _staged(self) -> dict[Key, JSON]:
+        # A report of an earlier release says nothing of it.
+        return {_key_of(each): each for each in (self.report or {}).get("staged", ())}
+
     @cached_property
     def _reported(self) -> dict[Key, JSON]:
         return {_key_of(each): each for each in (self.report["policies"] if self.report else ())}
@@ -132,9 +144,12 @@ class PolicyAtSite:
     reason: str | None
     generation: int | None
     said: JSON
+    staged: JSON | None = None
+    """What the site has counted for it, while it is staged."""
 
     def to_json(self) -> dict[str, Any]:
         return {
+            **({"staged": self.staged} if self.staged is not None else {}),
             "state": self.state,
             "reason": self.reason,
             "generation": self.generation,
@@ -175,7 +190,10 @@ def policies_at(
         state: tuple[str, str | None] = "pending", WAITS_FOR_ROLLOUT
         if not waits:
             state = state_of(item, standing(item), facts, now=now)
-        found.append(PolicyAtSite(item.key, view.site, *state, said.get("generation"), said))
+        staged = facts.staged(item.key) if item.spec.get("stage") == "staged" else None
+        found.append(
+            PolicyAtSite(item.key, view.site, *state, said.get("generation"), said, staged)
+        )
     return found
 
 

@@ -101,7 +101,8 @@ class FederationStatus(BaseModel):
     )
     policies: list[dict[str, Any]] = Field(
         description="Per policy: wanted (the generation that the FSM has), summary, and sites with "
-        "state, reason, generation (the one that runs there), nodes, failing, unresolved."
+        "state, reason, generation (the one that runs there), nodes, failing, unresolved; of a "
+        "staged one also staged (wouldDeny, wouldAllow, since, lastAt)."
     )
 
 

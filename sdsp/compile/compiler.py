@@ -24,6 +24,7 @@ from sdsp.compile.facts import PolicyFacts, policy_facts
 from sdsp.compile.model import PLANNED, SiteModel
 from sdsp.compile.nodes import Changes, CompiledNodes, Published
 from sdsp.nodes.publication import Publications
+from sdsp.staged.facts import NOTHING, StagedFacts, staged_facts
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import Gone, Invalid, NotFound, Unavailable
@@ -51,6 +52,7 @@ class Compilation:
     revision: Revision
     planner: SitePlanner
     policies: tuple[PolicyFacts, ...]
+    staged: StagedFacts = NOTHING
 
     @cached_property
     def plan(self) -> Plan:
@@ -65,7 +67,7 @@ def review_site(inputs: SiteInputs, revision: Revision) -> Compilation | None:
     except NotFound:
         # Before the first snapshot from the FSM there is no Site, hence no default action.
         return None
-    return Compilation(revision, planner, policy_facts(planner))
+    return Compilation(revision, planner, policy_facts(planner), staged_facts(planner))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from sdsp.nodes.states import NodeState, NodeStates
 from sdsp.realisation import for_people
 from sdsp.site.away import Upward, policy_age, upward_answer
 from sdsp.site.sight import Sight, Tenants, narrowed
+from sdsp.staged.counts import StagedCounts
 from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from sdsp.steady import SteadyTime
 from sdsp.upstream.apply import (
@@ -96,10 +97,11 @@ class SiteView:
         clock: Clock,
         executor: Executor,
         backups: Callable[[], Sequence[Task] | None] = lambda: None,
+        staged: StagedCounts | None = None,
     ) -> None:
         """`newest` is the last review of the site, `up_to_date` one of what was compiled last.
         `executor` has one thread, in which verdicts are worked out.  `backups` returns those that
-        are wanted.
+        are wanted, `staged` what was counted for staged policies.
         """
         self.site = site
         self._store = store
@@ -112,6 +114,7 @@ class SiteView:
         self._clock = clock
         self._executor = executor
         self._backups = backups
+        self._staged = staged
         self.expiring: Callable[[], Sequence[Expiring]] = tuple
         """Returns those of the site's certificates that expire soon and have no successor."""
         self._planners: OrderedDict[Tenants, tuple[Compilation, SitePlanner]] = OrderedDict()
@@ -166,6 +169,7 @@ class SiteView:
             ),
             "nodes": [self._node(each, sight) for each in nodes],
             "unenforced": [each.key.name for each in waiting if sight.sees(each)],
+            "staged": self._staged.shown(reach.sees) if self._staged is not None else [],
             "held": list(standing.shown),
             # What could not be taken over has no labels that anybody could go by.
             "refused": [each for each in standing.refused if reach.sees(_key_of(each), None)],
@@ -195,6 +199,10 @@ class SiteView:
         """Return what the FSM is told of backups."""
         async with self._store.snapshot() as snapshot:
             return upward_json(self._backups() or (), await states_in(snapshot))
+
+    def staged_upward(self) -> list[dict[str, Any]]:
+        """Return what the FSM is told of staged policies."""
+        return self._staged.upward() if self._staged is not None else []
 
     def realisation(
         self,

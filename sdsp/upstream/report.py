@@ -120,6 +120,7 @@ class ReportUpstream:
                 # Said only while it is so: an older FSM knows no such field.
                 **({"breakGlass": glass} if glass else {}),
                 **({"detached": detached.to_json()} if (detached := self._detached()) else {}),
+                **({"staged": staged} if (staged := self._view.staged_upward()) else {}),
             }
         )
 

@@ -28,6 +28,7 @@ from shared.cli import (
     live_conflicts,
     live_rollouts,
     live_sites,
+    live_staging,
     offline,
     pki_commands,
 )
@@ -97,6 +98,7 @@ def application() -> Any:
     live_sites.add_to(app)
     live_conflicts.add_to(app)
     live_rollouts.add_to(app)
+    live_staging.add_to(app)
     live_accounts.add_to(app)
     pki_commands.add_to(app)
     return typer.main.get_command(app)
