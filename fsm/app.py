@@ -24,6 +24,9 @@ from fsm.query.fanout import Fanout
 from fsm.query.service import ImpactQueries
 from fsm.reported import handlers as reported_handlers
 from fsm.reported.service import Reported
+from fsm.requests import handlers as request_handlers
+from fsm.requests.decide import ChangeRequests
+from fsm.requests.receive import ReceiveRequests
 from fsm.rollouts import handlers as rollout_handlers
 from fsm.rollouts.admission import RolloutAdmission
 from fsm.rollouts.service import Rollouts
@@ -227,6 +230,12 @@ class _Parts:
         app[feed_handlers.VOICES] = self.voices
         app[feed_handlers.SEALS] = SiteSeals(self.store, clock=self.clock, metrics=self.metrics)
         app[reported_handlers.REPORTED] = Reported(self.store, self.hub)
+        app[request_handlers.RECEIVE] = ReceiveRequests(
+            self.store, self.hub, trail=services.trail, clock=self.clock
+        )
+        app[request_handlers.REQUESTS] = ChangeRequests(
+            self.store, objects=services.objects, trail=services.trail, clock=self.clock
+        )
         app[site_handlers.SITES] = Sites(
             self.store,
             self.hub,
@@ -381,6 +390,8 @@ class _Parts:
                 site_handlers.routes,
                 reported_handlers.routes,
                 rollout_handlers.routes,
+                request_handlers.feed_routes,
+                request_handlers.routes,
                 feed_handlers.routes,
                 feed_handlers.seal_routes,
                 query_handlers.routes,

@@ -14,6 +14,7 @@ from sdsp.admission import SiteAdmission
 from sdsp.background import Background
 from sdsp.compile.compiler import Compiler
 from sdsp.conflicts import handlers as conflict_handlers
+from sdsp.conflicts.asking import Asking
 from sdsp.conflicts.cases import Cases
 from sdsp.conflicts.deadlines import Deadlines
 from sdsp.conflicts.decide import Decisions
@@ -130,7 +131,7 @@ async def running(
         stack.push_async_callback(core.confirmations.reconcile)
         group = await stack.enter_async_context(Group())
         decisions = app[conflict_handlers.DECISIONS]
-        told = (decisions, app[conflict_handlers.UNDOINGS])
+        told = (decisions, app[conflict_handlers.UNDOINGS], app[conflict_handlers.ASKING])
         Background(base, group).start(core, upstream, view, renewal, told)
         server = await stack.enter_async_context(
             serving(
@@ -236,12 +237,12 @@ def _application(
     app[site_handlers.SITE_VIEW] = view
     app[site_handlers.INBOUND] = core.inbound
     app[upstream_handlers.DETACHMENT] = core.detachment
+    cases = Cases(site=base.site, now=core.time.now, executor=base.judging)
     app[conflict_handlers.DECISIONS] = Decisions(
-        base.store,
-        objects=services.objects,
-        trail=services.trail,
-        clock=base.clock,
-        cases=Cases(site=base.site, now=core.time.now, executor=base.judging),
+        base.store, objects=services.objects, trail=services.trail, clock=base.clock, cases=cases
+    )
+    app[conflict_handlers.ASKING] = Asking(
+        base.store, site=base.site, trail=services.trail, clock=base.clock, cases=cases
     )
     app[conflict_handlers.UNDOINGS] = Undoings(
         base.store,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sdsp.compile.compiler import Compiler, Reviews
+from sdsp.conflicts.asking import Asking
 from sdsp.conflicts.automerge import AutoMerge
 from sdsp.conflicts.deadlines import Deadlines
 from sdsp.conflicts.decide import Decisions
@@ -21,6 +22,7 @@ from sdsp.tasks.expire_overrides import ExpireOverrides
 from sdsp.tasks.register import KeepRegister
 from sdsp.upstream.confirmed import PERIOD as CONFIRMED_PERIOD
 from sdsp.upstream.report import ReportUpstream
+from sdsp.upstream.requests import AskUpstream
 from sdsp.upstream.seals import SealUpstream
 from shared.audit import background
 from shared.audit.seals import PERIOD as SEAL_PERIOD
@@ -51,7 +53,7 @@ class Background:
         upstream: Upstream | None,
         view: SiteView,
         renewal: RenewCertificates,
-        people: Sequence[Decisions | Undoings],
+        people: Sequence[Decisions | Undoings | Asking],
     ) -> None:
         base, store, clock = self.base, self.base.store, self.base.clock
         compiler = core.compiler
@@ -106,9 +108,8 @@ class Background:
             deadlines=Deadlines(base.settings.conflicts),
         )
         report = self._follow(core, upstream, view, renewal, finding) if upstream else None
-        if report:
-            for each in people:
-                each.on_change = report.activate
+        if upstream and report:
+            self._ask(upstream, core, report, people)
         conflicts = self._find_conflicts(finding, compiler, view, report)
 
         def compiled() -> None:
@@ -190,6 +191,31 @@ class Background:
         )
         self._loop(showing, period=SEAL_PERIOD)
         return self._loop(report, period=5.0, settle=_REPORT_SETTLE)
+
+    def _ask(
+        self,
+        upstream: Upstream,
+        core: Core,
+        report: Loop,
+        people: Sequence[Decisions | Undoings | Asking],
+    ) -> None:
+        """Send what people ask the federation for, take its answers home, and report both."""
+        asking = AskUpstream(
+            self.base.store,
+            upstream=upstream.client,
+            connected=lambda: upstream.follower.link.connected,
+            clock=self.base.clock,
+        )
+        loop = self._loop(asking, period=5.0)
+        core.inbound.on_answer = loop.activate
+        asking.on_answer = report.activate
+
+        def dealt_with() -> None:
+            loop.activate()
+            report.activate()
+
+        for each in people:
+            each.on_change = dealt_with
 
     def _loop(self, reconciler: Reconciler, *, period: float, settle: float = 0.0) -> Loop:
         loop = Loop(

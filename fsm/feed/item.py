@@ -38,8 +38,12 @@ SETTINGS: Final = frozenset(kind.name for kind in KINDS.values() if kind.inherit
 FLOWING: Final = frozenset({"Role", "RoleBinding"})
 """The kinds whose objects say by `flowsDown` whether sites have them."""
 BALANCER: Final = "LoadBalancer"
-DELIVERABLE: Final = frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "SecurityPolicy", BALANCER}) | FLOWING
 ROLLOUT: Final = "Rollout"
+REQUEST: Final = "ChangeRequest"
+"""The kind whose objects are for the one site that asked."""
+DELIVERABLE: Final = (
+    frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "SecurityPolicy", BALANCER, REQUEST}) | FLOWING
+)
 """The kinds that a site may ever get."""
 
 OPTIONAL: Final = _NAMES | {"SecurityPolicy"}
@@ -58,18 +62,20 @@ _RELEASES: Final = 8
 class Audience:
     """Whom an object is meant for, and whether they must have it.
 
-    `sites` selects the sites; None: all on whose chain its scope is.
+    `sites` selects the sites; None: all on whose chain its scope is.  `site` is the only one.
     """
 
     key: Key
     duty: Duty
     sites: Selector | None
+    site: str | None = None
 
     @classmethod
     def of(cls, key: Key, spec: Mapping[str, Any]) -> "Audience":
         selector = spec.get("sites") if key.kind in _SELECTING else None
         sites = None if selector is None else Selector.model_validate(selector)
-        return cls(key, _duty_of(key.kind, spec), sites)
+        site = spec.get("site") if key.kind == REQUEST else None
+        return cls(key, _duty_of(key.kind, spec), sites, site)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +195,7 @@ def _stored(key: Key, version: RolledVersion) -> Stored:
 
 
 def _duty_of(kind: str, spec: Mapping[str, Any]) -> Duty:
-    if kind in _ALWAYS or kind in SETTINGS or kind == BALANCER:
+    if kind in _ALWAYS or kind in SETTINGS or kind in (BALANCER, REQUEST):
         return Duty.ALWAYS
     if kind in FLOWING:
         return Duty.ALWAYS if spec.get("flowsDown") else Duty.NEVER

@@ -5,11 +5,12 @@ subscribes to.  Its digest is part of every position, so that a copy made under 
 never mistaken for one of this.
 
 Content is one of three sorts.  What a site must have: revocations, roots and verification keys,
-its Site and the Regions around it, the Tenants, Roles and RoleBindings that flow down, policies of
-settings and mandatory policies that select it.  What it may have, and gets unless its Subscription
-leaves it out: default policies that select it, and the Networks and Services declared on its
-chain, since its own policies may name any of them.  And, whatever the Subscription says, every
-Network and Service that a delivered policy names or may select.  Nothing else ever reaches it.
+its Site and the Regions around it, its own ChangeRequests, the Tenants, Roles and RoleBindings that
+flow down, policies of settings and mandatory policies that select it.  What it may have, and gets
+unless its Subscription leaves it out: default policies that select it, and the Networks and
+Services declared on its chain, since its own policies may name any of them.  And, whatever the
+Subscription says, every Network and Service that a delivered policy names or may select.  Nothing
+else ever reaches it.
 
 A selector of networks may select any name in sight, whatever its labels here: the definition that
 counts may be the site's own, with labels that the FSM doesn't know.  So all of them go along.
@@ -191,6 +192,8 @@ def is_meant_for(view: View, audience: Audience) -> bool:
         return False
     if key.kind == "Site":
         return key.name == view.site
+    if audience.site is not None:
+        return audience.site == view.site
     if key.kind == "Region":
         return f"region/{key.name}" in view.chain
     if key.scope not in view.chain:

@@ -5,6 +5,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field
 
+from sdsp.conflicts.asking import Asking
 from sdsp.conflicts.cases import Sees
 from sdsp.conflicts.decide import Decisions, Verdict
 from sdsp.conflicts.impact import Impacts
@@ -24,7 +25,9 @@ from shared.model.documents import envelope_type
 from shared.model.override import ProposalName
 from shared.objects import parameters
 from shared.objects.call import call_of
+from shared.policy.ways.asking import NAME as ASK
 
+ASKING: Final = web.AppKey("asking", Asking)
 DECISIONS: Final = web.AppKey("decisions", Decisions)
 IMPACTS: Final = web.AppKey("impacts", Impacts)
 UNDOINGS: Final = web.AppKey("undoings", Undoings)
@@ -68,13 +71,19 @@ _SEEN: Final = (*_PLACE, parameters.IF_MATCH)
     parameters=(*_SEEN, parameters.REQUEST_ID),
 )
 async def decide(request: web.Request) -> web.Response:
-    """Settle a conflict by one of its proposals; return it as it is then."""
+    """Settle a conflict by one of its proposals; return it as it is then.
+
+    `askFederation` settles nothing yet: the conflict waits for the federation's answer.
+    """
     only_parameters(request, "tenant")
     body = await read_body(request, Decide)
-    decided = await request.app[DECISIONS].decide(
+    verdict = Verdict(body.proposal, body.reason, body.expires_at)
+    is_question = verdict.proposal == ASK
+    take = request.app[ASKING].ask if is_question else request.app[DECISIONS].decide
+    decided = await take(
         call_of(request),
         _key(request),
-        Verdict(body.proposal, body.reason, body.expires_at),
+        verdict,
         sees=_sees(request),
         expected=expected_revision(request),
     )

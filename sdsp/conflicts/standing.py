@@ -74,9 +74,25 @@ def changes(
     for each in left.values():
         is_newer = each.revision > seen_at and "undone" in each.spec
         if each.spec.get("state", "open") != "resolved" and not is_newer:
-            why = _GONE.get(each.spec["type"], "it isn't found any more")
-            closed = {"at": now.isoformat(), "why": why}
+            closed = {"at": now.isoformat(), "why": why_gone(each.spec)}
             yield Change(rewritten(each, state="resolved", deferred=None, closed=closed), "closed")
+
+
+def why_gone(spec: Mapping[str, Any]) -> str:
+    """Return what made a conflict go that nobody decided."""
+    asked = spec.get("asked") or {}
+    if asked.get("state") != "accepted":
+        return _GONE.get(spec["type"], "it isn't found any more")
+    taken = f"the federation took over what it was asked for ({asked['request']})"
+    override = (spec.get("facts") or {}).get("override")
+    if override is None:
+        return taken
+    return f"{taken}; override {override['name']} says just what is inherited and may be deleted"
+
+
+def is_unanswered(asked: Mapping[str, Any]) -> bool:
+    """Return whether a conflict's `asked` waits for the federation."""
+    return bool(asked) and asked.get("state", "waiting") == "waiting"
 
 
 def key_of(finding: Finding) -> Key:
@@ -105,10 +121,13 @@ def _found_again(
         return
     until = deadlines.of_known(before.spec, urgency, now)
     if not says_the_same:
-        # Whoever put it off did so knowing what it said then.
-        yield Change(_draft(before.key, {**spec, **until}, before), "changed")
+        # Whoever put it off did so knowing what it said then.  What was asked stays asked.
+        asked = {"asked": before.spec["asked"]} if "asked" in before.spec else {}
+        yield Change(_draft(before.key, {**spec, **until, **asked}, before), "changed")
         return
-    if state == "deferred" and datetime.fromisoformat(before.spec["deferred"]["until"]) <= now:
+    # One that waits for the federation's answer has no time of its own.
+    ends = (before.spec.get("deferred") or {}).get("until")
+    if state == "deferred" and ends is not None and datetime.fromisoformat(ends) <= now:
         yield Change(rewritten(before, state="open", deferred=None, **until), "reopened")
     elif before.spec.get("deadline") != until["deadline"]:
         # It is of an earlier release, which gave none.

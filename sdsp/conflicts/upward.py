@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from sdsp.conflicts.standing import is_unanswered
 from shared.model.override import URGENCIES
 from shared.store.contract import Stored
 
@@ -78,11 +79,6 @@ def _unsettled(stored: Stored) -> dict[str, Any]:
         "request": asked.get("request") if is_unanswered(asked) else None,
     }
     return {name: value for name, value in told.items() if value is not None}
-
-
-def is_unanswered(asked: Mapping[str, Any]) -> bool:
-    """Return whether a conflict's `asked` waits for the federation."""
-    return bool(asked) and asked.get("state", "waiting") in ("waiting", "sent")
 
 
 def _settled(stored: Stored) -> dict[str, Any]:

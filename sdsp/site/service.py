@@ -44,6 +44,7 @@ from shared.model.inventory import Workload
 from shared.pki.alarm import Expiring
 from shared.policy.balancers import FIREWALL
 from shared.policy.compile import SitePlanner
+from shared.policy.conflicts.exceptions import superfluous
 from shared.policy.inputs import Document
 from shared.policy.nodeconfig import Packet
 from shared.policy.nodeplan import unenforced
@@ -159,6 +160,7 @@ class SiteView:
         counted = None if reach.sees_machine(None) else {each.key.name for each in nodes}
         policies = self.realisation(newest, standing.held, counted) if newest else []
         waiting = unenforced(newest.planner) if newest else ()
+        idle = superfluous(newest.planner) if newest else ()
         return {
             "site": self.site,
             "upstream": await self._upstream(standing.position, reach.sees),
@@ -170,6 +172,12 @@ class SiteView:
             "nodes": [self._node(each, sight) for each in nodes],
             "unenforced": [each.key.name for each in waiting if sight.sees(each)],
             "staged": self._staged.shown(reach.sees) if self._staged is not None else [],
+            # Exceptions that say just what is inherited by now.
+            "superfluous": [
+                {part: getattr(each.key, part) for part in ("name", "tenant", "scope")}
+                for each in idle
+                if reach.sees(each.key, each.labels)
+            ],
             "held": list(standing.shown),
             # What could not be taken over has no labels that anybody could go by.
             "refused": [each for each in standing.refused if reach.sees(_key_of(each), None)],

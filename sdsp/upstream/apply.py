@@ -77,7 +77,9 @@ _FEW: Final = 16
 # What is taken over of an object's metadata; all else is the FSM's own.
 _DESCRIBED: Final = ("name", "tenant", "labels", "annotations")
 
-_VOUCHED: Final = frozenset({ANCHOR, "VerificationKey"})
+REQUEST: Final = "ChangeRequest"
+
+_VOUCHED: Final = frozenset({ANCHOR, "VerificationKey", REQUEST})
 """Kinds that are worth what the FSM of now says: nobody vouches for what it doesn't list.
 
 Of two issuing CAs that are both the current one, one held, a site would follow either.
@@ -189,6 +191,8 @@ class Inbound:
         """Told of the logins that a step has ended, by the names that Callers.end() takes."""
         self.on_trust: Callable[[], None] = lambda: None
         """Called when a step has changed what is said of roots."""
+        self.on_answer: Callable[[], None] = lambda: None
+        """Called when a step has brought a change request of the site's, perhaps its answer."""
         self._store = store
         self._site = site
         self._clock = clock
@@ -237,6 +241,7 @@ class Inbound:
         step = (await self._store.transact(work)).result
         self.on_logged_out(step.ended)
         self.on_trust()
+        self.on_answer()
         await pause("sdsp.replace.after")
         return step.refused
 
@@ -259,6 +264,8 @@ class Inbound:
         self.on_logged_out(step.ended)
         if any(each.key.kind == ANCHOR for each in changes.changes):
             self.on_trust()
+        if any(each.key.kind == REQUEST for each in changes.changes):
+            self.on_answer()
         await pause("sdsp.apply.after")
         return step.refused
 

@@ -76,6 +76,39 @@ class ConflictCalls:
         }
         return await self._settle(name, "decision", tenant, body, if_match)
 
+    async def decide_change_request(
+        self,
+        name: str,
+        decision: str,
+        *,
+        reason: str,
+        tenant: str = COMMON,
+        target_revision: int | None = None,
+        if_match: int | None = None,
+        dry_run: bool = False,
+    ) -> Object:
+        """Accept or refuse (`accept`, `refuse`) a site's change request; return it.  Asks the FSM.
+
+        `target_revision` is the target's as it was looked at, which is needed where it has changed
+        since the site asked: Conflict (`base_moved`) without, RevisionConflict if it isn't that.
+        Conflict (`request_decided`, `target_gone`); and what the write of the target is refused
+        for.
+        """
+        body: dict[str, Any] = {"decision": decision, "reason": reason}
+        if target_revision is not None:
+            body["targetRevision"] = target_revision
+        params = params_of(
+            tenant=None if tenant == COMMON else tenant, dryRun="true" if dry_run else None
+        )
+        answer = await self._connection.write(
+            "POST",
+            f"{API}/changerequests/{segment_of(name)}/decision",
+            body=body,
+            params=params,
+            headers={} if if_match is None else {"If-Match": f'"{if_match}"'},
+        )
+        return Object.of(answer.json())
+
     async def defer_conflict(
         self,
         name: str,

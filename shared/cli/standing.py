@@ -234,6 +234,11 @@ def print_own_site(found: JSON, clock: Clock) -> None:
         names = ", ".join(found["unenforced"])
         print()
         console().print(f"Workloads that no node enforces for: {names}", soft_wrap=True)
+    if idle := found.get("superfluous"):
+        names = ", ".join(each["name"] for each in idle)
+        print()
+        text = f"Overrides that say just what is inherited, and may be deleted: {names}"
+        console().print(text, markup=False, soft_wrap=True)
     if found["held"]:
         print()
         _print_held(found["held"])

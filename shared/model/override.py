@@ -121,8 +121,8 @@ class Asked(Spec):
     by: str = Field(description="Who asked.")
     at: Time = Field(description="When.")
     reason: str = Field(min_length=1, description="Why; the federation is told.")
-    state: Literal["waiting", "sent", "accepted", "refused"] = Field(
-        "waiting", description="How far it is; waiting: the federation has not got it yet."
+    state: Literal["waiting", "accepted", "refused", "withdrawn"] = Field(
+        "waiting", description="What came of it; waiting: nobody has answered yet."
     )
     answer: str = Field("", description="The federation's reason.")
     code: str = Field("", description="Why the FSM did not take the request at all.")

@@ -105,6 +105,10 @@ CASES: dict[str, list[tuple[str, Any]]] = {
         ("?tenant=zqtenant", {"proposal": "acceptGlobal", "reason": "x"}),
         ("", {"proposal": "acceptGlobal", "reason": "x"}),
     ],
+    "POST /api/v1/changerequests/{name}/decision": [
+        ("?tenant=zqtenant", {"decision": "accept", "reason": "x"}),
+        ("", {"decision": "refuse", "reason": "x"}),
+    ],
     "POST /api/v1/conflicts/{name}/deferral": [
         ("?tenant=zqtenant", {"until": "2999-01-01T00:00:00Z", "reason": "x"}),
         ("", {"until": "2999-01-01T00:00:00Z", "reason": "x"}),

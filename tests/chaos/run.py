@@ -38,12 +38,22 @@ _WHERE = {
     "dsn": (_NODE,),
     "pki": (_FSM,),
 }
+_RARE = (
+    "dsn.identity.",
+    "dsn.revocations.",
+    "fsm.exchange.",
+    "store.compact.",
+    # tests/faults/test_asked_and_killed.py
+    "fsm.request.",
+    "sdsp.request.",
+    "sdsp.answer.",
+)
 # Reached when something is set up, joins or is backed up: tests/faults/test_kill_9_of_any_process.py.
 ELSEWHERE = frozenset(
     name
     for name in FAILPOINTS
     if name.partition(".")[0] not in _WHERE
-    or name.startswith(("dsn.identity.", "dsn.revocations.", "fsm.exchange.", "store.compact."))
+    or name.startswith(_RARE)
     or name in ("fsm.join.before_answer", "sdsp.join.before_answer", "fsm.root.written")
 )
 # Reached only while a site lists anew.

@@ -6,16 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdsp.conflicts.standing import spec_of
+from shared.ids import Key
 from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import find_conflicts
-from shared.policy.conflicts.exceptions import inherited
+from shared.policy.conflicts.exceptions import inherited, superfluous
 from shared.policy.definitions import Name, read_exemption
 from shared.policy.inputs import Document, SiteInputs
 from shared.policy.merging import exempted
 from shared.policy.ways.contract import Barred, applied
-from shared.policy.ways.out import ways_out
+from shared.policy.ways.out import way_out, ways_out
 from tests.property.generated_documents import NOW, SITE
 from tests.property.generators import rolled_world
 from tests.property.planner_worlds import site_inputs
@@ -115,7 +116,10 @@ def test_whatever_is_chosen_ends_the_conflict_and_makes_of_the_target_what_was_s
             continue
         for way in ways_out(SitePlanner(inputs), conflict_of(finding)):
             if isinstance(way, Barred):
-                assert way.name == "narrow"
+                assert way.name in ("narrow", "askFederation")
+                continue
+            if way.name == "askFederation":
+                assert way.steps == (), "a question changes nothing"
                 continue
             planner = SitePlanner(applied(inputs, way))
             names = {each.name for each in find_conflicts(planner)}
@@ -132,6 +136,76 @@ def test_whatever_is_chosen_ends_the_conflict_and_makes_of_the_target_what_was_s
             # A local namesake may have come in between, and a name may be left without meaning.
             if chosen is not None and chosen.override is not None:
                 assert exempted(chosen.spec.to_json()) == exempted(way.spec)
+
+
+def names_in(value: Any) -> set[tuple[str, str]]:
+    """The networks and services that a spec names, and its addresses: from the plain data."""
+    found: set[tuple[str, str]] = set()
+    if isinstance(value, dict):
+        found = {(key, value[key]) for key in ("network", "service", "cidr") if key in value}
+        value = list(value.values())
+    return found.union(*map(names_in, value)) if isinstance(value, list) else found
+
+
+def may_hold_everywhere(local: dict[str, Any], target: Document, inputs: SiteInputs) -> bool:
+    """Whether a policy could be the federation's: worked out from plain data, name by name."""
+    if target.key.kind != "SecurityPolicy":
+        return True
+    tenant = target.key.tenant
+    if tenant != "common" and local.get("priority", 500) < 100:
+        return False
+    scopes = {"federation"}
+    region = target.key.scope.partition("/")[2]
+    while region and f"region/{region}" not in scopes:
+        scopes.add(f"region/{region}")
+        parent = inputs.federation.get(Key("Region", "common", "federation", region))
+        region = (parent.spec.to_json().get("parent") or "") if parent else ""
+    known = {
+        (each.key.kind.lower(), each.key.name)
+        for each in inputs.federation
+        if each.key.scope in scopes and each.key.tenant in ("common", tenant)
+    }
+    return names_in(local.get("rules", [])) <= known
+
+
+@given(worlds)
+def test_the_federation_can_be_asked_for_just_what_could_hold_everywhere(seed: int) -> None:
+    """And what it takes over ends the conflict, since both sides say the same then."""
+    inputs = inputs_of(seed)
+    planner = SitePlanner(inputs)
+    for finding in find_conflicts(planner):
+        if finding.type not in ("edited_both", "name_taken"):
+            continue
+        target = inherited(finding.target, planner)
+        assert target is not None
+        way = way_out(planner, conflict_of(finding), "askFederation")
+        assert way is not None
+        is_asked = not isinstance(way, Barred)
+        assert is_asked == may_hold_everywhere(dict(finding.local), target, inputs), way
+        if finding.type == "name_taken" or isinstance(way, Barred):
+            continue
+        own = target.spec.to_json()
+        kept = {name: own[name] for name in ("enforcement", "sites") if name in own}
+        spec = type(target.spec).model_validate({**way.spec, **kept})
+        taken_over = inputs.federation.changed(put=[Document(target.key, spec, target.labels)])
+        after = SitePlanner(SiteInputs(inputs.site, taken_over, inputs.local, inputs.now))
+        now = inherited(finding.target, after)
+        if now is None or now.key != target.key:
+            continue  # what has no meaning any more leaves the name to another scope
+        assert finding.name not in {each.name for each in find_conflicts(after)}
+        override = finding.facts["override"]["name"]
+        assert override in {each.key.name for each in superfluous(after)}
+
+
+def test_the_worlds_have_what_may_be_asked_for_and_what_may_not() -> None:
+    found = set()
+    for seed in range(300):
+        planner = SitePlanner(inputs_of(seed))
+        for each in find_conflicts(planner):
+            if each.type == "edited_both":
+                way = way_out(planner, conflict_of(each), "askFederation")
+                found.add(isinstance(way, Barred))
+    assert found == {True, False}
 
 
 def test_the_worlds_have_conflicts_of_each_kind_that_an_exception_can_have() -> None:

@@ -104,6 +104,18 @@ class Case:
         return moment_of((self.found.spec.get("deferred") or {}).get("until"))
 
     @property
+    def asked(self) -> JSON:
+        """What the federation was asked, and what it answered; empty if it wasn't."""
+        asked: JSON = self.found.spec.get("asked") or {}
+        return asked
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is to be done here before the federation has answered."""
+        waiting = bool(self.asked) and self.asked.get("state", "waiting") == "waiting"
+        return waiting and self.state == "deferred" and self.deferred_until is None
+
+    @property
     def versions(self) -> Mapping[str, JSON]:
         """The versions there are, by side, without what an exception can't set."""
         sides = _VERSIONS.get(self.type)

@@ -129,6 +129,10 @@ async def decide(named: Named, choice: Choice, form: Output, *, confirmed: bool)
             if_match=case.found.revision,
         )
     if not _print_other(Case(decided), form):
+        if Case(decided).is_waiting:
+            request = Case(decided).asked.get("request")
+            _print(f"Asked: {case.name} waits for the federation's answer to {request}.")
+            return
         done = effect(case, choice.proposal)
         _print(f"Decided {case.name}: {choice.proposal}" + (f" {done}." if done else "."))
 

@@ -4,7 +4,7 @@ Nothing is wider than the screen but the commands, which are there to be copied.
 """
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,7 +18,7 @@ from shared.cli.answers import minute_of, moment_of
 from shared.cli.columns import age_text
 from shared.cli.conflicts.case import Case
 from shared.cli.conflicts.sides import Row, changes, rows
-from shared.cli.conflicts.telling import effect, impact, meanwhile, packet, remedy, what
+from shared.cli.conflicts.telling import effect, impact, meanwhile, packet, question, remedy, what
 from shared.model.documents import dump_line
 from shared.policy.merging import exempted
 
@@ -50,6 +50,13 @@ class Screen:
         """Return a command of `hanse conflicts` as one types it."""
         return shlex.join(["hanse", "conflicts", *words, *self.options])
 
+    def command_line(self, *words: str) -> None:
+        """Show a command of `hanse` as one types it."""
+        self.show(Text(f"    {shlex.join(['hanse', *words, *self.options])}"), soft_wrap=True)
+
+    def text(self, text: str) -> None:
+        self.show(Text(text))
+
     def show(self, *parts: RenderableType, soft_wrap: bool = False) -> None:
         if self.to.is_terminal:
             self.to.print(*parts, soft_wrap=soft_wrap)
@@ -70,7 +77,7 @@ def show_list(cases: Sequence[Case], screen: Screen, *, wide: bool) -> None:
         # A name is there to be copied.
         table.add_column(each, overflow="fold", header_style="bold", no_wrap=each == "NAME")
     for case in cases:
-        cells = [case.name, case.about, case.urgency, case.state, _due(case, screen.now)]
+        cells = [case.name, case.about, case.urgency, _state(case), _due(case, screen.now)]
         if wide:
             found = age_text(case.found.created_at, screen.now)
             cells += [case.type, case.target, minute_of(case.deadline), f"{found} ago"]
@@ -88,7 +95,7 @@ def show_case(case: Case, screen: Screen) -> None:
         screen.show(Text(sentence))
     if case.versions:
         screen.show()
-        _show_sides(case, screen)
+        show_versions(case.versions, screen)
     if case.state != "resolved":
         screen.show()
         _show_ways_out(case, screen)
@@ -131,13 +138,18 @@ def _story(case: Case) -> Iterator[str]:
             f"{deferred.get('by')} put it off until {minute_of(deferred.get('until'))}: "
             f"{dump_line(deferred.get('reason'))}"
         )
+    yield from question(case)
 
 
 def _standing(case: Case, now: datetime) -> str:
-    words = [case.state, case.urgency]
+    words = [_state(case), case.urgency]
     if case.state != "resolved" and case.deadline is not None:
         words.append(f"to be decided by {minute_of(case.deadline)} ({_until(case.deadline, now)})")
     return ", ".join(words)
+
+
+def _state(case: Case) -> str:
+    return "asked" if case.is_waiting else case.state
 
 
 def _due(case: Case, now: datetime) -> str:
@@ -151,17 +163,27 @@ def _until(moment: datetime, now: datetime) -> str:
     return f"in {age_text(now, moment)}"
 
 
-def _show_sides(case: Case, screen: Screen) -> None:
-    sides = list(case.versions)
-    found = rows(case.versions)
+def show_versions(
+    versions: Mapping[str, Mapping[str, Any]],
+    screen: Screen,
+    *,
+    titles: Mapping[str, str] | None = None,
+    words: Mapping[str, str] = _CHANGED,
+) -> None:
+    """Show the fields in which versions differ, side by side.
+
+    `titles` name the sides, `words` say who changed a field; both have those of conflicts.
+    """
+    sides = list(versions)
+    found = rows(versions)
     if not found:
         screen.show(Text("The versions say the same."))
         return
-    titles = [each.upper() for each in sides]
-    width = _width_of(titles, found, screen.to.width)
-    screen.show(_line([(each,) for each in titles], width, style="bold"))
+    heads = [(titles or {}).get(each, each.upper()) for each in sides]
+    width = _width_of(heads, found, screen.to.width)
+    screen.show(_line([(each,) for each in heads], width, style="bold"))
     for row in found:
-        told = _CHANGED.get(row.changed)
+        told = words.get(row.changed)
         screen.show(
             Text.assemble(
                 (row.path if row.path != "rules" else "rules (order)", "bold"),
@@ -228,11 +250,27 @@ def _show_proposal(case: Case, name: str, screen: Screen) -> None:
 
 def _consequences(case: Case, proposal: Any) -> Iterator[tuple[str, str]]:
     """Yield what a proposal would change of what runs now: a mark, and what it is."""
+    if proposal.get("name") == "askFederation":
+        yield from _asked_for(case, proposal)
+        return
     yield from (("", line) for line in impact(proposal))
     changed = _changed(case, proposal)
     if changed is None:
         yield "", "nothing else changes"
         return
+    yield from _marked(changed)
+    if not changed:
+        yield "", "what runs now goes on"
+
+
+def _asked_for(case: Case, proposal: Any) -> Iterator[tuple[str, str]]:
+    """Yield what the federation is asked for; here nothing changes by asking."""
+    asked = changes(case.versions.get("global", {}), proposal.get("spec") or {})
+    yield "", "if it is accepted, what is inherited changes, here and elsewhere:"
+    yield from _marked(asked)
+
+
+def _marked(changed: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
     for path, before, after in changed[:_MANY]:
         if not before:
             yield "+", f"{path}: {after}"
@@ -242,8 +280,6 @@ def _consequences(case: Case, proposal: Any) -> Iterator[tuple[str, str]]:
             yield "~", f"{path}: {before} → {after}"
     if len(changed) > _MANY:
         yield "", f"and {len(changed) - _MANY} more fields"
-    if not changed:
-        yield "", "what runs now goes on"
 
 
 def _changed(case: Case, proposal: Any) -> list[tuple[str, str, str]] | None:

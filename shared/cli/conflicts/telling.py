@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from shared.cli.answers import minute_of
 from shared.cli.conflicts import telling_apart
 from shared.cli.conflicts.case import Case
 from shared.cli.observed import dependents, sentences
 from shared.ids import COMMON, SITE
+from shared.model.documents import dump_line
 
 JSON = Mapping[str, Any]
 
@@ -33,6 +35,27 @@ def remedy(case: Case) -> str:
     found = _REMEDIES.get(case.type)
     tell = f"{found} " if found else ""
     return f"There is nothing to choose here. {tell}Once it is no more, it closes itself."
+
+
+def question(case: Case) -> list[str]:
+    """Return what the federation was asked, and what it answered; empty if it wasn't asked."""
+    asked = case.asked
+    if not asked:
+        return []
+    who, when = f"{asked.get('by')} asked the federation", minute_of(asked.get("at"))
+    told = [f"{who} at {when} ({asked.get('request')}): {dump_line(asked.get('reason'))}"]
+    answer = dump_line(asked.get("answer") or "")
+    state = asked.get("state", "waiting")
+    if state == "waiting":
+        told.append("It has not answered yet.")
+    elif state == "withdrawn":
+        told.append("The question was withdrawn.")
+    elif code := asked.get("code"):
+        told.append(f"The FSM does not take the question ({code}): {answer}")
+    else:
+        at = minute_of(asked.get("decidedAt"))
+        told.append(f"{asked.get('decidedBy')} {state} it at {at}: {answer}")
+    return told
 
 
 def effect(case: Case, proposal: str) -> str:
@@ -237,6 +260,8 @@ _EFFECTS: Final = {
     "merge": "writes the merge of both into {override}, based on what is inherited now",
     "narrow": "writes into {override} what is inherited now, and in front of it what the site's "
     "side changed and upstream didn't",
+    "askFederation": "asks the federation to take over what the site says; until it has answered, "
+    "what runs now goes on",
 }
 _EFFECTS_OF_TYPES: Final = {
     ("name_taken", "acceptGlobal"): "deletes the site's own {kind}{scope}",

@@ -33,6 +33,7 @@ def edited_both(planner: SitePlanner) -> Iterator[Finding]:
             proposals.append(Proposal("merge", parted.merge.spec))
         elif target.key.kind == POLICY:
             proposals.append(Proposal("narrow"))
+        proposals.append(Proposal("askFederation"))
         yield Finding(
             "edited_both",
             target_of(exemption.terms),

@@ -56,3 +56,12 @@ def facts_of(exemption: Exemption) -> dict[str, Any]:
 def without_targets(document: Document) -> dict[str, Any]:
     """Return an inherited object's spec as an exception to it would say it."""
     return exempted(document.spec.to_json())
+
+
+def superfluous(planner: SitePlanner) -> list[Document]:
+    """Return the exceptions that say just what is inherited: without them nothing would change."""
+    return [
+        exemption.document
+        for exemption, target in exceptions(planner)
+        if target is not None and exempted(exemption.spec.to_json()) == without_targets(target)
+    ]

@@ -81,7 +81,7 @@ def _finding(
         local=local.spec.to_json(),
         inherited=current,
         facts={"scope": local.key.scope, "counts": counts},
-        proposals=tuple(proposals),
+        proposals=(*proposals, Proposal("askFederation")),
     )
 
 

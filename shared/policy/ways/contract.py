@@ -42,13 +42,15 @@ class Way:
     """One way out.
 
     `spec` is what results of the object that it is about, as an exception would say it.
-    `keeps_exception` says that an Override is left, which may be given an end.
+    `keeps_exception` says that an Override is left, which may be given an end; `asks` is the
+    inherited object that the federation is asked to change, where nothing is decided here.
     """
 
     name: ProposalName
     spec: JSON = field(hash=False)
     steps: tuple[Step, ...] = ()
     keeps_exception: bool = False
+    asks: Document | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
+from shared.policy.ways.asking import NAME as ASK
+from shared.policy.ways.asking import asked_for
 from shared.policy.ways.contract import Barred, Terms, Way
 from shared.policy.ways.exceptions import (
     is_current,
@@ -55,6 +57,8 @@ def way_out(
         return None
     if conflict.type == "edited_both" and name == "narrow":
         make = narrowed_exception
+    if name == ASK:
+        make = asked_for
     return make(planner, conflict, proposal, terms or Terms())
 
 

@@ -97,7 +97,9 @@ async def test_edits_that_do_not_overlap_run_merged_until_somebody_decides(
     assert found["facts"]["localFields"] == ["rules[a].action"]
     assert found["facts"]["globalFields"] == ["rules[b].action", "rules[block]"]
     assert "fields" not in found
-    assert [each["name"] for each in found["proposals"]] == ["acceptGlobal", "keepLocal", "merge"]
+    assert [each["name"] for each in found["proposals"]] == [
+        *("acceptGlobal", "keepLocal", "merge", "askFederation"),
+    ]
     merged = [("a", "deny"), ("b", "deny"), ("block", "deny")]
     await until_rules(site, merged)
 

@@ -100,7 +100,11 @@ class TestNameTakenByDefault:
     def test_one_that_came_after_the_local_one_is_a_conflict(self) -> None:
         (each,) = self.taken(self.local(7), site=7)
         assert (each.subject, each.urgency, each.facts["counts"]) == ("site", "normal", "local")
-        assert [proposal.name for proposal in each.proposals] == ["acceptGlobal", "keepLocal"]
+        assert [proposal.name for proposal in each.proposals] == [
+            "acceptGlobal",
+            "keepLocal",
+            "askFederation",
+        ]
 
     def test_whoever_wrote_the_local_one_since_knew_of_it(self) -> None:
         assert self.taken(self.local(9), site=7) == []

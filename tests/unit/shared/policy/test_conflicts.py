@@ -57,7 +57,7 @@ class TestEditedBoth:
         (each,) = found(self.exception(port("a"), port("b", action="reject")))
         assert (each.type, each.urgency, each.fields) == ("edited_both", "deferrable", ())
         assert [proposal.name for proposal in each.proposals] == [
-            *("acceptGlobal", "keepLocal", "merge"),
+            *("acceptGlobal", "keepLocal", "merge", "askFederation"),
         ]
         assert [one["name"] for one in each.base["rules"]] == ["a", "b"]
 
@@ -65,7 +65,7 @@ class TestEditedBoth:
         (each,) = found(self.exception(port("a", action="reject"), port("b")))
         assert (each.urgency, each.fields) == ("immediate", ("rules[a].action",))
         assert [proposal.name for proposal in each.proposals] == [
-            *("acceptGlobal", "keepLocal", "narrow"),
+            *("acceptGlobal", "keepLocal", "narrow", "askFederation"),
         ]
 
     def test_the_same_edit_on_both_sides_is_none(self) -> None:
