@@ -33,6 +33,7 @@ from shared.ids import Generation, Key, Revision
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.followed import InForce
 from shared.policy.inputs import SiteInputs
+from shared.policy.leading import Leading
 from shared.policy.plan import Plan
 from shared.store.contract import Commit, Store, Stored
 from shared.tasks.loop import Outcome
@@ -57,6 +58,10 @@ class Compilation:
     @cached_property
     def plan(self) -> Plan:
         return self.planner.plan()
+
+    @cached_property
+    def leading(self) -> Leading:
+        return Leading(self.planner)
 
 
 def review_site(inputs: SiteInputs, revision: Revision) -> Compilation | None:

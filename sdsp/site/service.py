@@ -46,6 +46,7 @@ from shared.policy.balancers import FIREWALL
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.exceptions import superfluous
 from shared.policy.inputs import Document
+from shared.policy.leading import UNSERVED, backend_json
 from shared.policy.nodeconfig import Packet
 from shared.policy.nodeplan import unenforced
 from shared.policy.verdict import judge
@@ -346,8 +347,45 @@ def _traced(
     staged: bool,
     sight: Sight,
 ) -> dict[str, Any]:
+    sight.check_node(compilation.planner.inputs, node)
+    led = compilation.leading.lead(packet, node)
+
+    def judged(packet: Packet) -> dict[str, Any]:
+        return _judged(compilation, site, packet, node, staged=staged, sight=sight)
+
+    if led is None:
+        return judged(packet)
+    answers = {each: judged(each) for each in led.packets}
+    likely = [answers[each] for each in led.likely]
+    outcome = next((each for each in likely if each["outcome"] != "allow"), None)
+    told = outcome or next(iter(likely), _unserved(site))
+    balanced: dict[str, Any] = {"balancer": None}
+    if sight.sees(led.document):
+        backends = [
+            {**backend_json(each), "outcome": answer["outcome"]} for each, answer in answers.items()
+        ]
+        balanced = {**led.to_json(), "backends": backends}
+    return {**told, "balanced": balanced}
+
+
+def _unserved(site: str) -> dict[str, Any]:
+    """Return the answer about a flow that no rule is asked for: it has nowhere to go."""
+    decided = {"verdict": UNSERVED.verdict, "tier": UNSERVED.tier}
+    nobody = dict.fromkeys(("policy", "tenant", "rule", "origin"))
+    view: dict[str, Any] = {**decided, **nobody, "steps": []}
+    return {"site": site, "outcome": UNSERVED.verdict, "view": view, "views": {}}
+
+
+def _judged(
+    compilation: Compilation,
+    site: str,
+    packet: Packet,
+    node: str | None,
+    *,
+    staged: bool,
+    sight: Sight,
+) -> dict[str, Any]:
     planner = compilation.planner
-    sight.check_node(planner.inputs, node)
     ends = {} if node is not None else _nodes_of(compilation, packet)
     names = [node] if node is not None else list(ends)
     views = {name: judge(planner.plan(name, staged=staged), packet) for name in names}

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 from rich.markup import escape
 
+from shared.cli.balanced import balanced_lines
 from shared.cli.client import Client
 from shared.cli.flows import FlowArguments, read_flows
 from shared.cli.output import Output, Plain, console, print_data
@@ -188,6 +189,8 @@ def _line(answer: dict[str, Any], form: Plain) -> str:
 def _print_story(answer: dict[str, Any], node: str | None) -> None:
     to = console()
     to.print(f"{flow_text(answer)}, at site {answer['site']}", markup=False, soft_wrap=True)
+    for line in balanced_lines(answer):
+        to.print(line, markup=False, soft_wrap=True)
     stories = answer["views"] or {f"site {answer['site']}": answer["view"]}
     for where, story in stories.items():
         name = f"node {where}" if answer["views"] else where

@@ -6,6 +6,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
+from shared.cli.balanced import balanced_lines
 from shared.cli.output import console
 from shared.model.network import Network, Service
 from shared.model.traffic import protocol_text
@@ -129,6 +130,8 @@ def print_story(answer: dict[str, Any]) -> None:
     to = console()
     place = f"site {answer['site']}" + (f", node {answer['node']}" if answer["node"] else "")
     _say(to, f"{flow_text(answer)}, judged at {place}")
+    for line in balanced_lines(answer):
+        _say(to, line)
     tier = None
     for policy in answer["policies"]:
         if policy["tier"] != tier:
@@ -163,6 +166,8 @@ def _verdict_text(answer: dict[str, Any]) -> str:
     verdict = answer["verdict"]
     shown = f"[bold {_COLOURS[verdict]}]{verdict}[/]"
     if answer["rule"] is None:
+        if not answer.get("balanced", {}).get("backends", True):
+            return f"{shown}: there is no backend"
         return f"{shown}, the site's default action: no rule decides"
     tenant = "" if answer["tenant"] == "common" else f" of tenant {answer['tenant']}"
     rule, policy, tier = answer["rule"], answer["policy"], answer["tier"]

@@ -16,7 +16,10 @@ from shared.cli.flows import FlowArguments, read_flows
 from shared.cli.output import Plain, console, print_data
 from shared.cli.story import flow_text, print_story, story_json
 from shared.policy.flows import one_port, parse_service
-from shared.policy.verdict import Decision, FlowJudge, judge
+from shared.policy.leading import UNSERVED, Leading, backend_json, worst
+from shared.policy.nodeconfig import Packet
+from shared.policy.plan import Plan
+from shared.policy.verdict import Decision, FlowJudge, Story, judge
 from shared.policy.written_flows import Flow
 
 # Fewer are done before a progress bar could be read.
@@ -42,8 +45,13 @@ def trace_flow(question: Question, arguments: FlowArguments) -> None:
     view = planner.view(question.node, staged=question.staged)
     matches = parse_service(arguments.service, view, arguments.tenant)
     flow = arguments.flow(*one_port(matches, arguments.service))
-    story = judge(plan, flow.packet)
-    answer = {**flow.given, **_verdict(story.decision), **story_json(story, repository.line_of)}
+    decision, story, balanced = _told(plan, Leading(planner), flow.packet, question.node)
+    answer = {
+        **flow.given,
+        **_verdict(decision),
+        **story_json(story, repository.line_of),
+        **balanced,
+    }
     if question.form is Plain.TABLE:
         print_story(answer)
     else:
@@ -56,8 +64,15 @@ def trace_flows(question: Question, file: str) -> None:
     plan = planner.plan(question.node, staged=question.staged)
     with _opened(file) as lines:
         flows = read_flows(lines, file="stdin" if file == "-" else file)
-    quick = FlowJudge(plan)
-    answers = ({**flow.given, **_verdict(quick.judge(flow.packet))} for flow in _tracked(flows))
+    quick, leading = FlowJudge(plan), Leading(planner)
+
+    def decided(packet: Packet) -> Decision:
+        led = leading.lead(packet, question.node)
+        if led is None:
+            return quick.judge(packet)
+        return worst(tuple(map(quick.judge, led.likely)) or (UNSERVED,))
+
+    answers = ({**flow.given, **_verdict(decided(flow.packet))} for flow in _tracked(flows))
     if question.form is Plain.JSON:
         _write_lines(answers)
     elif question.form is Plain.YAML:
@@ -65,6 +80,24 @@ def trace_flows(question: Question, file: str) -> None:
     else:
         for answer in answers:
             print(_line(answer))
+
+
+def _told(
+    plan: Plan, leading: Leading, packet: Packet, node: str | None
+) -> tuple[Decision, Story, dict[str, Any]]:
+    """Return a flow's verdict and its story, and how it is led where a balancer does that."""
+    led = leading.lead(packet, node)
+    if led is None:
+        story = judge(plan, packet)
+        return story.decision, story, {}
+    stories = [judge(plan, each) for each in led.packets]
+    backends = [{**backend_json(each.packet), **_verdict(each.decision)} for each in stories]
+    balanced = {"balanced": {**led.to_json(), "backends": backends}}
+    likely = [each for each in stories if each.packet in led.likely]
+    if not likely:
+        return UNSERVED, judge(plan, packet), balanced
+    decision = worst(tuple(each.decision for each in likely))
+    return decision, next(each for each in likely if each.decision is decision), balanced
 
 
 def _line(answer: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from shared.policy.scopes import Chain
 
 KIND: Final = "LoadBalancer"
 MOST_ADDRESSES: Final = 16
+EVERY_PORT: Final = (0, 65535)
 
 PortRange = tuple[int, int]
 Why = Literal[
@@ -163,8 +164,10 @@ class ViewSees:
         return [
             (each.protocol, (first, last))
             for each in found.matches or ()
-            if each.protocol in PORT_PROTOCOLS and each.ports and each.source_ports is None
-            for first, last in intervals.to_ranges(each.ports)
+            if each.protocol in PORT_PROTOCOLS and each.source_ports is None
+            for first, last in (
+                [EVERY_PORT] if each.ports is None else intervals.to_ranges(each.ports)
+            )
         ]
 
     def workloads(self, tenant: str, selector: Selector) -> AddressSet:

@@ -3,6 +3,7 @@
 from tests.property.choices import Choices, Drawn, Rolled
 from tests.property.generated_documents import (
     NETWORKS,
+    NODES,
     REGIONS,
     SERVICES,
     SITE,
@@ -20,6 +21,7 @@ from tests.property.oracle_inheritance import Document, World
 
 BALANCERS = ("shop", "mail")
 POLICIES = ("all", "some")
+OPTIONAL = {"loadBalancer": "optional"}
 DECLARED = ((), ("loadBalancer",), ("loadBalancer",), ("loadBalancer", "firewall"), ("dns",))
 _UPWARDS = ("federation", *(f"region/{name}" for name in REGIONS))
 
@@ -31,13 +33,17 @@ def balanced_world(choose: Choices) -> World:
     for each in local:
         if each["kind"] == "Node":
             each["spec"]["services"] = list(choose.pick(DECLARED))
+        if each["kind"] == "Workload" and choose.chance(70):
+            each["spec"]["node"] = choose.pick(NODES)
     inwards = local_scopes([each for each in local if each["kind"] in ("Node", "NodeGroup")])
     above = [hosts(choose, choose.pick(_UPWARDS), choose.pick(TENANTS)) for _ in range(2)]
     above += choose.some(lambda: balancer(choose, choose.pick(_UPWARDS), local=False), 0, 3)
     above += choose.some(lambda: service_policy(choose, choose.pick(_UPWARDS)), 0, 2)
     here = [hosts(choose, choose.pick(("site", *inwards)), each) for each in (*V4, *V4)]
     here += choose.some(lambda: balancer(choose, choose.pick(inwards), local=True), 1, 4)
-    here += choose.some(lambda: service_policy(choose, choose.pick(inwards)), 1, 2)
+    here += choose.some(lambda: service_policy(choose, choose.pick(inwards)), 0, 2)
+    if choose.chance(70):
+        here.append(document("ServicePolicy", {"name": "all"}, {"services": OPTIONAL}))
     here += choose.some(lambda: exception(choose, choose.pick(inwards), above), 0, 2)
     there = {(each["kind"], str(each["metadata"])) for each in (*world["federation"], *local)}
     fresh = [each for each in here if (each["kind"], str(each["metadata"])) not in there]
@@ -131,7 +137,7 @@ def exception(choose: Choices, scope: str, above: list[Document]) -> Document:
     elif kind == "Network":
         spec = {"subnets": [host(choose, tenant)]}
     else:
-        spec = {"services": {"loadBalancer": "optional"} if choose.chance(60) else {}}
+        spec = {"services": OPTIONAL if choose.chance(60) else {}}
     name = target["metadata"]["name"]
     body: Spec = {
         "target": {"kind": kind, "name": name, "tenant": tenant},

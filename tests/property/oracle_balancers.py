@@ -156,24 +156,21 @@ def service_ports(entries: list[dict[str, Any]]) -> list[tuple[int, int, int]]:
     """Return the runs of ports that entries without source ports mean, by protocol."""
     if any(each["protocol"] == "any" for each in entries):
         return []
-    ports: dict[int, set[int] | None] = {}
+    ports: dict[int, set[int]] = {}
     for each in entries:
         protocol = oracle.number(each["protocol"])
         if protocol not in oracle.WITH_PORTS or "sourcePorts" in each:
             continue
         known = ports.setdefault(protocol, set())
-        if known is None or "ports" not in each:
-            ports[protocol] = None
-            continue
-        for text in each["ports"]:
+        for text in each.get("ports", ["0-65535"]):
             first, _, last = str(text).partition("-")
             known.update(range(int(first), int(last or first) + 1))
     found = []
     for protocol, numbers in ports.items():
-        for number in sorted(numbers or ()):
-            if number - 1 not in (numbers or ()):
+        for number in sorted(numbers):
+            if number - 1 not in numbers:
                 last = number
-                while last + 1 in (numbers or ()):
+                while last + 1 in numbers:
                     last += 1
                 found.append((protocol, number, last))
     return found

@@ -1,13 +1,19 @@
 """Balancers of any world are what a plain reading says, also after any edits."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
+from ipaddress import ip_address, ip_network
+from itertools import pairwise, product
 
+from dsn.dataplane.memory import MemoryDataPlane
+from shared.algebra.cidrs import Family
+from shared.policy.compile import SitePlanner
 from shared.policy.inputs import Document, SiteInputs
-from shared.policy.nodeconfig import NodeConfiguration, from_json, to_json
+from shared.policy.leading import Leading
+from shared.policy.nodeconfig import NodeConfiguration, Packet, from_json, to_json
 from shared.policy.nodedelta import apply_delta, compute_delta
-from shared.policy.nodeplan import all_node_configurations
+from shared.policy.nodeplan import admitted_configurations, all_node_configurations
 from tests.property.balancer_worlds import rolled_balanced_world
 from tests.property.choices import Rolled
 from tests.property.generated_documents import NOW, SITE
@@ -93,6 +99,43 @@ def test_a_backend_that_goes_changes_backends_and_nothing_else() -> None:
                 assert delta["balancers"].keys() == {"backends"}
                 gone += 1
     assert gone, "there are backends"
+
+
+async def test_trace_leads_a_flow_where_the_node_leads_it() -> None:
+    """What is told of a flow is what the data plane of the client's node does with it, which takes
+    every configuration that the planner makes.
+    """
+    led = unserved = 0
+    for seed in rolls(60):
+        planner = SitePlanner(inputs(rolled_balanced_world(seed)))
+        leading = Leading(planner)
+        for name, configuration in admitted_configurations(planner).items():
+            memory = MemoryDataPlane()
+            await memory.apply(configuration)
+            for packet in flows(configuration):
+                found, handled = leading.lead(packet, name), memory.handle(packet)
+                if found is None or not found.packets:
+                    assert handled.to is None, f"seed {seed}, {name}"
+                    assert (found is not None) == (handled.reason == "unserved")
+                    unserved += found is not None
+                else:
+                    assert handled.to in found.likely, f"seed {seed}, {name}"
+                    led += 1
+    assert led > 50, "flows are led"
+    assert unserved > 5, "and some have no backend"
+
+
+def flows(configuration: NodeConfiguration) -> Iterator[Packet]:
+    """Yield flows from own and other addresses to virtual addresses, at their ports and beside."""
+    sources = [*configuration.addresses[:3], *configuration.addresses[-2:], "10.0.3.9/32"]
+    for number, (balancer, source) in enumerate(product(configuration.balancers or (), sources)):
+        client, target = ip_network(source).network_address, ip_address(balancer.address)
+        if client.version == target.version:
+            family: Family = 4 if client.version == 4 else 6
+            for port in {*balancer.ports, (balancer.ports[1] + 1) % 65536}:
+                yield Packet(
+                    family, int(client), int(target), balancer.protocol, 1024 + number, port
+                )
 
 
 def inputs(world: World) -> SiteInputs:

@@ -11,7 +11,7 @@ from shared.algebra.cidrs import AddressSet, canonical_addresses, host_set
 from shared.model.selectors import Selector
 from shared.model.traffic import PORT_PROTOCOLS
 from shared.policy.balancers import SERVICE, Balancers
-from shared.policy.balancing import KIND, node_balancers, planned_balancers
+from shared.policy.balancing import EVERY_PORT, KIND, node_balancers, planned_balancers
 from shared.policy.loaded.names import Names
 from shared.policy.loaded.nodes import LoadedNode
 from shared.policy.loaded.source import LoadedDefinitions
@@ -101,8 +101,8 @@ class _Sees:
         return [
             (each.protocol, ports)
             for each in found or ()
-            if each.protocol in PORT_PROTOCOLS and each.ports and each.source_ports is None
-            for ports in each.ports
+            if each.protocol in PORT_PROTOCOLS and each.source_ports is None
+            for ports in ([EVERY_PORT] if each.ports is None else each.ports)
         ]
 
     def workloads(self, tenant: str, selector: Selector) -> AddressSet:

@@ -1,6 +1,6 @@
 """Network services all the way: asked for at the FSM, named at the site, run by a node's agent."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,49 @@ async def test_the_fsm_is_told_how_many_nodes_run_a_service(
             (told,) = (await fsm.admin().status())["sites"]
             if told["counts"].get("runLoadBalancer") == 1:
                 break
+
+
+async def test_a_trace_to_a_virtual_address_tells_the_verdict_of_each_backend(
+    fsm: FSM, site: RoadSite
+) -> None:
+    await declared(fsm, site, "optional")
+    # Its node doesn't run the service yet: the address is one like any other.
+    await traced(site, lambda told: "balanced" not in told)
+
+    await site.api.patch("Node", "node-1", {"spec": {"services": ["loadBalancer"]}})
+    told = await traced(site, lambda told: outcomes(told) == {21: "allow", 22: "allow"})
+    chosen = told["balanced"]["chosen"]
+    assert chosen["to"] in {"10.0.0.21", "10.0.0.22"}
+    assert chosen["port"] == 8080
+    assert told["outcome"] == "allow"
+
+    # What is told of the flow is what becomes of the one that it will be.
+    rule = {"from": "any", "to": [{"cidr": f"{chosen['to']}/32"}], "action": "deny", "name": "shut"}
+    rest = {"from": "any", "to": "any", "action": "allow", "name": "rest"}
+    await fsm.admin().delete("securitypolicies", "p")
+    await site.heard(fsm)
+    await site.put("SecurityPolicy", "shut", {"rules": [rule, rest]})
+    told = await traced(site, lambda told: told["outcome"] == "deny")
+    assert sorted(outcomes(told).values()) == ["allow", "deny"]
+
+    for number in (1, 2):
+        await site.api.delete("Workload", f"shop-{number}")
+    told = await traced(site, lambda told: not outcomes(told))
+    assert told["outcome"] == "reject"
+
+
+async def traced(site: RoadSite, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Ask until it is so: what was written is compiled soon after."""
+    flow = {"from": "10.0.0.5", "to": VIRTUAL, "protocol": 6, "port": 80, "sourcePort": 40000}
+    while not holds(told := dict(await site.api.trace(flow))):
+        pass
+    return told
+
+
+def outcomes(told: Mapping[str, Any]) -> dict[int, str]:
+    """Return what becomes of a flow to each backend, by the last part of its address."""
+    backends = told.get("balanced", {}).get("backends", ())
+    return {int(each["to"].rpartition(".")[2]): each["outcome"] for each in backends}
 
 
 async def test_balancers_are_judged_where_they_are_written(fsm: FSM, site: RoadSite) -> None:
