@@ -35,7 +35,9 @@ VARIABLES: Final[dict[Family, int]] = {family: SOURCE + 2 * bits for family, bit
 _PORT_BITS: Final = 16
 _PROTOCOL_BITS: Final = 8
 _PLACES: Final = 512  # more than there are variables
-_CHUNK: Final = 8  # bits of a cube that are made once and kept
+_CHUNK: Final = 8  # bits that are made once and kept
+_ABOVE: Final = 1 << _CHUNK
+_BELOW: Final = _ABOVE - 1
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,7 +117,7 @@ class Store:
 
     def union(self, parts: Iterable[Diagram]) -> Diagram:
         """Unite neighbours first, which keeps what is united small."""
-        rest = list(parts)
+        rest = [each for each in parts if each is not self.nothing]
         if not rest:
             return self.nothing
         while len(rest) > 1:
@@ -173,26 +175,34 @@ class Store:
         place = bits * _PLACES + first
         found = self._prefixes.get(place)
         if found is None:
-            found = self.everything
             length = bits.bit_length() - 1
-            while length:
-                count = length % _CHUNK or _CHUNK
-                length -= count
-                key = (1 << count | bits & ((1 << count) - 1)) * _PLACES + first + length
-                chunk = self._chunks.get(key)
-                if chunk is None:
-                    chunk = self._chunks[key] = self._chunk(first + length, count, bits)
-                found = chunk & found
-                bits >>= count
+            # From the end, so that every node which is made on the way is of use.
+            count = length % _CHUNK or min(length, _CHUNK)
+            found = self._chunk(first + length - count, 1 << count | bits & ((1 << count) - 1))
+            rest, bits = length - count, bits >> count
+            while rest:
+                rest -= _CHUNK
+                found = self._chunk(first + rest, _ABOVE | bits & _BELOW) & found
+                bits >>= _CHUNK
             self._prefixes[place] = found
         return found
 
-    def _chunk(self, first: int, count: int, bits: int) -> Diagram:
-        """Return where the variables from `first` on are the last `count` of these bits."""
-        found = self.everything
-        for bit in range(count):
-            literals = self._ones if bits >> bit & 1 else self._zeros
-            found = literals[first + count - 1 - bit] & found
+    def _chunk(self, first: int, bits: int) -> Diagram:
+        """Return the same for a few bits."""
+        place = bits * _PLACES + first
+        found = self._chunks.get(place)
+        if found is None:
+            count = bits.bit_length() - 1
+            if count > 1:
+                low = count // 2
+                head = self._chunk(first, bits >> low)
+                tail = 1 << low | bits & ((1 << low) - 1)
+                found = head & self._chunk(first + count - low, tail)
+            elif count:
+                found = self._ones[first] if bits & 1 else self._zeros[first]
+            else:
+                found = self.everything
+            self._chunks[place] = found
         return found
 
 

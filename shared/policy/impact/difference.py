@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from shared.algebra.cidrs import AddressSet
 from shared.algebra.packets import PacketSet, Universe
@@ -37,9 +37,9 @@ class Difference:
         return bool(self.allowed) or bool(self.denied)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Shape:
-    """All of a rule that has a say in verdicts."""
+    """All of a rule that has a say in verdicts; rules of a Differ that say the same share one."""
 
     tier: Tier
     action: Action
@@ -66,11 +66,12 @@ class Differ:
 
     def __init__(self, universe: Universe) -> None:
         self.universe: Final = universe
+        self._shapes: dict[tuple[Any, ...], _Shape] = {}
         self._matching: dict[_Shape, PacketSet] = {}
 
     def allowed(self, plan: Plan) -> PacketSet:
         """Return the packets that a view allows."""
-        return self._allowed(_ruled(plan), plan.default_action)
+        return self._allowed(self._ruled(plan), plan.default_action)
 
     def difference(self, before: Plan, after: Plan) -> Difference:
         """Return what changes from one view to another."""
@@ -78,7 +79,7 @@ class Differ:
             return self._difference(before, after)
 
     def _difference(self, before: Plan, after: Plan) -> Difference:
-        old, new = _ruled(before), _ruled(after)
+        old, new = self._ruled(before), self._ruled(after)
         defaults = (before.default_action, after.default_action)
         if defaults[0] == defaults[1]:
             old, new = _worth_a_look(old, new)
@@ -110,6 +111,23 @@ class Differ:
             pairs = [_first(one, two) for one, two in zip(parts[::2], parts[1::2], strict=False)]
             parts = pairs + parts[len(pairs) * 2 :]
         return parts[0] if parts else _Decided(None, None, None)
+
+    def _ruled(self, plan: Plan) -> list[_Ruled]:
+        return [(self._shape(rule), rule) for rule in plan.rules]
+
+    def _shape(self, rule: PlannedRule) -> _Shape:
+        said = (
+            rule.tier,
+            "deny" if rule.action == "reject" else rule.action,
+            None if rule.source is None else rule.source.addresses,
+            None if rule.destination is None else rule.destination.addresses,
+            rule.services.matches,
+            rule.within,
+        )
+        found = self._shapes.get(said)
+        if found is None:
+            found = self._shapes[said] = _Shape(*said)
+        return found
 
     def _matched(self, rule: _Ruled) -> PacketSet:
         shape, planned = rule
@@ -184,21 +202,6 @@ def _worth_a_look(
     return (
         [each for place, each in enumerate(old) if place not in far_old],
         [each for place, each in enumerate(new) if place not in far_new],
-    )
-
-
-def _ruled(plan: Plan) -> list[_Ruled]:
-    return [(_shape(rule), rule) for rule in plan.rules]
-
-
-def _shape(rule: PlannedRule) -> _Shape:
-    return _Shape(
-        rule.tier,
-        "deny" if rule.action == "reject" else rule.action,
-        None if rule.source is None else rule.source.addresses,
-        None if rule.destination is None else rule.destination.addresses,
-        rule.services.matches,
-        rule.within,
     )
 
 

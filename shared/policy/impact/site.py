@@ -25,6 +25,7 @@ from shared.policy.impact.dependents import (
 from shared.policy.impact.difference import Differ, Difference
 from shared.policy.impact.flows import FlowImpact, flow_impact
 from shared.policy.inputs import Document
+from shared.policy.loaded.garbage import collection_paused
 from shared.policy.resolve import host_addresses
 from shared.policy.scopes import Chain
 
@@ -167,14 +168,15 @@ class _Touched:
 
 def packets_json(packets: PacketSet, *, max_boxes: int) -> dict[str, Any]:
     """Return a set of packets as answers show it."""
-    boxes, truncated = packets.boxes(max_boxes)
-    example = packets.example()
-    return {
-        "packets": str(packets.count()),
-        "example": None if example is None else packet_json(example),
-        "boxes": [box_json(each) for each in boxes],
-        "truncated": truncated,
-    }
+    with collection_paused():
+        boxes, truncated = packets.boxes(max_boxes)
+        example = packets.example()
+        return {
+            "packets": str(packets.count()),
+            "example": None if example is None else packet_json(example),
+            "boxes": [box_json(each) for each in boxes],
+            "truncated": truncated,
+        }
 
 
 def box_json(box: PacketBox) -> dict[str, Any]:
