@@ -43,7 +43,7 @@ _RARE = (
     "dsn.revocations.",
     "fsm.exchange.",
     "store.compact.",
-    # tests/faults/test_asked_and_killed.py
+    # tests/integration/road/test_asked_killed.py
     "fsm.request.",
     "sdsp.request.",
     "sdsp.answer.",

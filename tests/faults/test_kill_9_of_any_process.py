@@ -5,7 +5,8 @@ again within 10 s.  Here: what is written to disk beside the store, the store's 
 setting up and joining, each killed at every place in a process of its own; and a short run of
 `make chaos`, which does the rest (tests/chaos/run.py says what it holds).  Also:
 tests/e2e/test_killed.py, tests/contract/test_store_processes.py (SQLite and PostgreSQL),
-tests/integration/dsn/test_agent_in_kernel.py, tests/unit/shared/pki/test_credentials.py.
+tests/integration/dsn/test_agent_in_kernel.py, tests/unit/shared/pki/test_credentials.py,
+tests/integration/road/test_asked_killed.py.
 """
 
 import asyncio
@@ -56,6 +57,7 @@ from tests.e2e.hosts import Host
 from tests.fakes.federation import Federation
 from tests.fakes.processes import forked
 from tests.integration.fsm.harness import FSM, PASSWORD, ShiftedClock
+from tests.integration.road.test_asked_killed import FSM_PLACES, SITE_PLACES
 from tests.integration.road.world import joined
 from tests.servers import free_port, require
 from tests.unit.dsn.configurations import make_assignment
@@ -86,7 +88,7 @@ def test_each_failpoint_is_reached_here_or_under_load() -> None:
     # test_backup_cut_in_half_restore.py takes all of these from the registry.
     backups = {name for name in FAILPOINTS if name.startswith(("backup.", "restore."))}
     here |= {*SEALING_KEY, *REVOCATIONS, *(name for each in EXCHANGE.values() for name in each)}
-    here |= {*BREAK_GLASS}
+    here |= {*BREAK_GLASS, *SITE_PLACES, *FSM_PLACES}
     assert here | backups >= ELSEWHERE
     assert here <= FAILPOINTS.keys()
 
