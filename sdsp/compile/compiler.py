@@ -34,6 +34,7 @@ from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.followed import InForce
 from shared.policy.inputs import SiteInputs
 from shared.policy.leading import Leading
+from shared.policy.loaded.garbage import collection_paused
 from shared.policy.plan import Plan
 from shared.store.contract import Commit, Store, Stored
 from shared.tasks.loop import Outcome
@@ -66,7 +67,11 @@ class Compilation:
 
 def review_site(inputs: SiteInputs, revision: Revision) -> Compilation | None:
     """Plan a site from its documents; None while it has not heard of itself."""
-    planner = SitePlanner(inputs)
+    with collection_paused():
+        return _review(SitePlanner(inputs), revision)
+
+
+def _review(planner: SitePlanner, revision: Revision) -> Compilation | None:
     try:
         planner.plan()
     except NotFound:

@@ -21,6 +21,7 @@ from sdsp.conflicts.deadlines import Deadlines
 from sdsp.conflicts.standing import KIND, Change, changes, key_of, spec_of
 from sdsp.upstream.remarks import remarks_in
 from shared.clock import Clock
+from shared.collector import leave_alone
 from shared.errors import NotFound
 from shared.failpoints import pause
 from shared.ids import Key, Revision
@@ -162,6 +163,7 @@ class FindConflicts:
 
     def _follow(self, enforced: Enforced, remarks: Remarks) -> dict[Key, Found]:
         followed, self._followed = self._followed, None
+        is_first = followed is None
         if followed is None:
             groups = self._groups or ()
             followed = FollowedConflicts(enforced.site, read=document_of, groups=groups)
@@ -172,6 +174,9 @@ class FindConflicts:
             return {}
         # Only what ended well is followed on.
         self._followed = followed
+        if is_first:
+            # With this all is there that stays as long as the site: its objects, its rules.
+            leave_alone()
         return self.prepared("enforced", found)
 
     def _found(self) -> dict[Key, Found]:

@@ -18,6 +18,7 @@ from typing import Final
 
 from sdsp.conflicts.find import CONFLICTS
 from shared.cli.bench.workload import inventory, sources
+from shared.collector import calm_collector
 from shared.policy.loaded.source import Source
 from shared.store.contract import Commit, Draft, Store, Transaction
 from shared.store.sql import open_store
@@ -35,6 +36,8 @@ _PAUSE: Final = 0.5
 @benchmark("conflicts", title="Conflicts current after one changed rule, at a site")
 def conflicts(run: Run) -> Results:
     count = run.pick(10_000, 500)
+    # As a server program does.
+    calm_collector()
     changes = run.pick(50, 4)
     times, before = asyncio.run(_measure(run, count, changes))
     extra = {"rules": count, "changes": changes, "conflictsBefore": before}
