@@ -53,9 +53,11 @@ async def decide(site: RoadSite, name: str, proposal: str) -> Mapping[str, Any]:
     return spec_of(await site.api.decide_conflict(name, proposal, reason="seen"))
 
 
-async def verdict(site: RoadSite, port: int) -> str:
+async def until_verdict(site: RoadSite, port: int, wanted: str) -> None:
+    """Ask until it is so: a write is compiled a moment after its answer."""
     flow = {"from": "192.0.2.1", "to": "10.1.0.5", "protocol": "tcp", "port": port}
-    return str((await site.api.trace(flow))["outcome"])
+    while (await site.api.trace(flow))["outcome"] != wanted:
+        pass
 
 
 async def refused(awaitable: Any) -> str:
@@ -88,10 +90,10 @@ async def test_a_contradicted_rule_is_kept_by_an_exception_to_what_contradicts_i
     kept = (await ways(site, found["name"]))["keepLocal"]
     assert kept["suggestedExpiresAt"]
     assert kept["impact"]["newlyAllowed"]["example"]["port"] == 22
-    assert await verdict(site, 22) == "deny"
+    await until_verdict(site, 22, "deny")
     until = site.clock.now() + timedelta(days=90)
     await site.api.decide_conflict(found["name"], "keepLocal", reason="line 7", expires_at=until)
-    assert await verdict(site, 22) == "allow"
+    await until_verdict(site, 22, "allow")
     exception = spec_of(await site.api.get("Override", "block"))
     assert exception["reason"] == "line 7"
     assert exception["basedOn"]["spec"]["rules"][0]["name"] == "no"
@@ -169,10 +171,8 @@ async def test_overlapping_edits_are_narrowed_to_what_does_not_contradict(
     narrow = (await ways(site, found["name"]))["narrow"]
     assert narrow["spec"]["rules"] == [rule("a", "443", "8443")]
     await decide(site, found["name"], "narrow")
-    wanted = ["deny", "allow", "allow"]
-    while [await verdict(site, port) for port in (80, 443, 8443)] != wanted:
-        # A write is compiled a moment after its answer.
-        pass
+    for port, wanted in ((80, "deny"), (443, "allow"), (8443, "allow")):
+        await until_verdict(site, port, wanted)
 
 
 async def test_a_shadowed_rule_is_taken_note_of_or_goes(fsm: FSM, site: RoadSite) -> None:
