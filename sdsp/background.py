@@ -137,7 +137,7 @@ class Background:
         """Look for conflicts after each compilation; return what looks after each review."""
         base = self.base
         reminding = RemindOfConflicts(base.store, clock=base.clock, metrics=base.metrics)
-        self._loop(reminding, period=_REMINDERS_PERIOD)
+        reminder = self._loop(reminding, period=_REMINDERS_PERIOD)
         merging = self._loop(AutoMerge(base.store, clock=base.clock), period=_CONFLICTS_PERIOD)
         compiler.on_enforced = self._loop(finding, period=_CONFLICTS_PERIOD).activate
         comparing = self._loop(
@@ -154,6 +154,7 @@ class Background:
         def judged() -> None:
             comparing.activate()
             merging.activate()
+            reminder.activate()
             if report:
                 report.activate()
 

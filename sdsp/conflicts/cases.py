@@ -55,15 +55,20 @@ class Cases:
         self._now = now
         self._executor = executor
 
-    async def read(self, snapshot: Snapshot, conflict: Stored, name: str, terms: Terms) -> Case:
+    async def read(
+        self, snapshot: Snapshot, conflict: Stored, name: str, terms: Terms, *, digest: str | None
+    ) -> Case:
         """Return what a proposal writes; Invalid (`proposal_not_offered`), Conflict
-        (`conflict_outdated`).
+        (`conflict_outdated`, also if it is not what a digest says that somebody was shown).
         """
         stored = await snapshot.list(PLANNED)
         now = self._now()
 
         def work() -> Case:
-            return _case(_planner(self._site, stored, now), stored, conflict, name, terms)
+            case = _case(_planner(self._site, stored, now), stored, conflict, name, terms)
+            if digest is not None and case.way.digest != digest:
+                raise outdated(conflict.key)
+            return case
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 

@@ -35,11 +35,14 @@ from shared.store.contract import ABSENT, Operation, Store, Stored, Transaction
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a person decides; `expires_at` is when an exception that is kept ends."""
+    """What a person decides; `expires_at` is when an exception that is kept ends, `digest` that of
+    the proposal as it was shown.
+    """
 
     proposal: str
     reason: str
     expires_at: datetime | None = None
+    digest: str | None = None
 
 
 class Decisions:
@@ -76,7 +79,9 @@ class Decisions:
                 return found
             check_open(found, expected)
             terms = Terms(verdict.reason, verdict.expires_at)
-            case = await self._cases.read(snapshot, found, verdict.proposal, terms)
+            case = await self._cases.read(
+                snapshot, found, verdict.proposal, terms, digest=verdict.digest
+            )
 
         async def settle(transaction: Transaction, written: Sequence[Written]) -> None:
             await self._settle(transaction, call, case, verdict, written)

@@ -43,6 +43,9 @@ class Decide(Body):
     expires_at: Time | None = Field(
         None, alias="expiresAt", description="When an exception that is kept ends by itself."
     )
+    digest: str | None = Field(
+        None, description="The proposal's as it was shown; refused if it writes something else now."
+    )
 
 
 class Defer(Body):
@@ -77,7 +80,7 @@ async def decide(request: web.Request) -> web.Response:
     """
     only_parameters(request, "tenant")
     body = await read_body(request, Decide)
-    verdict = Verdict(body.proposal, body.reason, body.expires_at)
+    verdict = Verdict(body.proposal, body.reason, body.expires_at, body.digest)
     is_question = verdict.proposal == ASK
     take = request.app[ASKING].ask if is_question else request.app[DECISIONS].decide
     decided = await take(

@@ -101,6 +101,7 @@ def _proposed(planner: SitePlanner, way: Way, past: Past, *, max_boxes: int) -> 
             for step in way.steps
         ],
         "impact": past.told(told),
+        "digest": way.digest,
     }
     ends = _suggested(planner, way)
     if ends is not None:

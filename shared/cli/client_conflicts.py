@@ -61,18 +61,21 @@ class ConflictCalls:
         tenant: str = COMMON,
         expires_at: datetime | None = None,
         if_match: int | None = None,
+        digest: str | None = None,
     ) -> Object:
         """Settle a conflict by a proposal that it offers; return it as it is then.
 
-        `expires_at` is when the exception that `keepLocal` or `merge` leaves ends by itself;
-        `if_match` is the conflict's revision that was looked at (RevisionConflict if it has
-        changed since).  Invalid (`proposal_not_offered`); Conflict (`conflict_resolved`, and
-        `conflict_outdated` if what it is about has changed since it was found).
+        `expires_at` is when the exception that is left ends by itself; `if_match` is the conflict's
+        revision that was looked at (RevisionConflict if it has changed since), `digest` that of the
+        proposal as impact_of_conflict() told it.  Invalid (`proposal_not_offered`); Conflict
+        (`conflict_resolved`, and `conflict_outdated` if what it is about, or what the proposal
+        writes, has changed since).
         """
         body = {
             "proposal": proposal,
             "reason": reason,
             "expiresAt": None if expires_at is None else expires_at.isoformat(),
+            **({} if digest is None else {"digest": digest}),
         }
         return await self._settle(name, "decision", tenant, body, if_match)
 

@@ -60,13 +60,13 @@ def parted(choose: Choices) -> Tiny:
         return replace(
             tiny,
             mandatory={**tiny.mandatory, "m2": upstream},
-            exceptions={"m2": mine},
+            exceptions={**tiny.exceptions, "m2": mine},
             base={"m2": {**base, "enforcement": "mandatory"}},
         )
     return replace(
         tiny,
         default={**tiny.default, "m2": {**upstream, "onConflict": "merge"}},
-        exceptions={"m2": mine},
+        exceptions={**tiny.exceptions, "m2": mine},
         base={"m2": base},
     )
 
@@ -111,10 +111,11 @@ def check_parted(choose: Choices) -> list[str]:
     """Check each way out of an exception and its target that have parted; return what came."""
     tiny = parted(choose)
     came = []
+    others = {name: spec for name, spec in tiny.exceptions.items() if name != "m2"}
     versions = {
-        "base": replace(tiny, exceptions=tiny.base),
+        "base": replace(tiny, exceptions={**others, **tiny.base}),
         "local": tiny,
-        "inherited": replace(tiny, exceptions={}),
+        "inherited": replace(tiny, exceptions=others),
     }
     base, local, inherited = (each.verdicts() for each in versions.values())
     own = {

@@ -257,9 +257,11 @@ def _some_services(choose: Choices) -> Any:
 
 def tiny_site(choose: Choices) -> Tiny:
     """Return a site with policies in each tier, no two sides of which have parted."""
+    mandatory = {name: some_policy(choose, name) for name in ("m1", "m3") if choose.chance(70)}
     return Tiny(
         choose.pick(("allow", "deny")),
-        {name: some_policy(choose, name) for name in ("m1", "m3") if choose.chance(70)},
+        mandatory,
         {name: some_policy(choose, name) for name in ("d1",) if choose.chance(60)},
         {name: some_policy(choose, name) for name in ("l1", "l2") if choose.chance(70)},
+        {name: some_policy(choose, f"x{name}") for name in mandatory if choose.chance(25)},
     )

@@ -118,7 +118,8 @@ async def decide(named: Named, choice: Choice, form: Output, *, confirmed: bool)
             )
         if case.state != "resolved" and not confirmed:
             _require_person()
-            _confirm(await _with_impacts(opened, case), choice.proposal, expires_at)
+            case = await _with_impacts(opened, case)
+            _confirm(case, choice.proposal, expires_at)
         decided = await opened.client.decide_conflict(
             case.name,
             choice.proposal,
@@ -127,6 +128,7 @@ async def decide(named: Named, choice: Choice, form: Output, *, confirmed: bool)
             expires_at=expires_at,
             # What was looked at is what is decided.
             if_match=case.found.revision,
+            digest=(case.proposal(choice.proposal) or {}).get("digest"),
         )
     if not _print_other(Case(decided), form):
         if Case(decided).is_waiting:

@@ -4,10 +4,12 @@ What a decision writes and what its impact is judged by are the same steps, so t
 differ from the other.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from shared.ids import Key
 from shared.model.kinds import KINDS
@@ -15,6 +17,8 @@ from shared.model.override import ProposalName
 from shared.policy.inputs import Document, SiteInputs
 
 JSON = Mapping[str, Any]
+
+_TERMS: Final = ("reason", "expiresAt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,16 @@ class Way:
     steps: tuple[Step, ...] = ()
     keeps_exception: bool = False
     asks: Document | None = None
+
+    @property
+    def digest(self) -> str:
+        """What it writes, but for why and until when: by this one knows it for what was shown."""
+        writes = [
+            [*step.key, step.spec and {k: v for k, v in step.spec.items() if k not in _TERMS}]
+            for step in self.steps
+        ]
+        said = json.dumps([self.name, writes], sort_keys=True, default=str)
+        return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from shared.ids import Key
 from shared.model.override import Conflict
 from shared.policy.compile import POLICY, SitePlanner
 from shared.policy.conflicts.outcome import target_name
-from shared.policy.definitions import Name
+from shared.policy.definitions import Name, read_exemption
+from shared.policy.exceptions import combine
 from shared.policy.inputs import Document, is_inherited_scope
 from shared.policy.merging import exempted
 from shared.policy.narrowing.contradictions import Contradictions
@@ -21,7 +22,7 @@ from shared.policy.shadows.findings import Contradiction, Shadowed
 from shared.policy.shadows.rules import resolved_rules
 from shared.policy.shadows.site import Shadows
 from shared.policy.ways.contract import Barred, Step, Terms, Way
-from shared.policy.ways.exceptions import new_exception
+from shared.policy.ways.exceptions import kept, new_exception
 
 JSON = Mapping[str, Any]
 
@@ -57,17 +58,28 @@ def of_contradicts_mandatory(
     if front is None or isinstance(front, str):
         return Barred(name, front or TOO_MANY)
     target = front.policy.effective
+    said = exempted(target.spec.to_json())
+    taken = [each["name"] for each in said["rules"]]
+    spec = {**said, "rules": [*uniquely_named(front.rules, taken), *said["rules"]]}
     if target.override is not None:
-        return Barred(name, f"{target.override.key} stands for it already: change that one")
-    kept = exempted(target.document.spec.to_json())
-    taken = [each["name"] for each in kept["rules"]]
-    spec = {**kept, "rules": [*uniquely_named(front.rules, taken), *kept["rules"]]}
+        return _added(target.override, target.document, spec, name, terms)
     exception = new_exception(
         planner, target.document, spec, scope=policy.effective.source.key.scope, terms=terms
     )
     if isinstance(exception, str):
         return Barred(name, exception)
     return Way(name, spec, (exception,), keeps_exception=True)
+
+
+def _added(
+    override: Document, target: Document, spec: JSON, name: Any, terms: Terms
+) -> Way | Barred:
+    """Return the writing of an exception that stands there already, with another spec."""
+    exemption = read_exemption(override)
+    if exemption is None or combine(exemption, target).parted is not None:
+        return Barred(name, f"{override.key} stands for it, and that has parted: settle that first")
+    said = {each: value for each, value in override.spec.to_json().items() if each != "basedOn"}
+    return kept(name, override, {**said, "spec": dict(spec)}, target, terms)
 
 
 def of_shadowed_rule(

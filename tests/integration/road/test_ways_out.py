@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sdsp.conflicts.deadlines import ConflictSettings
 from shared.errors import HanseError
 from tests.integration.fsm.harness import FSM
 from tests.integration.road.test_conflicts import conflicts, parted, policy, spec_of, until_rules
 from tests.integration.road.test_conflicts import rule as to_a
-from tests.integration.road.world import RoadSite
+from tests.integration.road.world import RoadSite, joined
 
 PORTS = ("22", "80", "443")
 
@@ -81,6 +83,55 @@ async def test_a_contradicted_rule_is_narrowed_to_what_takes_effect(
     await fsm.admin().put("networks", "later", {})
     await site.heard(fsm)
     assert not of("contradicts_mandatory")(await conflicts(site, lambda _: True))
+
+
+async def test_what_a_proposal_was_shown_to_write_is_what_is_written(
+    fsm: FSM, site: RoadSite
+) -> None:
+    """What it comes to is made when somebody asks: the conflict itself may say the same."""
+    name = (await contradicted(fsm, site))["name"]
+    shown = (await ways(site, name))["narrow"]["digest"]
+    more = {"rules": [rule("in", *PORTS), rule("more", "8080")]}
+    await site.put("SecurityPolicy", "ours", more)
+
+    async def decide_as(digest: str) -> str | None:
+        try:
+            await site.api.decide_conflict(name, "narrow", reason="seen", digest=digest)
+        except HanseError as exc:
+            return exc.code
+        return None
+
+    assert await decide_as(shown) == "conflict_outdated"
+    assert spec_of(await site.api.get("SecurityPolicy", "ours")) == more
+    while (now := (await ways(site, name))["narrow"]["digest"]) == shown:
+        pass  # the review is a moment behind
+    assert await decide_as(now) is None
+    own = spec_of(await site.api.get("SecurityPolicy", "ours"))
+    assert own["rules"] == [rule("in", "80", "443"), rule("more", "8080")]
+
+
+async def test_a_site_s_people_are_told_of_a_conflict_that_is_late(
+    fsm: FSM, tmp_path: Path
+) -> None:
+    def told(status: dict[str, Any]) -> bool:
+        return any(each["type"] == "conflict.overdue" for each in status["events"])
+
+    async with joined(tmp_path, fsm) as site:
+        hurried = {"conflicts": ConflictSettings(normal=0.001)}
+        site.settings = site.settings.model_copy(update=hurried)
+        async with site.serving():
+            name = (await contradicted(fsm, site))["name"]
+            # Whatever is judged next, conflicts are looked through.
+            await site.put("SecurityPolicy", "later", {"rules": [rule("later", "9090")]})
+            status = await site.until(told)
+        # Once, also by who starts next.
+        async with site.serving():
+            await site.put("SecurityPolicy", "later", {"rules": [rule("later", "9091")]})
+            await site.until(lambda found: bool(found["policies"]))
+            again = await site.api.status()
+    for found in (status, again):
+        late = [each for each in found["events"] if each["type"] == "conflict.overdue"]
+        assert [name in each["message"] for each in late].count(True) == 1
 
 
 async def test_a_contradicted_rule_is_kept_by_an_exception_to_what_contradicts_it(
