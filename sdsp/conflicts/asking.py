@@ -74,7 +74,9 @@ class Asking:
                     code="already_asked",
                 )
             terms = Terms(verdict.reason, verdict.expires_at)
-            case = await self._cases.read(snapshot, found, verdict.proposal, terms)
+            case = await self._cases.read(
+                snapshot, found, verdict.proposal, terms, digest=verdict.digest
+            )
         at = self._clock.now()
 
         async def work(transaction: Transaction) -> Stored:

@@ -63,7 +63,7 @@ class Way:
             [*step.key, step.spec and {k: v for k, v in step.spec.items() if k not in _TERMS}]
             for step in self.steps
         ]
-        said = json.dumps([self.name, writes], sort_keys=True, default=str)
+        said = json.dumps([self.name, writes, self.spec], sort_keys=True, default=str)
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
