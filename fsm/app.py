@@ -37,8 +37,10 @@ from fsm.sites.departed import DepartedSites
 from fsm.sites.enroll import SiteEnrolment
 from fsm.sites.facts import KnownSites
 from fsm.sites.names import host_names
+from fsm.sites.pausing import PauseAdmission, Pauses
 from fsm.sites.service import Sites
 from fsm.tasks.compact import Compact
+from fsm.tasks.end_pauses import EndPauses
 from fsm.tasks.flush_voices import FlushVoices
 from fsm.tasks.follow_trust import follow_trust
 from fsm.tasks.publish_trust import PublishTrust
@@ -87,6 +89,7 @@ _TIDY_PERIOD: Final = 15.0
 
 # So long a wave may wait for the next after its last site has said its word.
 _ROLLOUT_PERIOD: Final = 1.0
+_PAUSE_PERIOD: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +257,7 @@ class _Parts:
             clock=self.clock,
         )
         app[query_handlers.IMPACTS] = self._impacts(parts, services)
+        app[site_handlers.PAUSES] = Pauses(objects=services.objects, clock=self.clock)
         app[rollout_handlers.ROLLOUTS] = Rollouts(
             self.hub,
             self.store,
@@ -309,6 +313,8 @@ class _Parts:
             self.store, self.hub, known=self.known, clock=self.clock, metrics=self.metrics
         )
         self._loop(group, rollouts, period=_ROLLOUT_PERIOD)
+        pauses = EndPauses(self.store, self.hub, clock=self.clock)
+        self._loop(group, pauses, period=_PAUSE_PERIOD)
         self._loop(group, Tidy(self.store, self.revocations, clock=self.clock), period=_TIDY_PERIOD)
         renewal = self._loop(group, self.renewal, period=60.0)
         # What another process has exchanged or revoked isn't shown here any longer.
@@ -378,6 +384,7 @@ class _Parts:
                         self.hub, server_names=[name for name in names if name != "localhost"]
                     ),
                     RolloutAdmission(self.hub),
+                    PauseAdmission(),
                 )
             ),
             tokens=Tokens(data=self.data, server=identity),

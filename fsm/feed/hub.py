@@ -15,9 +15,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn, Protocol
 
-from fsm.feed.item import ROLLOUT, SUBSCRIPTION, Item
+from fsm.feed.item import GOING_ON, ROLLOUT, SUBSCRIPTION, Item
 from fsm.feed.rolling import NONE, Rollings, rollings_in, version_at
-from fsm.feed.select import Delta, Selected, View, decides_view, difference, select, view_of
+from fsm.feed.select import (
+    Delta,
+    Selected,
+    View,
+    decides_view,
+    difference,
+    select,
+    select_paused,
+    view_of,
+)
 from fsm.feed.step import NOTHING, Step, step_between, step_of
 from fsm.feed.world import IndexedWorld
 from fsm.feed.worlds import FOLLOWED_OBJECTS, Loaded, SnapshotSource, Worlds
@@ -143,7 +152,13 @@ class Hub:
         return view
 
     def revision_at(self, site: str, key: Key) -> int | None:
-        """Return the revision of what a site is to have of an object now; None if nothing."""
+        """Return the revision of what a site is to have of an object now; None if nothing.
+
+        0 of what a paused site keeps, whatever has become of it here.
+        """
+        view = view_of(self._world, site)
+        if view is not None and view.paused is not None and key.kind not in GOING_ON:
+            return 0
         item = version_at(site, self._world.get(key), self._rollings.get(key))
         return item.stored.revision if item else None
 
@@ -159,7 +174,28 @@ class Hub:
         view = view_of(loaded.items, site)
         if view is None:
             raise NotFound(f"site {site} was not there at revision {revision}", code="unknown_site")
-        return feed_position(loaded.position, view), select(loaded.items, view)
+        return feed_position(loaded.position, view), await self.selection(loaded, view)
+
+    async def selection(self, loaded: Loaded, view: View) -> Selected:
+        """Return what a site is to have of a world; `view` is the site's there."""
+        now = select(loaded.items, view)
+        if view.paused is None:
+            return now
+        return select_paused(now, await self.kept(view), view)
+
+    async def kept(self, view: View) -> Selected | None:
+        """Return what a paused site was to have when it was paused; None if nobody knows any more.
+
+        That revision is kept from compaction (fsm.tasks.compact), but a store that was restored
+        may not have it.
+        """
+        assert view.paused is not None, "only of a paused site"
+        try:
+            then = await self.loaded_at(view.paused)
+        except (RevisionCompacted, Invalid):
+            return None
+        was = view_of(then.items, view.site)
+        return None if was is None else select(then.items, was)
 
     @asynccontextmanager
     async def watching(self, site: str, at: wire.Position) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -188,7 +224,9 @@ class Hub:
         before = await self._loaded_before(site, at)
         # From here to the end nothing waits: the world can't move on.
         view = self._view_at(site, at)
-        selected = select(self._world, view) if view.is_narrowed else None
+        # What a paused site gets is no matter of its subscription.
+        by_change = view.paused is not None or not view.is_narrowed
+        selected = None if by_change else select(self._world, view)
         watcher = Watcher(view, after=Revision(at.revision), selected=selected)
         if before is not None:
             delta = self._delta_since(before, watcher)

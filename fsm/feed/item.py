@@ -45,6 +45,8 @@ DELIVERABLE: Final = (
     frozenset({*_ALWAYS, *_NAMES, *SETTINGS, "SecurityPolicy", BALANCER, REQUEST}) | FLOWING
 )
 """The kinds that a site may ever get."""
+GOING_ON: Final = TRUST | FLOWING | {"Site", REQUEST}
+"""The kinds that a paused site gets all the same: whom it believes, who may what, and answers."""
 
 OPTIONAL: Final = _NAMES | {"SecurityPolicy"}
 """The kinds that a Subscription may name; of policies, it chooses among the default ones."""

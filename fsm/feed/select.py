@@ -19,7 +19,8 @@ An object with a field that the site doesn't know is *withheld*: a change to it 
 site keeps what it has.
 
 While a change goes site by site, a site that it hasn't reached sees the version before
-(fsm.feed.rolling).
+(fsm.feed.rolling).  A site that people have paused keeps the policy of that revision; only what
+says whom it is to believe, and who may do what, goes on.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ from typing import Any, Final
 
 import orjson
 
-from fsm.feed.item import BALANCER, SUBSCRIPTION, Audience, Duty, Item
+from fsm.feed.item import BALANCER, GOING_ON, SUBSCRIPTION, Audience, Duty, Item
 from fsm.feed.rolling import rollings_in, seen_by, version_at
 from shared.feed.wire import Removal
 from shared.ids import COMMON, FEDERATION, Key
@@ -51,6 +52,8 @@ class View:
     chain: tuple[str, ...]
     subscription: Subscription = field(hash=False)
     digest: str
+    paused: int | None = None
+    """The revision whose policy a paused site keeps; None: it takes what there is."""
 
     @property
     def is_narrowed(self) -> bool:
@@ -72,6 +75,8 @@ class Selected:
 
     items: Mapping[Key, Item]
     withheld: frozenset[Key] = frozenset()
+    is_whole: bool = True
+    """False of a paused site whose policy isn't known any more: it keeps what isn't here."""
 
     def covers(self, key: Key) -> bool:
         """Return whether the site may have some version of the object."""
@@ -105,14 +110,17 @@ def view_of(world: World, site: str) -> View | None:
     subscribed = world.get(subscription_key(site))
     wishes = Subscription.model_validate(subscribed.spec) if subscribed else NO_WISHES
     chain = _chain_of(world, item.spec.get("region"))
-    what = {
+    what: dict[str, Any] = {
         "site": site,
         "labels": dict(item.labels),
         "chain": chain,
         "subscription": wishes.to_json(),
     }
+    # Said only while it is so, lest all sites list again where this is new.
+    if (pause := item.spec.get("paused")) is not None:
+        what["paused"] = pause["revision"]
     digest = hashlib.sha256(orjson.dumps(what, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return View(site, item.labels, chain, wishes, digest)
+    return View(site, item.labels, chain, wishes, digest, what.get("paused"))
 
 
 def decides_view(key: Key, site: str) -> bool:
@@ -134,6 +142,26 @@ def select_seen(world: World, view: View) -> Selected:
         wanted |= _referenced(wanted.values(), meant)
     withheld = frozenset(key for key, item in wanted.items() if not _is_known(view, item))
     return Selected({k: item for k, item in wanted.items() if k not in withheld}, withheld)
+
+
+def select_paused(now: Selected, kept: Selected | None, view: View) -> Selected:
+    """Return what a paused site is to have: the policy of when it was paused, and all else of now.
+
+    `kept` is what it was to have then, None if that isn't known any more.
+    """
+    items = {key: item for key, item in now.items.items() if key.kind in GOING_ON}
+    withheld = {key for key in now.withheld if key.kind in GOING_ON}
+    old = {} if kept is None else kept.items
+    for key, item in old.items():
+        if key.kind in GOING_ON:
+            continue
+        if _is_known(view, item):
+            items[key] = item
+        else:
+            withheld.add(key)
+    if kept is not None:
+        withheld |= {key for key in kept.withheld if key.kind not in GOING_ON}
+    return Selected(items, frozenset(withheld), is_whole=kept is not None)
 
 
 def difference(before: Selected, after: Selected, *, world: World, view: View) -> Delta:

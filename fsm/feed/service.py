@@ -8,8 +8,8 @@ from typing import Final
 
 from fsm.feed.delivered import delivered_to
 from fsm.feed.hub import Hub, feed_position
-from fsm.feed.item import OPTIONAL, Audience, Item
-from fsm.feed.select import View, is_meant_for, removal_of, select, subscription_key, view_of
+from fsm.feed.item import GOING_ON, OPTIONAL, Audience, Item
+from fsm.feed.select import View, is_meant_for, removal_of, subscription_key, view_of
 from fsm.feed.worlds import FOLLOWED_OBJECTS
 from shared.errors import FieldError, Gone, Invalid, Malformed, NotFound, RevisionCompacted
 from shared.feed import wire
@@ -122,12 +122,12 @@ class Feed:
         world, view = loaded.items, view_of(loaded.items, site)
         if view is None:
             raise NotFound(f"the FSM has no Site {site}; create it", code="unknown_site")
-        selected = select(world, view)
+        selected = await self._hub.selection(loaded, view)
         had = await self._had(view, since, loaded.position)
         tombstones = [
             wire.Tombstone(key, removal_of(key, world, view), revision)
             for key in sorted(had)
-            if not selected.covers(key)
+            if not selected.covers(key) and (selected.is_whole or key.kind in GOING_ON)
         ]
         items = [selected.items[key] for key in sorted(selected.items)]
         return _Listing(feed_position(loaded.position, view), items, tombstones)

@@ -13,9 +13,18 @@ from functools import cached_property
 from typing import Any, Final
 
 from fsm.feed.acks import Heard
-from fsm.feed.item import Item
+from fsm.feed.item import GOING_ON, Item
 from fsm.feed.rolling import NONE, Rollings, seen_by, version_at
-from fsm.feed.select import Membership, View, World, is_meant_for, standing_in
+from fsm.feed.select import (
+    Membership,
+    Selected,
+    View,
+    World,
+    is_meant_for,
+    select,
+    site_key,
+    standing_in,
+)
 from fsm.reported.facts import conflicts_in, exceptions_in
 from shared.access.reach import Reach
 from shared.http.response import timestamp
@@ -26,6 +35,7 @@ POLICY: Final = "SecurityPolicy"
 
 UNSUBSCRIBED: Final = "unsubscribed"
 WAITS_FOR_ROLLOUT: Final = "rollout_waits"
+SITE_PAUSED: Final = "site_paused"
 _NO_NODES: Final = {"total": 0, "realised": 0, "pending": 0, "failed": 0}
 _REASONS: Final = {
     "partial": "unresolved_name",
@@ -167,10 +177,11 @@ def policies_at(
     now: datetime,
     seen: Seen,
     rollings: Rollings = NONE,
+    kept: Selected | None = None,
 ) -> list[PolicyAtSite]:
     """Return what became of each policy that is meant for a site; `policies` may be seen.
 
-    `rollings` are the rollouts that haven't ended.
+    `rollings` are the rollouts that haven't ended, `kept` is what the site keeps if it is paused.
     """
     standing = standing_in(seen_by(seen.world, view.site), view)
     found = []
@@ -188,13 +199,33 @@ def policies_at(
             or standing(version) is not Membership.OUT
         )
         state: tuple[str, str | None] = "pending", WAITS_FOR_ROLLOUT
-        if not waits:
+        if not waits and is_held_back(view, item, kept):
+            state = "pending", SITE_PAUSED
+        elif not waits:
             state = state_of(item, standing(item), facts, now=now)
         staged = facts.staged(item.key) if item.spec.get("stage") == "staged" else None
         found.append(
             PolicyAtSite(item.key, view.site, *state, said.get("generation"), said, staged)
         )
     return found
+
+
+def is_held_back(view: View, item: Item, kept: Selected | None) -> bool:
+    """Return whether a site that is paused hasn't got this version for that reason."""
+    if view.paused is None:
+        return False
+    has = None if kept is None else kept.items.get(item.key)
+    return has is None or has.version != item.version
+
+
+def behind(world: World, view: View, kept: Selected | None) -> int | None:
+    """Return how many changes of policy wait for a paused site; None if nobody knows."""
+    if kept is None:
+        return None
+    now = select(world, view).items
+    keys = {key for key in {*now, *kept.items} if key.kind not in GOING_ON}
+    pairs = [(kept.items.get(key), now.get(key)) for key in keys]
+    return sum(was is None or new is None or was.version != new.version for was, new in pairs)
 
 
 def site_document(
@@ -204,11 +235,13 @@ def site_document(
     *,
     now: datetime,
     seen: Seen,
+    kept: Selected | None = None,
 ) -> dict[str, Any]:
     """Return how a site stands, without its policies one by one."""
     heard = facts.heard
     return {
         "name": view.site,
+        "paused": _pause_document(view, seen, kept),
         "region": next((s.partition("/")[2] for s in view.chain if s.startswith("region/")), None),
         "joined": facts.joined_until is not None,
         "certificateExpires": _moment(facts.joined_until),
@@ -288,6 +321,14 @@ def state_of(
     if heard.position.revision < item.stored.revision:
         return "pending", "not_acknowledged"
     return "pending", "not_reported"
+
+
+def _pause_document(view: View, seen: Seen, kept: Selected | None) -> JSON | None:
+    """Return since when, by whom and why a site is paused, and how far it is behind."""
+    if view.paused is None:
+        return None
+    pause = seen.world[site_key(view.site)].spec["paused"]
+    return {**pause, "behind": behind(seen.world, view, kept)}
 
 
 def _said(said: JSON, seen: Seen) -> JSON:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fsm.feed.item import Item, Rolling
+from fsm.feed.item import GOING_ON, Item, Rolling
 from fsm.feed.rolling import Rollings, touched, version_at
 from fsm.feed.select import Delta, View, change_of
 from fsm.feed.worlds import Loaded
@@ -39,11 +39,13 @@ class Step:
     rolled: tuple[Rolled, ...] = ()
 
     def at(self, view: View) -> Delta:
-        """Return what it means to a site whose view isn't narrowed."""
+        """Return what it means to a site whose view isn't narrowed, or that is paused."""
         pairs: Iterable[Pair] = self.plain
         if self.rolled:
             own = (each.at(view.site) for each in self.rolled)
             pairs = (*self.plain, *(pair for pair in own if _differ(*pair)))
+        if view.paused is not None:
+            pairs = [pair for pair in pairs if _goes_on(*pair)]
         parts = [change_of(view, *pair) for pair in pairs]
         return Delta(
             tuple(put for part in parts for put in part.puts),
@@ -81,6 +83,12 @@ def step_between(before: Loaded, after: Loaded) -> Step:
     pairs = {key: (before.items.get(key), after.items.get(key)) for key in keys}
     changed = {key: pair[0] for key, pair in pairs.items() if _differ(*pair)}
     return step_of(changed, after.items, was=before.rollings, now=after.rollings)
+
+
+def _goes_on(before: Item | None, after: Item | None) -> bool:
+    """Return whether a paused site gets a change."""
+    item = after or before
+    return item is not None and item.key.kind in GOING_ON
 
 
 def _differ(before: Item | None, after: Item | None) -> bool:

@@ -7,14 +7,24 @@ network that only the version before names is still in use.
 from typing import Final
 
 from fsm.feed.hub import Hub
-from fsm.feed.item import DELIVERABLE, ROLLOUT
+from fsm.feed.item import DELIVERABLE, ROLLOUT, Rolling
 from fsm.feed.rolling import rollings_in
 from shared.access.permissions import Permission
 from shared.errors import FieldError, Unavailable
-from shared.objects.admission import ACCEPTED, Batch, Fault, Review
+from shared.objects.admission import ACCEPTED, Batch, Fault, Proposal, Review
 from shared.store.contract import Selection, Snapshot
 
 _RESTS_ON: Final = Selection(kinds=frozenset({ROLLOUT}))
+
+
+def _takes_back(proposal: Proposal, rolling: Rolling) -> bool:
+    """Return whether a write puts the version before back, as an abort does."""
+    draft, before = proposal.draft, rolling.before
+    if draft is None or before is None:
+        return draft is None and before is None
+    read = before.planned
+    spec = before.spec if read is None else read.spec.to_json()
+    return dict(draft.spec) == dict(spec) and dict(draft.labels) == dict(before.labels)
 
 
 class RolloutAdmission:
@@ -28,12 +38,11 @@ class RolloutAdmission:
             return ACCEPTED
         if not await self._hub.reach(snapshot.position.revision):
             raise Unavailable("the FSM is behind its store; try again")
-        # What takes a rollout back is written by the system itself.
-        rollings = {} if batch.trusted else rollings_in(self._hub.world)
+        rollings = rollings_in(self._hub.world)
         faults = []
         for index, each in enumerate(batch.proposals):
             rolling = rollings.get(each.key)
-            if rolling is None:
+            if rolling is None or (batch.trusted and _takes_back(each, rolling)):
                 continue
             may_know = batch.may(Permission.READ_ROLLOUT, tenant=each.key.tenant, on=each)
             name = f" {rolling.rollout.name}" if may_know else ""

@@ -8,7 +8,7 @@ from typing import Final
 from fsm.feed.item import Item, Rolling
 from fsm.feed.rolling import seen_by
 from fsm.feed.select import Membership, View, World, is_meant_for, standing_in, view_of
-from fsm.feed.status import SiteFacts, state_of
+from fsm.feed.status import SITE_PAUSED, SiteFacts, state_of
 from fsm.rollouts.steps import SiteNow, Word
 from fsm.sites.facts import Told
 
@@ -50,7 +50,9 @@ def _site(
         return said(Word.ABSENT, "not_joined")
     item = world.get(rolling.target)
     if item is None or not is_meant_for(view, item.audience):
-        return said(*_without(rollout, facts, now=now))
+        word, code = _without(rollout, facts, now=now)
+        # It keeps what it has, however far it has come.
+        return said(Word.PAUSED, SITE_PAUSED) if view.paused is not None else said(word, code)
     # As it would be for a site that is reached.
     standing = standing_in({**seen_by(world, view.site), rolling.target: item}, view)(item)
     if standing is Membership.OUT:
@@ -58,7 +60,10 @@ def _site(
     state, code = state_of(item, standing, facts, now=now)
     if standing is Membership.WITHHELD:
         return said(Word.FAILED, code)
-    return said(_WORDS.get(state, Word.DONE), code)
+    word = _WORDS.get(state, Word.DONE)
+    if word is Word.PENDING and view.paused is not None:
+        return said(Word.PAUSED, SITE_PAUSED)
+    return said(word, code)
 
 
 def _without(rollout: Item, facts: SiteFacts, *, now: datetime) -> tuple[Word, str | None]:

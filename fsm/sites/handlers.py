@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from fsm.sites.enroll import Enrolled, SiteEnrolment
+from fsm.sites.pausing import Pauses
 from fsm.sites.service import Sites, Wanted
 from shared.access.permissions import Permission
 from shared.access.reach import Reach, reach_of
@@ -22,9 +23,11 @@ from shared.http.request import (
     text,
     trace_id,
 )
-from shared.http.response import json_response, timestamp
+from shared.http.response import json_response, object_response, timestamp
 from shared.http.routes import PEER, PUBLIC, Parameter, Routes
 from shared.ids import FEDERATION
+from shared.model.base import Envelope, Time
+from shared.model.documents import envelope_type
 from shared.objects.call import Call, call_of
 from shared.objects.permitted import check_common
 from shared.pki.csr import CSR_LENGTH
@@ -33,6 +36,8 @@ from shared.pki.jointoken import TOKEN_LENGTH, JoinToken
 
 ENROLMENT: Final = web.AppKey("site_enrolment", SiteEnrolment)
 SITES: Final = web.AppKey("sites", Sites)
+PAUSES: Final = web.AppKey("pauses", Pauses)
+_SITE: Final[type[Envelope[Any]]] = envelope_type("Site")
 
 routes = Routes("", tag="sites")
 
@@ -78,6 +83,19 @@ class Revocation(Body):
     reason: str = Field(min_length=1, max_length=2000, description="Kept in the audit trail.")
 
 
+class Pause(Body):
+    """Why a site takes no changes of policy, and until when."""
+
+    reason: str = Field(min_length=1, max_length=2000, description="Kept in the audit trail.")
+    until: Time | None = Field(None, description="When it ends by itself; left out: never.")
+
+
+class Resume(Body):
+    """Why a site takes changes again."""
+
+    reason: str = Field(min_length=1, max_length=2000, description="Kept in the audit trail.")
+
+
 class RevokedCertificate(BaseModel):
     """A certificate that counts no longer."""
 
@@ -96,8 +114,8 @@ class FederationStatus(BaseModel):
 
     revision: int = Field(description="The store's revision that this is as of.")
     sites: list[dict[str, Any]] = Field(
-        description="Per site: joined, connected, lastSeen, revision, policies by state, refused, "
-        "held, exceptions, unresolved, counts."
+        description="Per site: paused, joined, connected, lastSeen, revision, policies by state, "
+        "refused, held, exceptions, unresolved, counts."
     )
     policies: list[dict[str, Any]] = Field(
         description="Per policy: wanted (the generation that the FSM has), summary, and sites with "
@@ -182,6 +200,33 @@ async def revoke(request: web.Request) -> web.Response:
     return json_response({"revoked": found})
 
 
+@routes.post(
+    "/api/v1/sites/{name}/pause", permission=Permission.WRITE_SITE, body=Pause, answer=_SITE
+)
+async def pause(request: web.Request) -> web.Response:
+    """Let a site keep the policy that it has: no change of it reaches the site until it resumes.
+
+    Revocations, trust anchors, keys, roles and their bindings go on.
+    """
+    only_parameters(request)
+    body = await read_body(request, Pause)
+    site = await request.app[PAUSES].pause(
+        call_of(request), request.match_info["name"], reason=body.reason, until=body.until
+    )
+    return object_response(site)
+
+
+@routes.post(
+    "/api/v1/sites/{name}/resume", permission=Permission.WRITE_SITE, body=Resume, answer=_SITE
+)
+async def resume(request: web.Request) -> web.Response:
+    """Let a paused site take changes again, beginning with all that has changed meanwhile."""
+    only_parameters(request)
+    body = await read_body(request, Resume)
+    service, name = request.app[PAUSES], request.match_info["name"]
+    return object_response(await service.resume(call_of(request), name, reason=body.reason))
+
+
 @routes.get(
     "/api/v1/status",
     permission=Permission.READ_STATUS,
@@ -198,7 +243,7 @@ async def status(request: web.Request) -> web.Response:
     A policy's `state` at a site is realised, partial, pending, failed, held, suspended, replaced
     (by a nearer one of its name), staged or unsubscribed, with the code of the `reason` unless it
     is realised: among others unresolved_name, not_joined, not_connected, not_acknowledged,
-    not_reported, unsupported, or what a node said.
+    not_reported, unsupported, rollout_waits, site_paused, or what a node said.
     """
     only_parameters(request, "site", "policy", "tenant")
     wanted = Wanted(text(request, "site"), text(request, "policy"), text(request, "tenant"))

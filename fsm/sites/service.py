@@ -10,7 +10,7 @@ from typing import Any
 from fsm.feed.hub import Hub
 from fsm.feed.item import Item
 from fsm.feed.rolling import Rollings, rollings_in
-from fsm.feed.select import World, view_of
+from fsm.feed.select import Selected, World, view_of
 from fsm.feed.status import (
     POLICY,
     PolicyAtSite,
@@ -140,6 +140,8 @@ class Sites:
             if wanted.site not in names:
                 raise NotFound(f"there is no Site {wanted.site}")
             names = [wanted.site]
+        views = {name: view for name in names if (view := view_of(world, name)) is not None}
+        paused = [view for view in views.values() if view.paused is not None]
         return _Gathered(
             revision=revision,
             world=world,
@@ -152,6 +154,7 @@ class Sites:
             facts={name: told.of(name) for name in names},
             now=self._clock.now(),
             rollings=rollings,
+            kept={view.site: await self._hub.kept(view) for view in paused},
             seen=seen,
         )
 
@@ -168,12 +171,20 @@ class _Gathered:
     now: datetime
     seen: Seen
     rollings: Rollings
+    kept: Mapping[str, Selected | None]
 
     def site(self, name: str) -> tuple[dict[str, Any], list[PolicyAtSite]]:
         view, facts = view_of(self.world, name), self.facts[name]
         assert view is not None, "the sites are those of the world"
+        kept = self.kept.get(name)
         at_site = policies_at(
-            view, self.policies, facts, now=self.now, seen=self.seen, rollings=self.rollings
+            view,
+            self.policies,
+            facts,
+            now=self.now,
+            seen=self.seen,
+            rollings=self.rollings,
+            kept=kept,
         )
-        document = site_document(view, facts, at_site, now=self.now, seen=self.seen)
+        document = site_document(view, facts, at_site, now=self.now, seen=self.seen, kept=kept)
         return document, at_site

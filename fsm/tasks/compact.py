@@ -1,7 +1,7 @@
 """Drop the store's log beyond its retention, having noted what sites that are behind had.
 
 Revisions have no time of their own, so each pass marks where the store is; the log is dropped up
-to the youngest mark that is old enough.
+to the youngest mark that is old enough, and no further than a paused site's policy needs it.
 """
 
 from datetime import datetime, timedelta
@@ -41,7 +41,7 @@ class Compact:
         old = [revision for at, revision in marks if at + self._retention <= now]
         async with self._store.snapshot() as snapshot:
             last = await snapshot.record(SPACE, _LAST)
-        before = max(old, default=0)
+        before = min([max(old, default=0), *self._kept_by_pauses()])
         if not before or (last is not None and last["revision"] >= before):
             return Outcome()
         await self._remember(before)
@@ -52,6 +52,11 @@ class Compact:
 
         await self._store.transact(work)
         return Outcome(changed=1)
+
+    def _kept_by_pauses(self) -> list[int]:
+        """Return the revisions whose policy paused sites keep: they must stay readable."""
+        sites = self._hub.world.of_kind("Site").values()
+        return [pause["revision"] for each in sites if (pause := each.spec.get("paused"))]
 
     async def _mark(self) -> list[tuple[datetime, int]]:
         """Note where the store is, if the last note is old; return the notes, oldest first."""

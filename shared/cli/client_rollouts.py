@@ -1,6 +1,7 @@
-"""What a client asks of rollouts at the FSM: a part of Client."""
+"""What a client asks of rollouts, and of pausing sites, at the FSM: a part of Client."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from shared.cli.answers import Object
@@ -79,6 +80,19 @@ class RolloutCalls:
         path = f"{API}/rollouts/{segment_of(name)}/progress"
         params = params_of(tenant=None if tenant == COMMON else tenant)
         return await self._connection.mapping("GET", path, params=params)
+
+    async def pause_site(self, site: str, *, reason: str, until: datetime | None = None) -> Object:
+        """Let a site keep the policy that it has; return its Site.  Conflict (`site_paused`)."""
+        more = {} if until is None else {"until": until.isoformat()}
+        return await self._tell_site(site, "pause", {"reason": reason, **more})
+
+    async def resume_site(self, site: str, *, reason: str) -> Object:
+        """Let a paused site take changes again; return its Site.  Conflict (`not_paused`)."""
+        return await self._tell_site(site, "resume", {"reason": reason})
+
+    async def _tell_site(self, site: str, how: str, body: Mapping[str, Any]) -> Object:
+        path = f"{API}/sites/{segment_of(site)}/{how}"
+        return Object.of((await self._connection.write("POST", path, body=body)).json())
 
     async def _steer(self, name: str, how: str, tenant: str, body: Mapping[str, Any]) -> Object:
         answer = await self._connection.write(

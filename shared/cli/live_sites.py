@@ -1,5 +1,6 @@
 """The commands about sites and their nodes: how they are called."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -53,6 +54,49 @@ def sites_token(
     from shared.cli.standing import give_token
 
     run(give_token(context, "Site", name, output, replace=replace))
+
+
+SiteName = Annotated[str, typer.Argument(help="The site's name.")]
+Why = Annotated[str, typer.Option("--reason", help="Kept in the audit trail.")]
+
+
+def sites_pause(
+    name: SiteName,
+    *,
+    reason: Why,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="TIME|DURATION",
+            help="When it ends by itself: 2027-03-31T00:00:00Z, or 30m, 8h, 2d.",
+        ),
+    ] = None,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a site keep the policy it has: no change reaches it until it resumes.
+
+    Revocations, trust anchors, keys, roles and their bindings go on.
+    """
+    from shared.cli.pausing import pause
+    from shared.cli.session import run
+
+    run(pause(context, name, reason, until, output))
+
+
+def sites_resume(
+    name: SiteName,
+    *,
+    reason: Why,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a paused site take changes again, beginning with all that has changed."""
+    from shared.cli.pausing import resume
+    from shared.cli.session import run
+
+    run(resume(context, name, reason, output))
 
 
 def nodes_list(
@@ -143,8 +187,12 @@ def held_drop(
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command(rich_help_panel=SITES)(status)
-    groups = (
-        ("sites", sites_list, {"token": sites_token}),
+    groups: tuple[tuple[str, Callable[..., None], dict[str, Callable[..., None]]], ...] = (
+        (
+            "sites",
+            sites_list,
+            {"token": sites_token, "pause": sites_pause, "resume": sites_resume},
+        ),
         (
             "nodes",
             nodes_list,

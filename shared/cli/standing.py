@@ -71,7 +71,16 @@ def _print_sites(sites: Sequence[JSON], clock: Clock, *, wide: bool) -> None:
     if any(conflicts):
         columns.append("CONFLICTS")
         rows = [[*row, told] for row, told in zip(rows, conflicts, strict=True)]
+    if any(each.get("paused") for each in sites):
+        columns.append("PAUSED")
+        rows = [[*row, _paused(each, clock)] for row, each in zip(rows, sites, strict=True)]
     print_table(columns, rows)
+
+
+def _paused(site: JSON, clock: Clock) -> str:
+    """Write for how long a site has been paused."""
+    pause = site.get("paused")
+    return f"for {age_text(moment_of(pause['since']), clock.now())}" if pause else ""
 
 
 def _site_row(each: JSON, clock: Clock, *, wide: bool) -> list[object]:
@@ -201,6 +210,11 @@ def _print_trouble(found: JSON, *, title: str) -> None:
             if away
         ),
         *(
+            ("paused", f"since {minute_of(pause['since'])}", _why_paused(pause))
+            for pause in [found.get("paused")]
+            if pause
+        ),
+        *(
             ("break-glass open", "emergency account", f"until {glass['openUntil']}")
             for glass in [found.get("breakGlass")]
             if glass and glass.get("openUntil")
@@ -214,6 +228,18 @@ def _print_trouble(found: JSON, *, title: str) -> None:
     if rows:
         print()
         print_table(["WHAT", "OBJECT", "WHY"], rows, title=title)
+
+
+def _why_paused(pause: JSON) -> str:
+    """Write by whom and why a site is paused, until when, and how far it is behind."""
+    behind = pause.get("behind")
+    wait = "nobody knows how many changes wait" if behind is None else _waiting(behind)
+    until = f"until {minute_of(pause['until'])}; " if pause.get("until") else ""
+    return f"{pause['reason']} ({pause['by']}); {until}{wait}"
+
+
+def _waiting(count: int) -> str:
+    return "one change waits" if count == 1 else f"{count or 'no'} changes wait"
 
 
 def _held(found: JSON) -> Sequence[JSON]:

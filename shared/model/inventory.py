@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.model.base import Address, Name, Optional, Spec
+from shared.model.rollout import SitePause
 
 ServiceRequirement = Literal["mandatory", "optional"]
 
@@ -32,6 +33,10 @@ class Site(Spec):
     )
     default_action: Literal["deny", "allow"] = Field(
         "deny", description="What becomes of traffic that no rule decides."
+    )
+    paused: Optional[SitePause] = Field(
+        None,
+        description="That the site takes no changes of policy; set by `hanse sites pause` alone.",
     )
 
 

@@ -133,6 +133,9 @@ CASES: dict[str, list[tuple[str, Any]]] = {
     "GET /metrics": [("", None)],
     "POST /api/v1/sites/{name}/jointoken": [("", {})],
     "POST /api/v1/sites/{name}/revoke": [("", {"reason": "x"})],
+    # With bodies that are none, lest whoever may do it does.
+    "POST /api/v1/sites/{name}/pause": [("", {"zq": 1})],
+    "POST /api/v1/sites/{name}/resume": [("", {"zq": 1})],
     "POST /api/v1/nodes/{name}/jointoken": [("", {})],
     "GET /api/v1/can-i": [
         ("?verb=read&kind=Network&name=zqsecret&tenant=zqtenant", None),

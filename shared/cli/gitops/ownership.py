@@ -18,6 +18,8 @@ MANIFEST: Final = "hanse/manifest"
 APPLIED: Final = "hanse/applied"
 # What the server, or we, write among a document's annotations.
 _SYSTEMS: Final = "hanse/"
+_NOTED: Final = {"Override": "basedOn", "Site": "paused"}
+"""By kind the field of the spec that the server writes itself, whatever a document says."""
 
 
 def owner_of(found: Object) -> str | None:
@@ -88,9 +90,8 @@ def with_systems_of(document: dict[str, Any], live: dict[str, Any] | None) -> di
 
 def _asked_for(spec: Any, key: Key) -> Any:
     """Return a spec without what the server itself records in it."""
-    if key.kind != "Override":
-        return dict(spec)
-    return {name: value for name, value in spec.items() if name != "basedOn"}
+    noted = _NOTED.get(key.kind)
+    return {name: value for name, value in spec.items() if name != noted}
 
 
 def _annotations(document: dict[str, Any]) -> dict[str, str]:

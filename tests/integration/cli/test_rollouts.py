@@ -119,3 +119,32 @@ def test_what_is_said_wrongly_is_named(rolled: Hanse) -> None:
     assert "stdin:7 spec.rules[0].to[0].network: there is no network Stepwis" in done.err
     done = rolled("rollout", "list", "-c", "sfo")
     assert (done.status, "(asks_the_fsm)" in done.err) == (2, True)
+
+
+def test_a_site_is_paused_and_goes_on(rolled: Hanse) -> None:
+    done = rolled("sites", "pause", "rolled-test", "--reason", "smoke in rack 7", "--until", "8h")
+    assert done.status == 0
+    assert shown(done.out) == (
+        "site/rolled-test paused until 2026-11-24 12:00 UTC: no change of policy reaches it until "
+        "it resumes\n"
+    )
+    # What a repository says of the Site leaves the pause alone, and sees no difference in it.
+    assert rolled("diff", "-f", "-", stdin=SITES).status == 0
+    assert rolled("apply", "-f", "-", stdin=SITES + policy("reject")).status == 0
+    listed = rolled("sites").out.splitlines()
+    assert listed[0].split()[-1] == "PAUSED"
+    row = next(each for each in listed if each.startswith("rolled-test "))
+    assert row.split()[-2] == "for"
+    told = rolled("status", "rolled-test").out
+    assert re.search(
+        r"^paused  since [-0-9]{10} [:0-9]{5} UTC  smoke in rack 7 \(user:admin\); "
+        r"until [-0-9]{10} [:0-9]{5} UTC; one change waits$",
+        told,
+        re.MULTILINE,
+    ), told
+    assert re.search(r"^stepwise .* pending .* site_paused$", told, re.MULTILINE), told
+    done = rolled("sites", "pause", "rolled-test", "--reason", "again")
+    assert (done.status, "(site_paused)" in done.err) == (2, True)
+    done = rolled("sites", "resume", "rolled-test", "--reason", "over")
+    assert done.out == "site/rolled-test resumed: what has changed meanwhile is on its way\n"
+    assert rolled("sites").out.splitlines()[0].split()[-1] == "HELD"

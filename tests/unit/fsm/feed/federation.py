@@ -70,6 +70,10 @@ def network(name: str, *, tenant: str = COMMON, scope: str = FEDERATION, **spec:
     return Draft(key("Network", name, tenant=tenant, scope=scope), spec)
 
 
+def revocation(name: str, number: int) -> Draft:
+    return Draft(key("Revocation", name), {"serial": f"{number}", "notAfter": "2027-01-01"})
+
+
 def subscription(name: str, **spec: Any) -> Draft:
     return Draft(key("Subscription", name), Subscription.model_validate(spec).to_json())
 

@@ -12,12 +12,15 @@ from fsm.feed.item import Item
 from fsm.feed.select import select, view_of
 from fsm.rollouts.drafts import Wish, changed, rewritten, rollout_key, started, stepped
 from fsm.rollouts.steps import Reach
-from shared.ids import Key
+from shared.ids import COMMON, FEDERATION, Key
 from shared.model.rollout import ENDED, Rollout
 from shared.store.contract import Draft, Stored
 from tests.fakes.store import EPOCH, MemoryStore
 
 SITES = ("sfo", "nyc")
+GO_ON = {"Site", "Role", "RoleBinding", "Revocation", "LoginRevocation", "VerificationKey",
+         "TrustAnchor", "ChangeRequest"}  # fmt: skip
+"""What a paused site gets all the same."""
 WISH = Wish((), 0, "10m")
 
 
@@ -90,8 +93,31 @@ def objects_at(store: MemoryStore, revision: int) -> dict[Key, Stored]:
     return store._past[revision][1]
 
 
+async def pause(store: MemoryStore, site: str) -> None:
+    """Pause a site at the revision of now, or let it go on if it is paused."""
+    stored = store.objects[Key("Site", COMMON, FEDERATION, site)]
+    spec = dict(stored.spec)
+    if spec.pop("paused", None) is None:
+        spec["paused"] = {"revision": int(store.at.revision), "by": "x", "reason": "y"}
+    await _put(store, rewritten(stored, spec))
+
+
+def is_paused(store: MemoryStore, site: str) -> bool:
+    return "paused" in store.objects[Key("Site", COMMON, FEDERATION, site)].spec
+
+
 def expected_at(store: MemoryStore, revision: int, site: str) -> dict[Key, int]:
     """Return what a site is to have at a revision, and each object's revision."""
+    found = objects_at(store, revision)[Key("Site", COMMON, FEDERATION, site)]
+    now = _expected(store, revision, site)
+    if "paused" not in found.spec:
+        return now
+    then = _expected(store, found.spec["paused"]["revision"], site)
+    policy = {key: each for key, each in then.items() if key.kind not in GO_ON}
+    return policy | {key: each for key, each in now.items() if key.kind in GO_ON}
+
+
+def _expected(store: MemoryStore, revision: int, site: str) -> dict[Key, int]:
     now = objects_at(store, revision)
     world = {key: Item(each) for key, each in now.items() if key.kind != "Rollout"}
     view = view_of(world, site)

@@ -9,7 +9,7 @@ from shared.errors import StorageFull
 from shared.feed.connect import Connector
 from shared.feed.follow import Follower
 from shared.feed.wire import Changes, FeedObject, Position, Put, Refusal, Remove, Snapshot
-from shared.ids import FEDERATION, Key
+from shared.ids import FEDERATION, Key, Revision
 from shared.tasks.group import Group
 from tests.fakes.clock import VirtualClock
 from tests.fakes.store import MemoryStore
@@ -24,6 +24,7 @@ from tests.unit.fsm.feed.federation import (
     policy,
     put,
     region,
+    revocation,
     site,
     subscription,
 )
@@ -119,6 +120,8 @@ class History:
         connector = Connector(peer="the FSM", clock=self.clock, backoff=backoff(seed))
         self.follower = Follower(transport=self.transport, copy=self.copy, connector=connector)
         self.compacted = False
+        self.pausing = 0.05
+        """How often the site is paused, or let go on."""
 
     async def begin(self) -> None:
         await put(
@@ -138,6 +141,10 @@ class History:
         source = self.source
         if source.random() < 0.3:
             await rolled.go_on(self.store, source)
+        if source.random() < self.pausing:
+            await rolled.pause(self.store, "sfo")
+        if source.random() < 0.2:
+            await put(self.store, revocation(source.choice("ab"), source.randrange(9)))
         scope = source.choice([FEDERATION, "region/west", "region/east"])
         draft = source.choice(
             [
@@ -154,7 +161,8 @@ class History:
             ]
         )
         more = []
-        if source.random() < 0.06:
+        # Admission lets nobody change what decides a paused site's view.
+        if source.random() < 0.06 and not rolled.is_paused(self.store, "sfo"):
             more.append(
                 source.choice(
                     [
@@ -173,6 +181,11 @@ class History:
             await delete(self.store, draft.key)
         else:
             await put(self.store, draft, *more)
+
+    def oldest_needed(self) -> Revision:
+        """Return how far the log may be dropped: not what a paused site keeps."""
+        pause = self.store.objects[key("Site", "sfo")].spec.get("paused")
+        return Revision(pause["revision"]) if pause else self.store.at.revision
 
     async def settle(self) -> None:
         """Let the weather clear, go on a little, and let the last changes arrive."""
@@ -211,7 +224,7 @@ async def test_every_history_ends_with_what_the_site_is_to_have_now(seed: int) -
                 await history.clock.pass_time(history.source.uniform(0, 40), turns=8)
                 history.start_server(group)
             if seed % 4 == 3 and step % 10 == 9:
-                await history.store.compact(history.store.at.revision)
+                await history.store.compact(history.oldest_needed())
                 history.compacted = True
         await history.settle()
 
