@@ -258,10 +258,12 @@ def _application(
         clock=base.clock,
     )
     app[query_handlers.ANSWERING] = Answering(site=base.site, clock=base.clock)
+    flows = _past_flows(base)
     answerers: dict[str, Answerer] = {
         IMPACT: DraftImpacts(
             base.store,
             up_to_date=core.compiler.up_to_date,
+            flows=flows,
             executor=base.reviewing,
             clock=base.clock,
         )
@@ -271,7 +273,7 @@ def _application(
     app[conflict_handlers.IMPACTS] = Impacts(
         base.store,
         up_to_date=core.compiler.up_to_date,
-        flows=_past_flows(base),
+        flows=flows,
         executor=base.judging,
     )
     app[enrolment_handlers.LINKS] = lambda: certificates_to_pem(core.trust.known.links)

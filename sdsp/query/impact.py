@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from sdsp.compile.compiler import Compilation
 from sdsp.compile.model import PLANNED, PLANNED_KINDS
+from sdsp.flows import Past, PastFlows
 from sdsp.site.sight import Tenants, narrowed
 from sdsp.upstream.apply import position_in, refusals_of
 from sdsp.upstream.removals import takes_much
@@ -59,6 +60,7 @@ class DraftImpacts:
         store: Store,
         *,
         up_to_date: Callable[[], Awaitable[Compilation | None]],
+        flows: PastFlows,
         executor: Executor,
         clock: Clock,
     ) -> None:
@@ -67,6 +69,7 @@ class DraftImpacts:
         """
         self._store = store
         self._up_to_date = up_to_date
+        self._flows = flows
         self._executor = executor
         self._clock = clock
 
@@ -78,7 +81,13 @@ class DraftImpacts:
         inputs = compilation.planner.inputs
         taken = await self._run(partial(_taken, inputs, draft, compilation.revision))
         before, after = await self._run(partial(_planners, inputs, taken, tenants))
-        said = await self._run(partial(_impact, before, after, tenants, max_boxes=draft.max_boxes))
+        past = (await self._flows.read()).shown_to(tenants, inputs)
+        if past.unreadable is not None:
+            # Why is an affair of the site's: it may name its files.
+            past = Past(unreadable="the site can't read them; hanse conflicts show there says why")
+        said = await self._run(
+            partial(_impact, before, after, tenants, past, max_boxes=draft.max_boxes)
+        )
         conflicts = await self._run(partial(_conflicts, before, after, tenants))
         yield Part(
             IMPACT,
@@ -184,12 +193,12 @@ def _planners(
 
 
 def _impact(
-    before: SitePlanner, after: SitePlanner, tenants: Tenants, *, max_boxes: int
+    before: SitePlanner, after: SitePlanner, tenants: Tenants, past: Past, *, max_boxes: int
 ) -> dict[str, Any]:
-    impact = site_impact(before, after)
+    impact = site_impact(before, after, observed=past.observed)
     old, new = (_unresolved(each, tenants) for each in (before, after))
     return {
-        **impact.to_json(max_boxes=max_boxes),
+        **past.told(impact.to_json(max_boxes=max_boxes)),
         "changes": impact.changes,
         "unresolved": {
             "new": [each for each in new if each not in old],

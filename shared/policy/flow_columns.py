@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from shared.algebra import intervals
 from shared.algebra.boxes import Packet
-from shared.algebra.cidrs import Family
+from shared.algebra.cidrs import AddressSet, Family
 
 Numbers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
@@ -72,12 +73,24 @@ class FlowColumns:
 
     def seen_since(self, instant: int) -> "FlowColumns":
         """Return the flows that were last seen at a time or later, and those that say no time."""
-        kept = (self.last_seen >= instant) | (self.last_seen == UNTIMED)
+        return self.where((self.last_seen >= instant) | (self.last_seen == UNTIMED))
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> "FlowColumns":
+        """Return some of the flows."""
         if kept.all():
             return self
         names = ("source", "destination", "service", "source_port", "octets", "last_seen")
         columns = {name: getattr(self, name)[kept] for name in (*names, "verdicts")}
         return replace(self, **columns)
+
+    def ends_in(self, addresses: AddressSet) -> tuple[npt.NDArray[np.bool_], ...]:
+        """Return for each flow whether its source, and whether its destination, is among these."""
+        inside = np.zeros(len(self.v4) + len(self.v6), dtype=bool)
+        bounds = np.array(addresses.v4, dtype=np.int64)
+        inside[: len(self.v4)] = np.searchsorted(bounds, self.v4, side="right") % 2 == 1
+        for place, value in enumerate(self.v6, start=len(self.v4)):
+            inside[place] = intervals.contains(addresses.v6, value)
+        return inside[self.source], inside[self.destination]
 
     def codes(self, family: Family, addresses: Sequence[int]) -> Numbers:
         """Return the place of each address in the table, UNKNOWN of those that aren't there."""

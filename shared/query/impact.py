@@ -167,12 +167,64 @@ class Conflicts(_Part):
     gone: Annotated[list[Conflict], Field(max_length=_MOST)]
 
 
+class Decider(_Part):
+    """What decides a flow: a rule, or in tier `site` none."""
+
+    verdict: Text
+    tier: Text
+    policy: Text | None
+    tenant: Text | None
+    rule: Text | None
+
+
+class ChangedFlow(_Part):
+    """Observed flows of equal ends and service, with what decides them before and after."""
+
+    from_: Text = Field(alias="from")
+    to: Text
+    protocol: Protocol
+    port: int | None = None
+    from_workload: Text | None = None
+    to_workload: Text | None = None
+    flows: int
+    bytes: int | None
+    last_seen: Text | None
+    recorded: Text | None
+    before: Decider
+    after: Decider
+
+
+class ChangedFlows(_Part):
+    flows: int
+    bytes: int | None
+    last_seen: Text | None
+    examples: Annotated[list[ChangedFlow], Field(max_length=MAX_BOXES)]
+    truncated: bool
+
+
+class Flows(_Part):
+    """The observed flows of a window, and those whose verdict would change; or why not."""
+
+    unreadable: Text | None = None
+    since: Text | None = None
+    judged: int = 0
+    newly_allowed: ChangedFlows | None = None
+    newly_denied: ChangedFlows | None = None
+
+
+class Dependent(Named):
+    """An object that depends on what changes, with the objects that tie it to that."""
+
+    chain: Names
+
+
 class SiteImpact(_Part):
     """What a draft would do at a site.
 
     `tenants` are those whose policy alone was looked at, None for all; `revision` is the site's
     own store's.  `held` are objects that the draft takes away and that would stay in force until a
-    person confirms, since so much goes at once.
+    person confirms, since so much goes at once.  `flows` is None where none are recorded, as by a
+    site of an earlier release.
     """
 
     tenants: Names | None
@@ -187,6 +239,9 @@ class SiteImpact(_Part):
     conflicts: Conflicts
     refused: Annotated[list[Refused], Field(max_length=_MOST)]
     held: Annotated[list[Named], Field(max_length=_MOST)]
+    dependents: Annotated[list[Dependent], Field(max_length=_MOST)] = []
+    more_dependents: int = 0
+    flows: Flows | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as `hanse compare` writes an impact, with what else was found."""
@@ -195,7 +250,22 @@ class SiteImpact(_Part):
             example = said[side]["example"] or {}
             kept = {name: value for name, value in example.items() if value is not None}
             said[side]["example"] = kept or None
+        if self.flows is not None:
+            said["flows"] = _flows_json(said["flows"])
         return said
+
+
+def _flows_json(said: dict[str, Any]) -> dict[str, Any]:
+    why = said.pop("unreadable")
+    kinds = [said[side] for side in ("newlyAllowed", "newlyDenied")]
+    if why is not None or None in kinds:
+        return {"unreadable": why or "the site doesn't say which would change"}
+    for kind in kinds:
+        for example in kind["examples"]:
+            for name in ("port", "fromWorkload", "toWorkload"):
+                if example[name] is None:
+                    del example[name]
+    return said
 
 
 def parse_impact(data: JSON) -> SiteImpact:

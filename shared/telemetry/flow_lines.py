@@ -73,8 +73,8 @@ class FlowReader:
         """Whether so many lines are bad that the rest isn't worth a look."""
         return len(self.faults) >= _MAX_FAULTS
 
-    def read(self, block: bytes) -> None:
-        """Read some whole lines.  TooLarge (`too_many_flows`)."""
+    def read(self, block: bytes, *, is_last: bool = False) -> None:
+        """Read whole lines; the last of all may be unfinished.  TooLarge (`too_many_flows`)."""
         if block.endswith(b"\n"):
             block = block[:-1]
         lines = block.count(b"\n") + 1
@@ -82,7 +82,7 @@ class FlowReader:
             try:
                 columns = self._alike(block, lines)
             except (_Unusual, ValueError, KeyError, TypeError, OverflowError):
-                columns = self._one_by_one(block)
+                columns = self._one_by_one(block, is_last=is_last)
         self._line += lines
         self._blocks.append(columns)
         self._count += len(columns[0])
@@ -196,9 +196,10 @@ class FlowReader:
     def _six(self, value: int) -> int:
         return _FIRST_V6 + self._v6.setdefault(value, len(self._v6))
 
-    def _one_by_one(self, block: bytes) -> list[Numbers]:
+    def _one_by_one(self, block: bytes, *, is_last: bool) -> list[Numbers]:
         rows = []
-        for number, line in enumerate(block.split(b"\n"), start=self._line + 1):
+        lines = block.split(b"\n")
+        for number, line in enumerate(lines, start=self._line + 1):
             if self.is_hopeless:
                 break
             if not line or line.isspace():
@@ -208,6 +209,8 @@ class FlowReader:
             except BadFlow as exc:
                 self._fault(number, exc.field, "invalid_flow", str(exc))
             except orjson.JSONDecodeError as exc:
+                if is_last and number == self._line + len(lines):
+                    continue  # still being written
                 said = f"this is not JSON: {exc.msg} (column {exc.colno})"
                 self._fault(number, "", "malformed", said)
         return [*np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS).T]

@@ -15,6 +15,7 @@ from shared.telemetry.flow_lines import FlowReader
 from shared.telemetry.instants import instant_of
 
 _BLOCK: Final = 1 << 21
+_KEPT: Final = 2_000_000  # flows, some 100 MiB
 _GZIP: Final = b"\x1f\x8b"
 
 
@@ -33,7 +34,8 @@ class RecordedFlows(Protocol):
 class FlowFile:
     """Recorded flows in a file, one a line in JSON, which may be compressed by gzip.
 
-    What was read is kept until the file is another.
+    The file may grow meanwhile: a last line without its end that isn't JSON is left out.  What was
+    read is kept until the file is another, unless it is very much.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +63,8 @@ class FlowFile:
         except OSError as exc:
             said = exc.strerror or "it can't be read"
             raise Invalid(f"{self._path}: {said}", code="invalid_flow") from exc
-        self._known = version, found
+        if len(found) <= _KEPT:
+            self._known = version, found
         return found
 
 
@@ -75,7 +78,7 @@ def read_flow_file(path: Path) -> FlowColumns:
     try:
         with _opened(path) as lines:
             for block in _blocks(lines):
-                reader.read(block)
+                reader.read(block, is_last=not block.endswith(b"\n"))
                 if reader.is_hopeless:
                     break
     except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
@@ -110,7 +113,7 @@ def _blocks(lines: IO[bytes]) -> Iterator[bytes]:
         else:
             rest += block
             if len(rest) > _BLOCK:
-                yield rest  # no flow is so long: reading it says so
+                yield rest + b"\n"  # no flow is so long: reading it says so
                 rest = b""
     if rest:
         yield rest

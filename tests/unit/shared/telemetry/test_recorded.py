@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import Invalid, NotFound, TooLarge
-from shared.telemetry import flow_lines
+from shared.telemetry import flow_lines, recorded
 from shared.telemetry.recorded import FlowFile, read_flow_file
 
 LINE = '{"from": "10.0.0.1", "to": "10.0.0.2", "protocol": "tcp", "port": 443, "end": "%s"}\n'
@@ -121,3 +121,25 @@ def test_too_many_flows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(TooLarge) as caught:
         read_flow_file(written(tmp_path, OLD, OLD, OLD))
     assert caught.value.code == "too_many_flows"
+
+
+def test_a_last_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
+    file = written(tmp_path, OLD, NEW[: len(NEW) // 2])
+    assert len(read_flow_file(file)) == 1
+    assert len(read_flow_file(written(tmp_path, OLD, NEW.rstrip()))) == 2
+    with pytest.raises(Invalid):
+        read_flow_file(written(tmp_path, OLD, NEW[: len(NEW) // 2], "\n"))
+    with pytest.raises(Invalid):
+        read_flow_file(written(tmp_path, OLD, NEW.rstrip().replace("443", "-1")))
+
+
+def test_a_line_that_does_not_end_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as caught:
+        read_flow_file(written(tmp_path, OLD, '{"note": "', "x" * 10_000_000))
+    assert caught.value.fields[0].line == 2
+
+
+def test_very_many_flows_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "_KEPT", 1)
+    flows = FlowFile(written(tmp_path, OLD, NEW))
+    assert flows.since(None).flows is not flows.since(None).flows
