@@ -308,3 +308,24 @@ async def test_an_object_is_serialised_once_and_without_status() -> None:
     assert item.document is item.document
     assert b'"status"' not in item.document
     assert b'"origin":"region/west"' in item.document
+
+
+async def test_a_balancer_reaches_the_sites_it_selects_with_what_it_names() -> None:
+    spec = {
+        "network": "front",
+        "ports": [{"service": "https"}],
+        "backends": {"workloads": {}},
+        "sites": {"matchLabels": {"env": "prod"}},
+    }
+    other = {**spec, "sites": {"matchLabels": {"env": "test"}}}
+    world = await federation(
+        network("front"),
+        network("beside"),
+        Draft(key("Service", "https"), {}),
+        Draft(key("LoadBalancer", "shop"), spec),
+        Draft(key("LoadBalancer", "not-here"), other),
+        subscription("sfo", kinds=["SecurityPolicy"]),
+    )
+    assert seen(world, kind="LoadBalancer") == {"shop"}
+    assert seen(world, kind="Network") == {"front"}, "narrow as its wishes are"
+    assert seen(world, kind="Service") == {"https"}

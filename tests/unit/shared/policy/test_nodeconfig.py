@@ -19,6 +19,7 @@ from shared.policy.nodeconfig import (
     to_json,
 )
 from shared.policy.nodedelta import apply_delta, compute_delta
+from shared.policy.nodehash import content_hash
 
 SETS = [f"s{number:016x}" for number in range(4)]
 
@@ -87,6 +88,16 @@ def test_a_difference_to_something_else_is_refused(
 
 
 RULE = NodeRule("0" * 16, "local", "common", "p", "r", "local", "allow")
+BALANCED = {
+    "id": "0" * 16,
+    "tenant": "common",
+    "name": "shop",
+    "address": "10.9.0.1",
+    "protocol": 6,
+    "ports": [80, 80],
+    "algorithm": "hash",
+    "backends": ["10.0.0.5"],
+}
 PLAIN = to_json(NodeConfiguration("n", "deny", ("10.0.0.0/8",), {SETS[0]: ()}, (RULE,)))
 
 
@@ -98,6 +109,8 @@ PLAIN = to_json(NodeConfiguration("n", "deny", ("10.0.0.0/8",), {SETS[0]: ()}, (
         {**PLAIN, "rules": [{**PLAIN["rules"][0], "services": [{"protocol": 6, "flags": "S"}]}]},
         {**PLAIN, "rules": [{**PLAIN["rules"][0], "action": "mirror"}]},
         {**PLAIN, "defaultAction": "mirror"},
+        {**PLAIN, "balancers": [{**BALANCED, "healthCheck": True}]},
+        {**PLAIN, "balancers": [{**BALANCED, "algorithm": "least"}]},
     ],
 )
 def test_what_a_later_version_asks_for_is_refused_and_not_left_out(document: Any) -> None:
@@ -114,6 +127,15 @@ def test_what_a_later_version_asks_for_is_refused_and_not_left_out(document: Any
         {},
         {**PLAIN, "addresses": "10.0.0.0/8"},
         {**PLAIN, "addresses": [3]},
+        {**PLAIN, "balancers": None},
+        {**PLAIN, "balancers": {}},
+        {**PLAIN, "balancers": [3]},
+        {**PLAIN, "balancers": [{**BALANCED, "id": 3}]},
+        {**PLAIN, "balancers": [{**BALANCED, "ports": 80}]},
+        {**PLAIN, "balancers": [{**BALANCED, "ports": [80]}]},
+        {**PLAIN, "balancers": [{**BALANCED, "protocol": True}]},
+        {**PLAIN, "balancers": [{**BALANCED, "target": None}]},
+        {**PLAIN, "balancers": [{**BALANCED, "backends": "10.0.0.1"}]},
         {**PLAIN, "sets": []},
         {**PLAIN, "sets": {SETS[0]: None}},
         {**PLAIN, "rules": {}},
@@ -146,3 +168,12 @@ def test_a_judgement_names_the_rules_that_passed_it_on() -> None:
     judgement = judge.judge(Packet(4, 0x0A000001, 1, 6))
 
     assert judgement == ("allow", RULE, (passing,))
+
+
+def test_a_configuration_without_balancers_is_what_it_was_before_there_were_any() -> None:
+    plain = from_json(PLAIN)
+    assert "balancers" not in PLAIN
+    assert plain.hash() == content_hash("deny", plain.addresses, plain.total())
+    balancing = from_json({**PLAIN, "balancers": []})
+    assert balancing.hash() != plain.hash(), "to run the service is something"
+    assert from_json({**PLAIN, "balancers": [BALANCED]}).hash() != balancing.hash()
