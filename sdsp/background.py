@@ -204,7 +204,9 @@ class Background:
         asking = AskUpstream(
             self.base.store,
             upstream=upstream.client,
-            connected=lambda: upstream.follower.link.connected,
+            connected_since=lambda: (
+                link.since if (link := upstream.follower.link).connected else None
+            ),
             clock=self.base.clock,
         )
         loop = self._loop(asking, period=5.0)

@@ -115,7 +115,7 @@ class FederationStatus(BaseModel):
     revision: int = Field(description="The store's revision that this is as of.")
     sites: list[dict[str, Any]] = Field(
         description="Per site: paused, joined, connected, lastSeen, revision, policies by state, "
-        "refused, held, exceptions, unresolved, counts."
+        "refused, held, exceptions, conflicts, changeRequests, unresolved, counts."
     )
     policies: list[dict[str, Any]] = Field(
         description="Per policy: wanted (the generation that the FSM has), summary, and sites with "

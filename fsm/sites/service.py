@@ -21,6 +21,7 @@ from fsm.feed.status import (
     policy_document,
     site_document,
 )
+from fsm.requests.waiting import open_requests
 from fsm.sites.facts import KnownSites
 from shared.access.reach import Reach
 from shared.backup.answers import backups_json
@@ -74,10 +75,12 @@ class Sites:
         """
         gathered = await self._gather(wanted, reach)
         sites: list[dict[str, Any]] = []
+        wishes = open_requests(gathered.seen)
         by_policy: dict[Key, list[PolicyAtSite]] = {item.key: [] for item in gathered.policies}
         exceptions: dict[tuple[str, str], Counter[str]] = {}
         for name in gathered.sites:
             document, at_site = gathered.site(name)
+            document["changeRequests"] = wishes.get(name, [])
             sites.append(document)
             for each in document["exceptions"]:
                 target = each["target"]
@@ -122,6 +125,7 @@ class Sites:
         gathered = await self._gather(Wanted(site=site), reach)
         document, at_site = gathered.site(site)
         items = {item.key: item for item in gathered.policies}
+        document["changeRequests"] = open_requests(gathered.seen).get(site, [])
         document["summary"] = document["policies"]
         document["policies"] = [
             {**identity_of(items[each.key]), **each.to_json()} for each in at_site

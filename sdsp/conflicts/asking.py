@@ -67,7 +67,9 @@ class Asking:
             ):
                 return found  # the answer of this very call was lost on the way
             check_open(found, expected)
-            if is_unanswered(asked):
+            # Of what says something else by now another question may be put: it takes the first's
+            # place, which is withdrawn.
+            if is_unanswered(asked) and found.spec.get("state") == "deferred":
                 raise Conflict(
                     f"the federation is asked already ({asked['request']}), and has not answered; "
                     "choose another proposal if you can't wait",

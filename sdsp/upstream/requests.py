@@ -9,6 +9,7 @@ restored to before it came.  One whose conflict is settled otherwise meanwhile i
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sdsp.conflicts.asking import REQUESTS
@@ -66,11 +67,18 @@ class AskUpstream:
     name = "ask upstream"
 
     def __init__(
-        self, store: Store, *, upstream: PeerClient, connected: Callable[[], bool], clock: Clock
+        self,
+        store: Store,
+        *,
+        upstream: PeerClient,
+        connected_since: Callable[[], datetime | None],
+        clock: Clock,
     ) -> None:
+        """`connected_since` returns when the connection of now was made; None without one."""
         self._store = store
         self._upstream = upstream
-        self._connected = connected
+        self._connected_since = connected_since
+        self._since: datetime | None = None
         self._clock = clock
         self._sent: set[str] = set()
         """What the FSM has taken since the connection was made, and the feed not yet brought."""
@@ -78,8 +86,11 @@ class AskUpstream:
         """Called when a conflict has got its answer."""
 
     async def reconcile(self) -> Outcome:
-        if not self._connected():
+        since = self._connected_since()
+        if since is None or since != self._since:
+            # Perhaps another FSM, or one that was restored, answers now.
             self._sent.clear()
+        self._since = since
         changed = 0
         for each in await self._open():
             changed += await self._carry(each)
@@ -103,8 +114,10 @@ class AskUpstream:
         if each.copy is not None and each.copy.spec.get("state", "open") != "open":
             await self._settle(each, _answer_of(each.copy))
             return 1
-        if not self._connected():
+        if self._since is None:
             return 0
+        if each.copy is not None:
+            self._sent.discard(each.name)
         if each.is_moot:
             why = "the site has settled its conflict otherwise"
             said = await self._send(each, {"withdrawn": why})

@@ -215,6 +215,10 @@ def _print_trouble(found: JSON, *, title: str) -> None:
             if pause
         ),
         *(
+            ("asks to change", f"{each['target']['kind']} {each['target']['name']}", each["name"])
+            for each in found.get("changeRequests") or ()
+        ),
+        *(
             ("break-glass open", "emergency account", f"until {glass['openUntil']}")
             for glass in [found.get("breakGlass")]
             if glass and glass.get("openUntil")

@@ -217,6 +217,8 @@ def _show_ways_out(case: Case, screen: Screen) -> None:
         screen.show(Text("What you may choose:", style="bold"))
         for each in case.proposals:
             name = str(each.get("name", ""))
+            if name == "askFederation" and case.is_waiting:
+                continue
             _show_proposal(case, name, screen)
             if each.get("notOffered"):
                 continue

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from shared.errors import Conflict, Forbidden, HanseError, Invalid, NotFound
+from shared.ids import Key
+from shared.store.contract import Transaction
 from tests.fakes.tokens import token_for
 from tests.integration.fsm.harness import FSM, Person
 from tests.integration.road.test_conflicts import (
@@ -51,6 +53,10 @@ async def request(admin: Person, state: str = "open") -> dict[str, Any]:
         found = await requests(admin)
         if [each["spec"].get("state", "open") for each in found] == [state]:
             return found[0]
+
+
+def state_of(found: dict[str, Any]) -> str:
+    return str(found["spec"].get("state", "open"))
 
 
 async def rule_on(person: Person, name: str, decision: str, **more: Any) -> dict[str, Any]:
@@ -164,6 +170,53 @@ async def test_what_moved_meanwhile_is_overwritten_only_by_who_has_seen_it(
     done = await rule_on(admin, name, "accept", targetRevision=seen)
     assert done["spec"]["state"] == "accepted"
     await conflict_when(site, found["name"], lambda each: each.get("state") == "resolved")
+
+
+async def test_of_what_has_moved_another_question_may_be_asked_in_place_of_the_first(
+    fsm: FSM, site: RoadSite
+) -> None:
+    found = await parted(fsm, site, theirs=THEIRS, mine=MINE)
+    await ask(site, found["name"])
+    admin = fsm.admin()
+    first = (await request(admin))["metadata"]["name"]
+    moved = await admin.put(
+        "securitypolicies", "p", policy(rule("a"), rule("b"), rule("c", "deny"))
+    )
+    await conflict_when(site, found["name"], lambda each: each["global"] != found["global"])
+    await ask(site, found["name"])
+    states: dict[str, str] = {}
+    while sorted(states) != ["open", "withdrawn"]:
+        items = await requests(admin)
+        states = {state_of(each): each["metadata"]["name"] for each in items}
+    assert states["withdrawn"] == first
+    second = states["open"]
+    spec = next(each["spec"] for each in items if each["metadata"]["name"] == second)
+    assert spec["base"]["revision"] == moved["metadata"]["revision"]
+    assert (await rule_on(admin, second, "accept"))["spec"]["state"] == "accepted"
+
+
+async def test_an_fsm_that_knows_a_request_no_longer_is_asked_again(
+    fsm: FSM, site: RoadSite
+) -> None:
+    """As one that was restored to before it came: the site holds it until it is answered."""
+    found = await parted(fsm, site, theirs=THEIRS, mine=MINE)
+    await ask(site, found["name"])
+    admin = fsm.admin()
+    name = (await request(admin))["metadata"]["name"]
+    while not [each async for each in site.api.list("ChangeRequest")]:
+        pass
+
+    async def lose(transaction: Transaction) -> None:
+        await transaction.delete(Key("ChangeRequest", "common", "federation", name))
+
+    await fsm.running.store.transact(lose)
+    while not (again := await requests(admin)):
+        pass
+    assert again[0]["metadata"]["name"] == name
+    [status] = (await admin.status(site="sfo"))["sites"]
+    assert [each["name"] for each in status["changeRequests"]] == [name]
+    await rule_on(admin, name, "refuse")
+    await conflict_when(site, found["name"], asked("refused"))
 
 
 async def test_what_is_settled_otherwise_meanwhile_is_withdrawn(fsm: FSM, site: RoadSite) -> None:
