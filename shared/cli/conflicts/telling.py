@@ -303,7 +303,8 @@ def _many_rules(case: Case) -> str:
 def _rule(case: Case) -> str:
     action = case.facts.get("action")
     would = f" ({action})" if action else ""
-    return f"rule {case.about}{would} of {case.target}"
+    name = case.facts.get("rule", case.about) if case.facts.get("scope") else case.about
+    return f"rule {name}{would} of {case.target}{_scope(case.facts)}"
 
 
 def _before(case: Case) -> str:

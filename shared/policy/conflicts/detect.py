@@ -14,6 +14,7 @@ from shared.policy.conflicts.mandatory_service_missing import (
     Running,
     mandatory_service_missing,
 )
+from shared.policy.conflicts.narrow_rules import conflicts_of_narrow_rules
 from shared.policy.conflicts.nodes_disagree import nodes_disagree
 from shared.policy.conflicts.overlapping_networks import overlapping_networks
 from shared.policy.conflicts.remarks import NO_REMARKS, Remarks
@@ -47,6 +48,7 @@ def find_conflicts(
 def conflicts_among_views(planner: SitePlanner) -> Iterator[Finding]:
     """Yield the conflicts that only a review of the whole site tells."""
     yield from overlapping_networks(used_networks(planner.plan()))
+    yield from conflicts_of_narrow_rules(planner)
     with suppress(TooLarge):
         # Nothing can be said of packets that are too intricate.
         yield from nodes_disagree(planner)
