@@ -15,7 +15,10 @@ from typing import Self
 from tests.unit.shared.docs.blocks import as_pattern
 
 # What only looks, and is asked again until it shows what it should.
-_LOOKS = re.compile(r"hanse (status|sites|nodes|trace|resolve|get|held|audit|history)( (?!drop)|$)")
+_LOOKS = re.compile(
+    r"hanse (status|sites|nodes|trace|resolve|get|held|audit|history|exceptions|"
+    r"conflicts (?:list|show)|changerequests (?:list|show))( (?!drop)|$)"
+)
 PATIENCE = 300.0
 """In seconds; what takes longer on a page is wrong, or the machine far too busy."""
 

@@ -258,8 +258,8 @@ _EFFECTS: Final = {
     "acceptGlobal": "deletes {override}; what is inherited counts",
     "keepLocal": "keeps {override} as it is, based on what is inherited now",
     "merge": "writes the merge of both into {override}, based on what is inherited now",
-    "narrow": "writes into {override} what is inherited now, and in front of it what the site's "
-    "side changed and upstream didn't",
+    "narrow": "writes into {override} what is inherited now, with what the site's side changed and "
+    "upstream didn't",
     "askFederation": "asks the federation to take over what the site says; until it has answered, "
     "what runs now goes on",
 }
