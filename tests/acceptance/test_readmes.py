@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("policies/**/*.md"))]
 PAGES += sorted(ROOT.glob("examples/**/*.md"))
 IDS = [each.relative_to(ROOT).as_posix() for each in PAGES]
-OFFLINE = [ROOT / "policies/README.md", *sorted(ROOT.glob("examples/*/README.md"))]
+# What is typed along on real servers has a test of its own: tests/e2e/test_outage.py.
+LIVE = ROOT / "examples/outage/README.md"
+OFFLINE = [
+    ROOT / "policies/README.md",
+    *(page for page in sorted(ROOT.glob("examples/*/README.md")) if page != LIVE),
+]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
