@@ -17,6 +17,7 @@ from typing import Any
 from shared.access.reach import WHOLE, Reach
 from shared.ids import COMMON, SITE, Key
 from shared.model.override import Override
+from shared.policy.balancing import balancer_json
 from shared.policy.compile import SitePlanner
 from shared.policy.inputs import Document, Documents, SiteInputs
 from shared.policy.plan import PlannedPolicy, PlannedRule, Unresolved, name_json, rule_json
@@ -90,7 +91,16 @@ class Sight:
                 for missing in rule.missing
             ],
             "suspended": [str(each.key) for each in plan.suspended if self.sees(each)],
+            **self._balancers(planner, node),
         }
+
+    def _balancers(self, planner: SitePlanner, node: str | None) -> dict[str, Any]:
+        """Return the balancers that he sees, with backends of the tenants that he sees."""
+        if not planner.has_balancers:
+            return {}
+        planned = planner.balancers(node)
+        seen = [balancer_json(each) for each in planned if self.sees(each.effective.document)]
+        return {"balancers": seen}
 
     def story(self, story: Story) -> dict[str, Any]:
         """Return a judgement with every rule that was looked at and may be seen, in order.

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from shared.cli.asking import moment, sound_site
 from shared.cli.output import Output, console, print_data, print_table
+from shared.ids import COMMON
+from shared.policy.balancing import balancer_json
 from shared.policy.loaded.site import LoadedSite
 from shared.policy.loaded.source import sources_of
 from shared.policy.nftables import nftables_text
@@ -31,7 +33,10 @@ def run_resolve(
         inputs = planner.inputs
         loaded = LoadedSite(site, sources_of(inputs), now=inputs.now)
         nft.write_text(nftables_text(loaded.columns(node, staged=staged), plan.default_action))
-    print_answer(plan.to_json(), form)
+    answer = plan.to_json()
+    if planner.has_balancers:
+        answer["balancers"] = [balancer_json(each) for each in planner.balancers(node)]
+    print_answer(answer, form)
 
 
 def print_answer(answer: dict[str, Any], form: Output) -> None:
@@ -62,6 +67,29 @@ def print_rules(answer: dict[str, Any], *, wide: bool) -> None:
         ]
         to.print("")
         print_table(["POLICY", "RULE", "SIDE", "REFERENCE"], missing, title="Unresolved")
+    if answer.get("balancers"):
+        to.print("")
+        columns = ["BALANCER", "ADDRESSES", "PORTS", "BACKENDS", "ALGORITHM", "LACKS"]
+        balancers = [_balancer(each, wide=wide) for each in answer["balancers"]]
+        print_table(columns, balancers, title="Load balancers")
+
+
+def _balancer(balancer: dict[str, Any], *, wide: bool) -> list[str]:
+    tenant = "" if balancer["tenant"] == COMMON else f" (tenant {balancer['tenant']})"
+    sides = listed if wide else _few
+    ports = [
+        f"{each['protocol']}/{each['ports']}"
+        + (f" to {each['targetPort']}" if "targetPort" in each else "")
+        for each in balancer["ports"]
+    ]
+    return [
+        balancer["balancer"] + tenant,
+        sides(balancer["addresses"]),
+        listed(ports),
+        sides(balancer["backends"]),
+        balancer["algorithm"],
+        ", ".join(f"{each['why']}: {each['what']}" for each in balancer["lacks"]),
+    ]
 
 
 def _row(rule: dict[str, Any], *, wide: bool) -> list[str]:

@@ -6,14 +6,14 @@ its place.  What can't be led anywhere exactly is left out and told as a gap, ne
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 from shared.algebra import intervals
 from shared.algebra.cidrs import AddressSet, format_address, host_set
 from shared.model.balancing import BalancedPort, LoadBalancer
 from shared.model.policy import Peer, RuleService
 from shared.model.selectors import Selector
-from shared.model.traffic import PORT_PROTOCOLS, PROTOCOL_NUMBERS
+from shared.model.traffic import PORT_PROTOCOLS, PROTOCOL_NUMBERS, Ports, protocol_text
 from shared.policy.balancers import Balancers, NodeBalancer, balancer_id
 from shared.policy.definitions import Name
 from shared.policy.inherit import Effective, Inheritance
@@ -143,6 +143,27 @@ def hosts(addresses: AddressSet, family: Literal[4, 6]) -> Iterator[str]:
     for first, last in intervals.to_ranges(addresses.of(family)):
         for value in range(first, last + 1):
             yield format_address(family, value)
+
+
+def balancer_json(planned: PlannedBalancer) -> dict[str, Any]:
+    """Return a balancer as `hanse resolve` shows it."""
+    return {
+        "balancer": planned.name.name,
+        "tenant": planned.name.tenant,
+        "origin": planned.effective.origin,
+        "algorithm": planned.spec.algorithm,
+        "addresses": [*hosts(planned.addresses, 4), *hosts(planned.addresses, 6)],
+        "ports": [
+            {
+                "protocol": protocol_text(each.protocol),
+                "ports": str(Ports(*each.ports)),
+                **({} if each.target is None else {"targetPort": each.target}),
+            }
+            for each in planned.ports
+        ],
+        "backends": [*hosts(planned.backends, 4), *hosts(planned.backends, 6)],
+        "lacks": [{"why": each.why, "field": each.at, "what": each.what} for each in planned.gaps],
+    }
 
 
 class ViewSees:

@@ -70,6 +70,11 @@ class SitePlanner:
         )
 
     @property
+    def has_balancers(self) -> bool:
+        """Whether there is any LoadBalancer."""
+        return any(True for _ in self.definitions.names(BALANCER))
+
+    @property
     def has_requirements(self) -> bool:
         """Whether there is any ServicePolicy."""
         return any(True for _ in self.definitions.names(SERVICE_POLICY))

@@ -70,7 +70,7 @@ class Leading:
         have one, which is wrong and may be, the first is asked.
         """
         planner = self._planner
-        if not planner.has_requirements or not any(True for _ in planner.definitions.names(KIND)):
+        if not (planner.has_requirements and planner.has_balancers):
             return {}
         runs = {
             name

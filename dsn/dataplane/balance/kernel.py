@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dsn.dataplane import nfnetlink as nl
 from dsn.dataplane.balance import writing
 from dsn.dataplane.balance.ending import misled
-from dsn.dataplane.balance.reading import Balanced, read_balanced
+from dsn.dataplane.balance.reading import Balanced, Known, read_balanced
 from dsn.dataplane.balance.table import table_name
 from dsn.dataplane.contract import ReadBack
 from dsn.dataplane.netlink import Entry
@@ -23,6 +23,7 @@ class Balance:
         self._table = table_name(rules)
         # What was read last; None if it has to be read again.
         self._balanced: Balanced | None = None
+        self._known = Known()
         # Balancers that may have led connections which are still open.
         self._led: dict[str, NodeBalancer] = {}
 
@@ -30,7 +31,7 @@ class Balance:
         """Read what stands, unless that is known; return whether it is that of `generation`."""
         if self._balanced is not None and not whole:
             return True
-        balanced = read_balanced(netfilter, self._table)
+        balanced = read_balanced(netfilter, self._table, self._known)
         if netfilter.generation() != generation:
             return False
         self._balanced = balanced

@@ -5,8 +5,9 @@ that wouldn't have put there is a fault.
 """
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dsn.dataplane import nfnetlink as nl
 from dsn.dataplane import reading
@@ -49,9 +50,26 @@ class _Listing:
     foreign: tuple[str, ...]
 
 
-def read_balanced(netfilter: nl.Netfilter, table: str) -> Balanced:
+class Known:
+    """Listings of maps that were taken apart before: most are what they were."""
+
+    def __init__(self) -> None:
+        self._parsed: dict[str, tuple[bytes, Content]] = {}
+
+    def content(self, name: str, listed: bytes) -> Content:
+        before = self._parsed.get(name)
+        if before is None or before[0] != listed:
+            before = self._parsed[name] = listed, dict(_items(listed))
+        return before[1]
+
+    def keep_only(self, names: Container[str]) -> None:
+        for name in [each for each in self._parsed if each not in names]:
+            del self._parsed[name]
+
+
+def read_balanced(netfilter: nl.Netfilter, table: str, known: Known) -> Balanced:
     """Return what stands in the table.  Somebody may write meanwhile: compare generations."""
-    found = _read(netfilter, table)
+    found = _read(netfilter, table, known)
     if found is None:
         return Balanced()
     faults = list(found.foreign)
@@ -118,7 +136,7 @@ def _differences(found: _Listing, want: BalanceTable) -> Iterator[str]:
             yield f"chain {name} holds other rules"
 
 
-def _read(netfilter: nl.Netfilter, table: str) -> _Listing | None:
+def _read(netfilter: nl.Netfilter, table: str, known: Known) -> _Listing | None:
     named = nl.text(1, table)
     there = netfilter.get(nl.GET_TABLE, named)
     if there is None:
@@ -135,7 +153,8 @@ def _read(netfilter: nl.Netfilter, table: str) -> _Listing | None:
             elements = Elements.of(listed)
             runs[name] = elements.runs if elements else None
         else:
-            content[name] = dict(_items(listed))
+            content[name] = known.content(name, listed)
+    known.keep_only(content)
     chains: dict[str, tuple[Hook | None, list[tuple[Step, ...]]]] = {}
     for each in netfilter.dump(nl.GET_CHAIN):
         parts = nl.attributes_of(each)
@@ -176,6 +195,7 @@ def _hook(parts: Mapping[int, bytes]) -> Hook | None:
     return Hook(nl.number_of(hook[1]), priority, kind)
 
 
+@lru_cache(1 << 12)
 def _steps(data: bytes) -> tuple[Step, ...]:
     try:
         return unpack(data)

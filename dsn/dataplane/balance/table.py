@@ -21,6 +21,7 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from dsn.dataplane.balance.steps import DESTINATION, SOURCE
@@ -146,7 +147,7 @@ def describe(balancers: Balancers, own: Sequence[str]) -> BalanceTable:
         chains[f"h_unserved_{family}"] = [(*_asks(each), _go("h_reject")) for each in served]
         for each in served:
             sets[map_name(each)] = SetForm(_IS_MAP, _INTEGER, 4, kind, width)
-            content[map_name(each)] = slot_content(each)
+            content[map_name(each)] = slot_content(each.algorithm, each.backends)
     return BalanceTable(
         sets,
         {family: tuple(each for each in own if family_of(each) == family) for family in FAMILIES},
@@ -155,9 +156,10 @@ def describe(balancers: Balancers, own: Sequence[str]) -> BalanceTable:
     )
 
 
-def slot_content(balancer: NodeBalancer) -> Content:
+@lru_cache(1 << 10)
+def slot_content(algorithm: str, backends: tuple[str, ...]) -> Content:
     """Return what the map of a balancer holds."""
-    slots = slots_of(balancer.algorithm, balancer.backends)
+    slots = slots_of(algorithm, backends)
     return {slot.to_bytes(4, sys.byteorder): packed(each) for slot, each in enumerate(slots)}
 
 

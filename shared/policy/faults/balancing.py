@@ -63,7 +63,7 @@ def local_balancer_faults(
 ) -> Iterator[Fault]:
     """Yield the faults of a site's own balancers, and of addresses that two claim."""
     yield from _names(inputs.local, declared)
-    if planner.places.document is None:
+    if planner.places.document is None or not planner.has_balancers:
         return
     seen = set()
     for node in (None, *(nodes[0] for nodes in planner.distinct_nodes().values())):
@@ -133,6 +133,8 @@ def _place(planned: PlannedBalancer, field: str) -> tuple[Document, str]:
 
 def gap_warnings(inputs: SiteInputs, planner: SitePlanner) -> Iterator[Fault]:
     """Yield what balancers lack at the site and may yet come, each once."""
+    if not planner.has_balancers:
+        return
     seen = set()
     for node in (None, *(nodes[0] for nodes in planner.distinct_nodes().values())):
         for each in planner.balancers(node):
