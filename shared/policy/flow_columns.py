@@ -3,10 +3,11 @@
 Addresses and services stand in tables, each once and in order; flows name them by their place.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +107,12 @@ class FlowColumns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observed:
-    """The flows of a past window, that begins at `since`; None: all there are."""
+    """The flows of a past window, that begins at `since`; None: all there are.
+
+    `judged` remembers what became of them, by who judged: several changes to one version are held
+    against the same.
+    """
 
     flows: FlowColumns
     since: datetime | None = None
+    judged: MutableMapping[object, Any] = field(default_factory=WeakKeyDictionary, repr=False)

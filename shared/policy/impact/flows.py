@@ -48,6 +48,9 @@ class Changed:
         }
 
 
+_NONE: Final = Changed(0, None, None, (), truncated=False)
+
+
 @dataclass(frozen=True, slots=True)
 class FlowImpact:
     """What a change does to the flows of a window; `judged` is how many there are."""
@@ -66,6 +69,11 @@ class FlowImpact:
         }
 
 
+def no_impact(observed: Observed) -> FlowImpact:
+    """Return the same where no flow changes."""
+    return FlowImpact(observed.since, len(observed.flows), _NONE, _NONE)
+
+
 def flow_impact(
     before: SitePlanner,
     after: SitePlanner,
@@ -79,7 +87,7 @@ def flow_impact(
     NotFound (`unknown_site`, `unknown_node`) if a version doesn't have it.
     """
     flows = observed.flows
-    was, becomes = (outcomes(each, flows, node=node, staged=staged) for each in (before, after))
+    was, becomes = (outcomes(each, observed, node=node, staged=staged) for each in (before, after))
     telling = _Telling(flows, was, becomes, _names(before, after))
     return FlowImpact(
         observed.since,
@@ -105,7 +113,7 @@ class _Telling:
     def changed(self, places: Places) -> Changed:
         """Return what is told of the flows at these places."""
         if not len(places):
-            return Changed(0, None, None, (), truncated=False)
+            return _NONE
         order, starts = self._alike(places)
         places = places[order]
         octets, last_seen = self._flows.octets[places], self._flows.last_seen[places]

@@ -15,7 +15,7 @@ from shared.algebra.cidrs import Family
 from shared.model.inventory import Workload
 from shared.policy.column_judge import ColumnJudge
 from shared.policy.compile import SitePlanner
-from shared.policy.flow_columns import UNKNOWN, FlowColumns
+from shared.policy.flow_columns import UNKNOWN, FlowColumns, Observed
 from shared.policy.plan import Plan
 from shared.policy.scopes import Chain
 
@@ -57,9 +57,18 @@ class Outcomes:
 
 
 def outcomes(
-    planner: SitePlanner, flows: FlowColumns, *, node: str | None = None, staged: bool = False
+    planner: SitePlanner, observed: Observed, *, node: str | None = None, staged: bool = False
 ) -> Outcomes:
     """Return what becomes of flows at a site; with `node` as that node alone sees them."""
+    known: dict[tuple[str | None, bool], Outcomes] = observed.judged.setdefault(planner, {})
+    if (node, staged) not in known:
+        known[node, staged] = _outcomes(planner, observed.flows, node, staged=staged)
+    return known[node, staged]
+
+
+def _outcomes(
+    planner: SitePlanner, flows: FlowColumns, node: str | None, *, staged: bool
+) -> Outcomes:
     if node is not None:
         plans = [planner.plan(node, staged=staged)]
         views = np.zeros((2, len(flows)), dtype=np.int32)

@@ -23,7 +23,7 @@ from shared.policy.impact.dependents import (
     dependents,
 )
 from shared.policy.impact.difference import Differ, Difference
-from shared.policy.impact.flows import FlowImpact, flow_impact
+from shared.policy.impact.flows import FlowImpact, flow_impact, no_impact
 from shared.policy.inputs import Document
 from shared.policy.loaded.garbage import collection_paused
 from shared.policy.resolve import host_addresses
@@ -85,13 +85,24 @@ def site_impact(
     found = _Comparison(before, after, staged=staged).impact(node)
     changed = changed_objects(before.inputs, after.inputs)
     flows = None
-    if observed is not None:
+    if observed is not None and not found.changes and _same_places(before, after):
+        flows = no_impact(observed)
+    elif observed is not None:
         flows = flow_impact(before, after, observed, node=node, staged=staged)
     return replace(
         found,
         dependents=tuple(dependents(changed, after.inputs, before.inputs, tests=tests)),
         flows=flows,
     )
+
+
+def _same_places(before: SitePlanner, after: SitePlanner) -> bool:
+    """Return whether both versions have the same nodes and workloads: who judges which flow."""
+    old, new = (
+        {each.key: each.spec for each in planner.inputs.local.of_kind("Node", "Workload")}
+        for planner in (before, after)
+    )
+    return old == new
 
 
 class _Comparison:
