@@ -62,6 +62,18 @@ class _Looked:
     found: Mapping[Key, Found]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Everything:
+    """What all have found together, at one moment; `is_whole` once all have looked.
+
+    Before that, what was not found may only not have been looked for.
+    """
+
+    found: Mapping[Key, Found]
+    revision: Revision
+    is_whole: bool
+
+
 class FindConflicts:
     """A reconciler: looks at what is in force, and writes what was found since the last time."""
 
@@ -113,22 +125,24 @@ class FindConflicts:
             return Outcome()
         if self._written is None:
             return await self.compare_all()
-        found = self._found()
-        before = self._written
+        everything = self._everything()
+        found, before = everything.found, self._written
         keys = [key for key, each in found.items() if before.get(key) is not each]
         gone = [key for key in before if key not in found]
-        return await self._carry_out([*keys, *gone], found)
+        return await self._carry_out([*keys, *gone], everything)
 
     async def compare_all(self) -> Outcome:
         """Hold all that is known against all that was found."""
         if not self._parts:
             return Outcome()
-        found = self._found()
+        everything = self._everything()
         async with self._store.snapshot() as snapshot:
             known = await snapshot.list(CONFLICTS)
         loop = asyncio.get_running_loop()
-        due = await loop.run_in_executor(self._executor, self._due, found, known)
-        return await self._carry_out([each.draft.key for each in due], found)
+        due = await loop.run_in_executor(
+            self._executor, self._due, everything, everything.found, known
+        )
+        return await self._carry_out([each.draft.key for each in due], everything)
 
     def take(self, part: Part, found: Mapping[Key, Found], revision: Revision) -> None:
         """Take over what somebody else has found; the next pass writes it."""
@@ -179,45 +193,47 @@ class FindConflicts:
             leave_alone()
         return self.prepared("enforced", found)
 
-    def _found(self) -> dict[Key, Found]:
-        return {key: each for part in self._parts.values() for key, each in part.found.items()}
+    def _everything(self) -> _Everything:
+        parts = self._parts.values()
+        found = {key: each for part in parts for key, each in part.found.items()}
+        revision = min(each.revision for each in parts)
+        return _Everything(found, revision, len(self._parts) == len(_PARTS))
 
-    def _due(self, found: Mapping[Key, Found], known: Iterable[Stored]) -> list[Change]:
-        """Return what is to be written of these findings and these known conflicts.
-
-        Before all have looked, what was not found may only not have been looked for.
-        """
-        everybody = len(self._parts) == len(_PARTS)
-        seen_at = min(each.revision for each in self._parts.values()) if everybody else 0
+    def _due(
+        self, everything: _Everything, found: Mapping[Key, Found], known: Iterable[Stored]
+    ) -> list[Change]:
+        """Return what is to be written of some findings and these known conflicts."""
         due = changes(
             [each.finding for each in found.values()],
             known,
-            seen_at=seen_at,
+            seen_at=everything.revision if everything.is_whole else 0,
             now=self._clock.now(),
             deadlines=self._deadlines,
             specs={key: each.spec for key, each in found.items()},
         )
-        return [each for each in due if everybody or each.action != "closed"]
+        return [each for each in due if everything.is_whole or each.action != "closed"]
 
-    async def _carry_out(self, keys: Sequence[Key], found: Mapping[Key, Found]) -> Outcome:
-        """Write what is due of these conflicts."""
-        revision = min(each.revision for each in self._parts.values())
+    async def _carry_out(self, keys: Sequence[Key], everything: _Everything) -> Outcome:
+        """Write what is due of these conflicts, by what is known of them when it is written."""
         changed = 0
         for some in _batches(keys):
 
             async def work(transaction: Transaction, some: Sequence[Key] = some) -> int:
                 stored = [await transaction.get(key) for key in some]
                 known = [each for each in stored if each is not None]
-                due = self._due({key: found[key] for key in some if key in found}, known)
+                # Another pass may have looked meanwhile, and written: nothing older comes after it.
+                newest = self._everything()
+                these = {key: newest.found[key] for key in some if key in newest.found}
+                due = self._due(newest, these, known)
                 for each in due:
                     await transaction.put(each.draft)
-                    await transaction.audit(_record(each, revision, self._clock.now()))
+                    await transaction.audit(_record(each, newest.revision, self._clock.now()))
                 return len(due)
 
             changed += (await self._store.transact(work)).result
-        self._written = found
-        if len(self._parts) == len(_PARTS) and revision != self._current:
-            self._current = revision
+        self._written = everything.found
+        if everything.is_whole and everything.revision > (self._current or 0):
+            self._current = everything.revision
             self.on_judged()
         return Outcome(changed=changed)
 
