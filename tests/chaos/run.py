@@ -47,6 +47,8 @@ _RARE = (
     "fsm.request.",
     "sdsp.request.",
     "sdsp.answer.",
+    # tests/integration/fsm/test_rollouts_killed.py
+    "fsm.rollout.",
 )
 # Reached when something is set up, joins or is backed up: tests/faults/test_kill_9_of_any_process.py.
 ELSEWHERE = frozenset(

@@ -57,6 +57,7 @@ from tests.e2e.hosts import Host
 from tests.fakes.federation import Federation
 from tests.fakes.processes import forked
 from tests.integration.fsm.harness import FSM, PASSWORD, ShiftedClock
+from tests.integration.fsm.test_rollouts_killed import PLACES as ROLLOUT_PLACES
 from tests.integration.road.test_asked_killed import FSM_PLACES, SITE_PLACES
 from tests.integration.road.world import joined
 from tests.servers import free_port, require
@@ -88,7 +89,7 @@ def test_each_failpoint_is_reached_here_or_under_load() -> None:
     # test_backup_cut_in_half_restore.py takes all of these from the registry.
     backups = {name for name in FAILPOINTS if name.startswith(("backup.", "restore."))}
     here |= {*SEALING_KEY, *REVOCATIONS, *(name for each in EXCHANGE.values() for name in each)}
-    here |= {*BREAK_GLASS, *SITE_PLACES, *FSM_PLACES}
+    here |= {*BREAK_GLASS, *SITE_PLACES, *FSM_PLACES, *ROLLOUT_PLACES}
     assert here | backups >= ELSEWHERE
     assert here <= FAILPOINTS.keys()
 
