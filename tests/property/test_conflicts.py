@@ -13,6 +13,8 @@ from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import find_conflicts
 from shared.policy.conflicts.exceptions import inherited, superfluous
 from shared.policy.definitions import Name, read_exemption
+from shared.policy.faults.fault import new_faults
+from shared.policy.faults.site import site_faults
 from shared.policy.inputs import Document, SiteInputs
 from shared.policy.merging import exempted
 from shared.policy.ways.contract import Barred, applied
@@ -20,6 +22,7 @@ from shared.policy.ways.out import way_out, ways_out
 from tests.property.generated_documents import NOW, SITE
 from tests.property.generators import rolled_world
 from tests.property.planner_worlds import site_inputs
+from tests.property.profile import rolls
 
 worlds = st.integers(0, 1_000_000)
 
@@ -218,3 +221,39 @@ def test_the_worlds_have_conflicts_of_each_kind_that_an_exception_can_have() -> 
     assert kinds >= {"edited_both", "unresolved_name", "shadowed_rule", "contradicts_mandatory"}
     assert {runs for _, _, runs in clean} == {"merge", "keepLocal", "applyGlobal"}
     assert {fields for _, fields, _ in clean} == {True, False}
+
+
+def assert_each_way_is_one(seed: int) -> int:
+    """Each way out ends its conflict and is nothing that the site would refuse; count them."""
+    inputs = inputs_of(seed)
+    planner = SitePlanner(inputs)
+    before = tuple(site_faults(inputs, planner))
+    count = 0
+    for finding in find_conflicts(planner):
+        for way in ways_out(planner, conflict_of(finding)):
+            if isinstance(way, Barred) or not way.steps:
+                continue
+            count += 1
+            after = applied(inputs, way)
+            planned = SitePlanner(after)
+            assert not [*new_faults(before, tuple(site_faults(after, planned)))]
+            assert finding.name not in {each.name for each in find_conflicts(planned)}
+    return count
+
+
+def test_each_way_out_of_any_conflict_ends_it_and_is_admitted() -> None:
+    assert sum(assert_each_way_is_one(seed) for seed in rolls(120)) > 100
+
+
+def test_regression_a_rule_of_an_exception_that_has_parted_is_not_removed_first() -> None:
+    """Its removal would have based the exception on what is inherited now, unasked."""
+    assert_each_way_is_one(401)
+    planner = SitePlanner(inputs_of(401))
+    (found,) = [
+        each
+        for each in find_conflicts(planner)
+        if each.type == "shadowed_rule" and each.proposals[0].name == "acceptGlobal"
+    ]
+    accept = next(iter(ways_out(planner, conflict_of(found))))
+    assert isinstance(accept, Barred)
+    assert "have parted" in accept.why

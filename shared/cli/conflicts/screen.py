@@ -29,6 +29,9 @@ _NARROWEST: Final = 12
 # Changes of a proposal that a person still reads.
 _MANY: Final = 12
 
+# Characters of a field that a person still reads.
+_LONG: Final = 700
+
 _CHANGED: Final = {
     "both": "changed on both sides",
     "alike": "changed on both sides, alike",
@@ -273,7 +276,8 @@ def _asked_for(case: Case, proposal: Any) -> Iterator[tuple[str, str]]:
 
 
 def _marked(changed: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
-    for path, before, after in changed[:_MANY]:
+    for path, old, new in changed[:_MANY]:
+        before, after = _shortened(old), _shortened(new)
         if not before:
             yield "+", f"{path}: {after}"
         elif not after:
@@ -310,6 +314,12 @@ def _span(ends: str, now: datetime) -> str:
     """Return how far off a time is, as --expires takes it."""
     seconds = (moment_of(ends) or now).timestamp() - now.timestamp()
     return f"{max(1, round(seconds / 86400))}d"
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONG:
+        return text
+    return f"{text[:_LONG]}… ({len(text) - _LONG:,} more characters: -o yaml)"
 
 
 def _indented(text: Text, columns: int) -> RenderableType:

@@ -33,7 +33,7 @@ class Front:
 @dataclass(frozen=True, slots=True)
 class _Judged:
     """A rule with what contradicts it, the packets that it decides, and those of the
-    contradicted that it would decide if there were no mandatory rules.
+    contradicted that would be decided as it says if there were no mandatory rules.
     """
 
     planned: PlannedRule
@@ -70,16 +70,38 @@ class Contradictions:
         nothing that it doesn't match; a rule that decides nothing goes.  None if it takes more
         rules than somebody would read.
         """
-        kept = {each.name for each in self._spec.rules if each.name not in set(self.contradicted)}
+        nothing = self._universe.nothing
+        return self._without({name: (each.against, nothing) for name, each in self._judged.items()})
+
+    def without_idle(self) -> list[dict[str, Any]] | None:
+        """Return the policy's rules, the contradicted ones without the contradicted packets that
+        local rules before them decide otherwise: those are nothing that they could keep.
+
+        None as of narrowed().
+        """
+        return self._without(
+            {name: (each.against - each.would, each.would) for name, each in self._judged.items()}
+        )
+
+    def _without(
+        self, taken: Mapping[str, tuple[PacketSet, PacketSet]]
+    ) -> list[dict[str, Any]] | None:
+        """Return the policy's rules without some packets, and still with others."""
+        changed = {name for name, (packets, _) in taken.items() if packets}
+        kept = {each.name for each in self._spec.rules} - changed
         found: list[dict[str, Any]] = []
         for rule in self._spec.rules:
-            judged = self._judged.get(rule.name)
-            if judged is None or not judged.against:
+            if rule.name not in changed:
                 found.append(dict(rule.to_json()))
                 continue
-            may = self._walker.matching(judged.planned) - judged.against
+            judged = self._judged[rule.name]
+            packets, needed = taken[rule.name]
             parts = cover(
-                judged.decides, may, rules=[rule], names=self._names(), universe=self._universe
+                judged.decides | needed,
+                self._walker.matching(judged.planned) - packets,
+                rules=[rule],
+                names=self._names(),
+                universe=self._universe,
             )
             if parts is None:
                 return None
@@ -104,15 +126,14 @@ class Contradictions:
         wanted = self._universe.union(own.values())
         walked = self._walker.walk(self._plan, packets)
         first = self._first(walked.decides, wanted)
+        if first.tenant != self._policy.tenant:
+            return "the mandatory policy is of another tenant"
         name = Name("SecurityPolicy", first.tenant, first.name)
         unreached = packets - self._walker.reaching(self._plan, name, packets)
         mays = {
             verdict: own[verdict] | (walked.verdicts[verdict] - wanted) | unreached
             for verdict in VERDICTS
         }
-        bound = self._view.within(first.tenant)
-        if bound != self._view.within(self._policy.tenant):
-            return "the mandatory policy is of another tenant"
         made = front_rules(
             own,
             mays,
@@ -142,16 +163,15 @@ class Contradictions:
     def _judge(self, planned: PlannedRule) -> _Judged:
         matched = self._walker.matching(planned)
         walked = self._walker.walk(self._plan, matched)
-        nothing = self._universe.nothing
+        would = nothing = self._universe.nothing
         against = self._universe.union(
             packets
             for rule, packets in walked.decides.items()
             if rule.tier == "mandatory" and _is_opposite(rule, planned)
         )
-        would = nothing
         if against:
             alone = self._walker.walk(self._plan, against, tiers=("local", "default"))
-            would = alone.decides.get(planned, nothing)
+            would = alone.verdicts[cast("Verdict", planned.action)]
         return _Judged(
             planned,
             self._spec.rules[planned.index],

@@ -16,6 +16,11 @@ from shared.policy.narrowing.products import joined, product_of, without_superfl
 MOST_RULES: Final = 32
 """More rules than this in place of what somebody wrote are not offered: nobody would read them."""
 
+MOST_WORDS: Final = 300
+"""Peers, or services, that a rule may list.  All services but ssh are 256 of them, as no rule can
+say `but`: longer than people like, and still what they want.
+"""
+
 _MOST_BOXES: Final = 4000
 """Boxes of prefixes that are joined to sets; one network left out of all makes some hundred."""
 
@@ -49,7 +54,8 @@ def cover(
     found = _needed(found, must, universe)
     if is_brief:
         found = _brief(found, must, names, universe)
-    return found if len(found) <= MOST_RULES else None
+    is_readable = len(found) <= MOST_RULES and all(each.words <= MOST_WORDS for each in found)
+    return found if is_readable else None
 
 
 def _greedy(must: PacketSet, parts: Iterable[Part]) -> list[Part]:

@@ -45,6 +45,12 @@ class Part:
     items: tuple[tuple[_Item, ...], ...] = field(default=(), hash=False, compare=False)
     """What the three lists are made of, of a part that is said by names."""
 
+    @property
+    def words(self) -> int:
+        """The length of its longest list."""
+        lists = (self.source, self.destination, self.services)
+        return max(1 if each == "any" else len(each) for each in lists)
+
     def to_json(self) -> dict[str, Any]:
         said = {"from": self.source, "to": self.destination}
         return said if self.services == "any" else {**said, "services": self.services}

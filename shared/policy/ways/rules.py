@@ -4,6 +4,7 @@ They are found anew from the site as it is, so that what is written fits it exac
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from shared.ids import Key
@@ -53,7 +54,7 @@ def of_contradicts_mandatory(
         left = found.narrowed()
         if left is None:
             return Barred(name, TOO_MANY)
-        return _with_rules(planner, policy.effective.source, left, name)
+        return _with_rules(planner, policy, left, name)
     front = found.front()
     if front is None or isinstance(front, str):
         return Barred(name, front or TOO_MANY)
@@ -61,25 +62,34 @@ def of_contradicts_mandatory(
     said = exempted(target.spec.to_json())
     taken = [each["name"] for each in said["rules"]]
     spec = {**said, "rules": [*uniquely_named(front.rules, taken), *said["rules"]]}
+    left = found.without_idle()
+    if left is None:
+        return Barred(name, TOO_MANY)
+    own: tuple[Step, ...] = ()
+    if left != _rules(policy.effective.source):
+        own = _with_rules(planner, policy, left, name).steps
     if target.override is not None:
-        return _added(target.override, target.document, spec, name, terms)
+        return _added(target.override, target.document, spec, terms, own)
     exception = new_exception(
         planner, target.document, spec, scope=policy.effective.source.key.scope, terms=terms
     )
     if isinstance(exception, str):
         return Barred(name, exception)
-    return Way(name, spec, (exception,), keeps_exception=True)
+    return Way(name, spec, (exception, *own), keeps_exception=True)
 
 
 def _added(
-    override: Document, target: Document, spec: JSON, name: Any, terms: Terms
+    override: Document, target: Document, spec: JSON, terms: Terms, own: tuple[Step, ...]
 ) -> Way | Barred:
-    """Return the writing of an exception that stands there already, with another spec."""
-    exemption = read_exemption(override)
-    if exemption is None or combine(exemption, target).parted is not None:
-        return Barred(name, f"{override.key} stands for it, and that has parted: settle that first")
+    """Return the writing of an exception that stands there already, with another spec, beside
+    that of the site's own.
+    """
+    if _has_parted(override, target):
+        why = f"{override.key} stands for it, and that has parted: settle that first"
+        return Barred("keepLocal", why)
     said = {each: value for each, value in override.spec.to_json().items() if each != "basedOn"}
-    return kept(name, override, {**said, "spec": dict(spec)}, target, terms)
+    way = kept("keepLocal", override, {**said, "spec": dict(spec)}, target, terms)
+    return replace(way, steps=(*way.steps, *own))
 
 
 def of_shadowed_rule(
@@ -133,6 +143,12 @@ def rules_of(planner: SitePlanner, conflict: Conflict) -> Collection[str]:
     }
 
 
+def _has_parted(override: Document, target: Document) -> bool:
+    """Return whether an exception and its target have both changed since."""
+    exemption = read_exemption(override)
+    return exemption is None or combine(exemption, target).parted is not None
+
+
 def _without(
     planner: SitePlanner, policy: PlannedPolicy, gone: Collection[str], name: Any
 ) -> Way | Barred:
@@ -143,16 +159,20 @@ def _without(
     if len(left) == len(_rules(source)):
         # What runs is the merge of an exception with its target, and the rule is the target's.
         return Barred(name, f"{source.key} doesn't hold the rule itself")
-    return _with_rules(planner, source, left, name)
+    if source.key.kind == "Override" and _has_parted(source, policy.effective.document):
+        return Barred(name, f"{source.key} and what it stands for have parted: settle that first")
+    return _with_rules(planner, policy, left, name)
 
 
-def _with_rules(planner: SitePlanner, source: Document, rules: list[Any], name: Any) -> Way:
+def _with_rules(planner: SitePlanner, policy: PlannedPolicy, rules: list[Any], name: Any) -> Way:
     """Return the writing of a local policy, or an exception, with other rules."""
+    source = policy.effective.source
     spec = dict(source.spec.to_json())
     if source.key.kind == "Override":
         spec.pop("basedOn", None)
-        inner = {**spec["spec"], "rules": rules}
-        return Way(name, inner, (Step(source.key, {**spec, "spec": inner}),), keeps_exception=True)
+        spec["spec"] = {**spec["spec"], "rules": rules}
+        way = kept(name, source, spec, policy.effective.document, Terms())
+        return replace(way, keeps_exception=False)
     after = {**spec, "rules": rules}
     gone = not rules and not _replaces(planner, source.key)
     return Way(name, after, (Step(source.key, None if gone else after),))

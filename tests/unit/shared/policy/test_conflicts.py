@@ -11,6 +11,7 @@ from shared.policy.conflicts.detect import find_conflicts
 from shared.policy.conflicts.grouping import Group, Grouping, group_of
 from shared.policy.definitions import Name
 from shared.policy.inputs import SiteInputs
+from shared.policy.verdict import FlowJudge
 from shared.policy.ways.contract import Way, applied
 from shared.policy.ways.out import ways_out
 from tests.unit.shared.policy.building import (
@@ -19,6 +20,7 @@ from tests.unit.shared.policy.building import (
     network,
     node,
     override,
+    packet,
     policy,
     rule,
     service,
@@ -242,3 +244,55 @@ def test_many_contradicted_rules_are_narrowed_at_once() -> None:
     assert [each["name"] for each in narrow.spec["rules"]] == ["r0"]
     assert narrow.spec["rules"][0]["services"] == [{"service": "s"}]
     assert "contradicts_mandatory" not in types(applied(inputs, narrow))
+
+
+def test_all_services_but_one_are_a_long_list() -> None:
+    """No rule can say `but`; what is left is exact all the same."""
+    mandatory = policy("no", port("a", action="deny"), enforcement="mandatory")
+    inputs = world([mandatory], [policy("ours", rule("every"))])
+    planner = SitePlanner(inputs)
+    (each,) = [one for one in found(inputs) if one.type == "contradicts_mandatory"]
+    conflict = Conflict.model_validate(spec_of(each))
+    narrow = next(way for way in ways_out(planner, conflict) if way.name == "narrow")
+    assert isinstance(narrow, Way)
+    (left,) = narrow.spec["rules"]
+    assert (left["from"], left["to"], len(left["services"])) == ("any", "any", 256)
+    tcp = {"protocol": "tcp", "ports": ["0-96", "98-65535"]}
+    assert [one for one in left["services"] if one["protocol"] == "tcp"] == [tcp]
+    assert types(applied(inputs, narrow)) == []
+
+
+def test_an_exception_of_a_node_is_narrowed_as_the_node_sees_it() -> None:
+    def allowed(*services: str) -> dict[str, Any]:
+        named = [{"protocol": "tcp", "ports": [each]} for each in services]
+        return rule("a", to=net("A"), services=named)
+
+    inherited = policy("p", allowed("80", "8000"), enforcement="mandatory")
+    exception = override(
+        "o",
+        "SecurityPolicy",
+        "p",
+        {"rules": [allowed("80", "443", "22")]},
+        scope="node/n1",
+        basedOn=based_on(allowed("80", "443"), enforcement="mandatory"),
+    )
+    near = network("A", "10.1.0.0/24", scope="node/n1")
+    inputs = world([network("A", "10.0.0.0/24"), inherited], [node("n1"), near, exception])
+    planner = SitePlanner(inputs)
+    (each,) = [one for one in found(inputs) if one.type == "edited_both"]
+    conflict = Conflict.model_validate(spec_of(each))
+    narrow = next(way for way in ways_out(planner, conflict) if way.name == "narrow")
+    assert isinstance(narrow, Way)
+    after = SitePlanner(applied(inputs, narrow))
+    for at, name, verdicts in (
+        # The site's own view has no exception.
+        (None, "10.0.0.1", ("allow", "deny", "deny", "allow")),
+        # At the node upstream took 443 back and let 8000 in; 22 is the exception's.
+        ("n1", "10.1.0.1", ("allow", "deny", "allow", "allow")),
+    ):
+        judge = FlowJudge(after.plan(at))
+        found_there = [
+            judge.judge(packet("192.0.2.1", name, "tcp", number)).verdict
+            for number in (80, 443, 22, 8000)
+        ]
+        assert tuple(found_there) == verdicts
