@@ -75,7 +75,7 @@ peers: install servers ## Install what the benchmarks compare with
 soak: install ## Run for an hour and see that nothing grows; ARGS="feed --minutes 5 --draw FOLDER"
 	$(BIN)/python -m tests.soak $(ARGS)
 
-simulate: install ## Run a federation in memory through seeded mishaps; ARGS="--seeds 500 --start 1 --large"
+simulate: install ## Run a federation in memory through seeded mishaps; ARGS="--seeds 500 --start 1 --large" or "--disagreeing"
 	$(BIN)/python -m tests.simulation $(ARGS)
 
 chaos: install nodes ## Kill, cut and stall a real federation (as root); ARGS="--seed 7 --kills 500"

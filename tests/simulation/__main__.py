@@ -8,13 +8,13 @@ import sys
 import time
 from collections import Counter
 
-from tests.simulation.run import LARGE, SMALL, Outcome, run_seed
+from tests.simulation.run import DISAGREEING, LARGE, SMALL, Outcome, run_seed
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return 0 if every seed held and carried enough, else 1."""
     options = _options(arguments)
-    plan = LARGE if options.large else SMALL
+    plan = DISAGREEING if options.disagreeing else LARGE if options.large else SMALL
     began = time.process_time()
     sums: Counter[str] = Counter()
     failed: list[Outcome] = []
@@ -56,6 +56,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=1, help="the first seed")
     parser.add_argument("--trace", action="store_true", help="show all that happened")
     parser.add_argument("--large", action="store_true", help="more sites, edits and mishaps")
+    parser.add_argument(
+        "--disagreeing", action="store_true", help="both sides edit the same, and decide conflicts"
+    )
     return parser.parse_args(arguments)
 
 

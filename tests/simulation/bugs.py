@@ -10,19 +10,23 @@ from dataclasses import replace
 from typing import Any, Final
 
 import fsm.feed.hub
+import sdsp.conflicts.find
 import sdsp.upstream.apply
+import sdsp.upstream.report
 from dsn.enforce.apply import Enforcer
 from dsn.upstream.follow import ConfigurationFollower
 from fsm.feed.hub import Hub
+from sdsp.conflicts.cases import Cases
 from sdsp.upstream.apply import Inbound
 from shared.feed import follow
 from shared.feed.wire import Changes
 from shared.ids import Revision
+from shared.policy.conflicts.followed import FollowedConflicts
 from shared.store.contract import Commit, Committed
 from shared.store.sql import SqlStore
 from tests.simulation.loop import current
 from tests.simulation.network import Weather
-from tests.simulation.run import SMALL, Plan
+from tests.simulation.run import DISAGREEING, SMALL, Plan
 
 
 @contextmanager
@@ -202,6 +206,58 @@ def keep_the_old_view() -> Any:
     return _instead(fsm.feed.hub, "decides_view", make)
 
 
+def overlook_what_both_edited() -> Any:
+    """A site doesn't see that an exception and its target have parted."""
+
+    def make(update: Any) -> Any:
+        def wrong(self: Any, *arguments: Any, **more: Any) -> Any:
+            found = update(self, *arguments, **more)
+            return [each for each in found if each.type != "edited_both"]
+
+        return wrong
+
+    return _instead(FollowedConflicts, "update", make)
+
+
+def leave_what_is_settled() -> Any:
+    """A conflict that is gone stays open."""
+
+    def make(changes: Any) -> Any:
+        def wrong(*arguments: Any, **more: Any) -> Any:
+            return [each for each in changes(*arguments, **more) if each.action != "closed"]
+
+        return wrong
+
+    return _instead(sdsp.conflicts.find, "changes", make)
+
+
+def settle_without_a_word_of_it() -> Any:
+    """A decision is written down, and not what follows from it."""
+
+    def make(read: Any) -> Any:
+        async def wrong(self: Cases, *arguments: Any) -> Any:
+            return replace(await read(self, *arguments), writes=())
+
+        return wrong
+
+    return _instead(Cases, "read", make)
+
+
+def tell_the_federation_once() -> Any:
+    """The FSM hears of the first conflicts and never again."""
+
+    def make(upward: Any) -> Any:
+        told: list[Any] = []
+
+        def wrong(conflicts: Any, *, judged: int) -> Any:
+            told.append(upward(conflicts, judged=judged))
+            return told[0]
+
+        return wrong
+
+    return _instead(sdsp.upstream.report, "upward", make)
+
+
 _CALM: Final = ("jump",)
 _LOSSY: Final = Weather(lost=0.1)
 
@@ -218,5 +274,9 @@ BUGS: Final[Mapping[Callable[[], Any], tuple[Plan, int]]] = {
     start_without_rules: (Plan(only=("kill", "reboot")), 1),
     enforce_what_was_damaged: (Plan(only=_CALM, edits=20), 1),
     keep_the_old_view: (Plan(only=_CALM, edits=25), 1),
+    overlook_what_both_edited: (DISAGREEING, 1),
+    leave_what_is_settled: (DISAGREEING, 1),
+    settle_without_a_word_of_it: (DISAGREEING, 1),
+    tell_the_federation_once: (DISAGREEING, 1),
 }
 """Each with what befalls a federation that is likely to show it, and a seed that did."""

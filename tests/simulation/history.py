@@ -71,6 +71,8 @@ class History:
         self.copies: dict[str, CopyHistory] = {}
         self.enforced: dict[tuple[str, str], list[Enforced]] = {}
         self.acknowledged: list[Acknowledged] = []
+        self.decided: list[Any] = []
+        """Decisions of conflicts that were answered; see disagreeing.Decided."""
         self.watches: dict[str, list[tuple[str, int, list[dict[str, Any]]]]] = {}
         """By store: the incarnation, the revision begun at, and what came, of each watch."""
         self.dropping: dict[str, set[Key]] = {}
@@ -97,9 +99,20 @@ class History:
     def fault(self, what: str) -> None:
         self.wrong.append(what)
 
-    def saw(self, observer: str, incarnation: str, revision: int, *, store: str) -> None:
-        """Note a revision that somebody saw; it may not be less than what he saw before."""
-        who = observer, incarnation, str(self.epochs[store])
+    def saw(
+        self,
+        observer: str,
+        incarnation: str,
+        revision: int,
+        *,
+        store: str,
+        epoch: int | None = None,
+    ) -> None:
+        """Note a revision that somebody saw; it may not be less than what he saw before.
+
+        `epoch` is when he saw it, if that was before a store was put back; left out, now.
+        """
+        who = observer, incarnation, str(self.epochs[store] if epoch is None else epoch)
         last = self._last.get(who, 0)
         if revision < last:
             self.fault(f"the revision fell: {observer} saw {revision} after {last}")

@@ -30,13 +30,14 @@ from fsm.feed.service import Feed, Since
 from fsm.tasks.compact import Compact
 from fsm.tasks.flush_voices import FlushVoices
 from sdsp.admission import SiteAdmission
-from sdsp.compile.compiler import Compiler
+from sdsp.compile.compiler import Compiler, Reviews
 from sdsp.compile.model import SiteModel
 from sdsp.nodes.feed import admitted_or_refuse, configuration_lines
 from sdsp.nodes.handlers import Report as NodeReport
 from sdsp.nodes.publication import Publications
 from sdsp.nodes.states import NodeStates
 from sdsp.settings import Wishes
+from sdsp.site.away import Upward
 from sdsp.site.service import SiteView
 from sdsp.steady import SteadyTime
 from sdsp.tasks.expire_overrides import ExpireOverrides
@@ -64,6 +65,7 @@ from shared.tasks.group import Group
 from shared.tasks.loop import Loop, Reconciler
 from tests.fakes.secrets import secrets_of
 from tests.simulation.clock import SimulatedClock
+from tests.simulation.judging import Judging
 from tests.simulation.machine import Machine
 from tests.simulation.recorders import RecordedCopy, RecordedPlane, record_watch
 
@@ -221,8 +223,12 @@ class FSM(_Writable):
 class SDSP(_Writable):
     home = "sdsp"
 
-    def __init__(self, machine: Machine, *, upstream: str, wishes: Wishes) -> None:
+    def __init__(
+        self, machine: Machine, *, upstream: str, wishes: Wishes, judges: bool = False
+    ) -> None:
+        """With `judges` it finds conflicts, and lets people decide them."""
         super().__init__(machine)
+        self._judges = judges
         self.site = machine.name
         self._upstream = upstream
         self._wishes = wishes
@@ -259,26 +265,33 @@ class SDSP(_Writable):
         view = self._view(time)
         async with Group() as group:
             self.compiler.on_change = self._loop(group, self.compiler, period=60.0).activate
+            # A program that was stopped meanwhile takes its review for a long one.
+            late = self._loop(group, Reviews(self.compiler), period=60.0)
+            self.compiler.on_put_off = late.activate
             follow = self.compiler.follow(clock=self.clock, backoff=self._backoff())
             group.start(follow, name="follow the store")
             self._loop(group, self.states, period=5.0, settle=1.0)
             self._loop(group, ExpireOverrides(self.store, now=time.now), period=5.0)
             group.start(self.follower.run(), name="follow the FSM")
             peer: Any = upstream
+            judging = self.judging = Judging(self, time.now) if self._judges else None
             report = self._loop(
                 group,
                 ReportUpstream(
                     view=view,
                     upstream=peer,
                     connected=lambda: self.follower.link.connected,
+                    judged=judging.judged if judging else lambda: None,
                 ),
                 period=5.0,
                 settle=0.1,
             )
+            look = judging.start(group, view, report) if judging else report.activate
 
             def compiled() -> None:
                 if self.compiler.newest:
                     self.states.keep_only(self.compiler.newest.planner.places.nodes)
+                look()
                 report.activate()
 
             group.start(_when(self.compiler.compiled, compiled), name="after compiling")
@@ -296,7 +309,7 @@ class SDSP(_Writable):
             up_to_date=self.compiler.up_to_date,
             publications=self.publications,
             states=self.states,
-            link=lambda: self.follower.link,
+            upward=Upward(link=lambda: self.follower.link),
             time=time,
             clock=self.clock,
             executor=executor,
@@ -312,6 +325,10 @@ class SDSP(_Writable):
                 report = NodeReport.model_validate(body)
                 fields = report.model_dump(exclude={"incarnation", "telemetry"})
                 self.states.report(_node(peer), fields, at=self.clock.now())
+            case "/api/v1/conflicts":
+                return await self.judging.listed()
+            case "/api/v1/conflicts/decision":
+                return await self.judging.decide(body)
             case "/api/v1/held/drop":
                 audit = AuditRecord(
                     at=self.clock.now(), request_id="-", identity=peer, action="d", outcome="ok"

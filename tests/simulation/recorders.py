@@ -59,7 +59,8 @@ class RecordedCopy:
     def _took(self, step: Step) -> None:
         at = step.position
         who = f"copy {len(self._steps.parts)} of {self._machine.name}"
-        self._history.saw(who, at.incarnation, at.revision, store="fsm")
+        # A kill may have kept the word of it back until after the FSM was put back.
+        self._history.saw(who, at.incarnation, at.revision, store="fsm", epoch=step.epoch)
         self._steps.parts[-1].append(step)
         self._machine.note(f"{step.kind} {at.incarnation[-4:]} {at.revision} {at.digest[:8]}")
 

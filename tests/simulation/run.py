@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import fsm.tasks.compact
 from tests.simulation.checks import faults_after
+from tests.simulation.decisions import conflicts_after
 from tests.simulation.disk import inline, temporary_folder
 from tests.simulation.faults import Fate, Mishaps
 from tests.simulation.history import History
@@ -33,12 +34,15 @@ class Plan:
     """The sorts of mishaps; none: all."""
     weather: Weather = field(default_factory=Weather)
     """Of all ways, from the beginning to the rest."""
+    disagreeing: bool = False
+    """Whether both sides edit the same policies, and sites' people decide their conflicts."""
     rest: float = 90.0
     """Seconds for everything to come to rest, at most: longer than any silence and back-off."""
 
 
 SMALL: Final = Plan()
 LARGE: Final = Plan(size=Size(sites=3, nodes=3), edits=60, mishaps=50)
+DISAGREEING: Final = Plan(size=Size(sites=2, nodes=2), edits=24, mishaps=15, disagreeing=True)
 
 _SETTLING: Final = 15.0
 
@@ -50,6 +54,12 @@ LEAST: Final[Mapping[str, int]] = {
     "enforced": 4,
     "mishaps": 6,
     "watched": 20,
+}
+
+
+LEAST_DISAGREEING: Final[Mapping[str, int]] = {
+    **{what: least for what, least in LEAST.items() if what != "enforced"},
+    "decisions": 3,
 }
 
 
@@ -69,14 +79,15 @@ class Outcome:
         """What the run carried too little of to prove anything."""
         return [
             f"{what}: {self.counts.get(what, 0)} of {least}"
-            for what, least in LEAST.items()
+            for what, least in (LEAST_DISAGREEING if self.plan.disagreeing else LEAST).items()
             if self.counts.get(what, 0) < least
         ]
 
     @property
     def command(self) -> str:
-        if self.plan in (SMALL, LARGE):
+        if self.plan in (SMALL, LARGE, DISAGREEING):
             large = " --large" if self.plan == LARGE else ""
+            large += " --disagreeing" if self.plan == DISAGREEING else ""
             return f"python -m tests.simulation --trace --seeds 1 --start {self.seed}{large}"
         names = "from tests.simulation.run import Plan, Size, Weather, run_seed"
         return f'python -c "{names}; print(*run_seed({self.seed}, {self.plan}).lines, sep=chr(10))"'
@@ -122,7 +133,7 @@ def _set_up(seed: int, plan: Plan) -> Iterator[World]:
     logging.disable(logging.CRITICAL)
     try:
         with temporary_folder() as folder, inline(), in_one_order():
-            yield World(seed, Path(folder), size=plan.size)
+            yield World(seed, Path(folder), size=plan.size, disagreeing=plan.disagreeing)
     finally:
         with warnings.catch_warnings():
             # A killed process gives none of its connections back to their pool.
@@ -170,11 +181,15 @@ async def _rest(world: World, plan: Plan) -> list[str]:
     """Let everything come to rest; return what is wrong then, or after the longest time for it."""
     end = world.loop.time() + plan.rest
     await world.rest(_SETTLING)
-    wrong = faults_after(world)
+    wrong = _faults(world, plan)
     while wrong and world.loop.time() < end:
         await world.rest(_SETTLING)
-        wrong = faults_after(world)
+        wrong = _faults(world, plan)
     return wrong
+
+
+def _faults(world: World, plan: Plan) -> list[str]:
+    return [*faults_after(world), *(conflicts_after(world) if plan.disagreeing else ())]
 
 
 async def _edit(people: People, world: World, plan: Plan) -> None:

@@ -9,11 +9,13 @@ from collections import Counter
 
 import pytest
 
-from tests.simulation.run import Outcome, run_seed
+from tests.simulation.run import DISAGREEING, Outcome, run_seed
 
 SEEDS = range(1, 51)
+DISAGREEING_SEEDS = range(1, 25)
 _SEVERAL = 15
 OUTCOMES: dict[int, Outcome] = {}
+OUTCOMES_DISAGREEING: dict[int, Outcome] = {}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -21,6 +23,33 @@ def test_what_is_promised_holds_after_every_history(seed: int) -> None:
     outcome = OUTCOMES[seed] = run_seed(seed)
 
     assert not outcome.wrong, outcome.report()
+
+
+@pytest.mark.parametrize("seed", DISAGREEING_SEEDS)
+def test_no_edit_is_lost_and_every_disagreement_is_merged_or_listed_until_it_is_decided(
+    seed: int,
+) -> None:
+    """Both sides edit the same policies, sites are cut off and killed, and their people decide."""
+    outcome = OUTCOMES_DISAGREEING[seed] = run_seed(seed, DISAGREEING)
+
+    assert not outcome.wrong, outcome.report()
+
+
+def test_the_histories_of_disagreement_carry_enough_to_prove_something() -> None:
+    few = len(OUTCOMES_DISAGREEING) < _SEVERAL // 2
+    outcomes = (
+        [run_seed(seed, DISAGREEING) for seed in DISAGREEING_SEEDS[:4]]
+        if few
+        else list(OUTCOMES_DISAGREEING.values())
+    )
+    carried = sum((Counter(each.counts) for each in outcomes), Counter())
+    idle = [each.seed for each in outcomes if each.lacking]
+
+    assert 2 * len(idle) <= len(outcomes), f"seeds {idle} carried too little"
+    for what in ("frames", "decisions", "writes", "mishaps"):
+        assert carried[what] >= 2 * len(outcomes), (what, carried)
+    for proposal in ("acceptGlobal", "keepLocal", "merge"):
+        assert carried[f"decisions {proposal}"], carried
 
 
 def test_the_histories_carry_enough_to_prove_something() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from dsn.dataplane.memory import MemoryDataPlane
 from sdsp.settings import Wishes
 from tests.simulation.clock import SimulatedClock
+from tests.simulation.disagreeing import Disagreeing
 from tests.simulation.disk import Disk, empty_store
 from tests.simulation.history import History
 from tests.simulation.ledger import Ledger
@@ -41,8 +42,10 @@ template = lru_cache(maxsize=1)(empty_store)
 
 
 class World:
-    def __init__(self, seed: int, folder: Path, *, size: Size) -> None:
+    def __init__(self, seed: int, folder: Path, *, size: Size, disagreeing: bool = False) -> None:
+        """With `disagreeing` sites find conflicts, which their people decide."""
         self.seed = seed
+        self.disagreeing = disagreeing
         self.source = random.Random(f"{seed} faults")
         self.loop = SimulatedLoop(random.Random(f"{seed} loop"))
         self.history = History()
@@ -61,8 +64,9 @@ class World:
         for number in range(1, size.sites + 1):
             # The first has the most: they don't differ but for that.
             self._site(f"s{number}", max(1, size.nodes + 1 - number))
-        self.people = {
-            name: People(
+        kind = Disagreeing if disagreeing else People
+        self.people: dict[str, People] = {
+            name: kind(
                 name,
                 client=self.network.client(self.loop.world, "people", name),
                 loop=self.loop,
@@ -71,6 +75,9 @@ class World:
             )
             for name in (FSM_NAME, *self.sites)
         }
+        for each in self.people.values():
+            if isinstance(each, Disagreeing) and each.server != FSM_NAME:
+                each.above = self.people[FSM_NAME]
 
     @property
     def machines(self) -> list[Machine]:
@@ -106,8 +113,12 @@ class World:
             machine.start()
 
     def _site(self, name: str, nodes: int) -> None:
-        wishes = self._wishes()
-        site = self._machine(name, lambda m: SDSP(m, upstream=FSM_NAME, wishes=wishes))
+        # Who leaves something out by wish has other things to disagree about.
+        wishes = Wishes.model_validate({}) if self.disagreeing else self._wishes()
+        judges = self.disagreeing
+        site = self._machine(
+            name, lambda m: SDSP(m, upstream=FSM_NAME, wishes=wishes, judges=judges)
+        )
         site.disk.create(template(), self.new_life())
         self.sites[name] = site
         self.ledgers[name] = [Ledger(name)]
