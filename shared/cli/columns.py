@@ -32,6 +32,15 @@ def _entries(each: Object) -> str:
     return ", ".join(parts)
 
 
+def _balanced(each: Object) -> str:
+    parts = []
+    for port in each.spec.get("ports") or ():
+        asked = port.get("service") or f"{port.get('protocol')}/{port.get('port')}"
+        target = f" to {port['targetPort']}" if "targetPort" in port else ""
+        parts.append(f"{asked}{target}")
+    return ", ".join(parts)
+
+
 _KINDS: Final[Mapping[str, Columns]] = {
     "Region": (("PARENT", _spec("parent")),),
     "Site": (
@@ -47,6 +56,13 @@ _KINDS: Final[Mapping[str, Columns]] = {
         ("STAGE", _spec("stage", "enforced")),
         ("RULES", lambda each: str(len(each.spec.get("rules") or ()))),
     ),
+    "LoadBalancer": (
+        ("NETWORK", _spec("network")),
+        ("ADDRESSES", _spec("addresses")),
+        ("PORTS", _balanced),
+        ("ALGORITHM", _spec("algorithm", "hash")),
+    ),
+    "ServicePolicy": (("ENFORCEMENT", _spec("enforcement")), ("SERVICES", _spec("services"))),
     "NodeGroup": (("PARENT", _spec("parent")),),
     "Node": (("ADMISSION", _spec("admission", "admitted")), ("GROUPS", _spec("groups"))),
     "Workload": (("ADDRESSES", _spec("addresses")), ("NODE", _spec("node"))),

@@ -1,6 +1,6 @@
 """Worlds with network services: balancers, who may run them, and who declares them."""
 
-from tests.property.choices import Choices, Drawn, Rolled
+from tests.property.choices import Choices, Rolled
 from tests.property.generated_documents import (
     NETWORKS,
     NODES,
@@ -54,10 +54,6 @@ def balanced_world(choose: Choices) -> World:
 
 def rolled_balanced_world(seed: int) -> World:
     return balanced_world(Rolled(seed))
-
-
-def drawn_balanced_world(draw: Drawn) -> World:
-    return balanced_world(draw)
 
 
 def hosts(choose: Choices, scope: str, tenant: str) -> Document:

@@ -5,6 +5,10 @@ from dataclasses import replace
 from functools import cache
 from ipaddress import ip_address, ip_network
 from itertools import pairwise, product
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dsn.dataplane.memory import MemoryDataPlane
 from shared.algebra.cidrs import Family
@@ -14,8 +18,8 @@ from shared.policy.leading import Leading
 from shared.policy.nodeconfig import NodeConfiguration, Packet, from_json, to_json
 from shared.policy.nodedelta import apply_delta, compute_delta
 from shared.policy.nodeplan import admitted_configurations, all_node_configurations
-from tests.property.balancer_worlds import rolled_balanced_world
-from tests.property.choices import Rolled
+from tests.property.balancer_worlds import balanced_world, rolled_balanced_world
+from tests.property.choices import Drawn, Rolled
 from tests.property.generated_documents import NOW, SITE
 from tests.property.loaded_edits import Edit, any_edit, renewed
 from tests.property.loaded_worlds import Held
@@ -57,6 +61,22 @@ def said(configuration: NodeConfiguration) -> set[Balanced]:
         )
         for each in configuration.balancers or ()
     }
+
+
+@st.composite
+def balanced_worlds(draw: Any) -> World:
+    return balanced_world(Drawn(draw))
+
+
+@given(world=balanced_worlds())
+def test_nodes_balance_what_a_plain_reading_says_in_the_least_world_that_shows_it(
+    world: World,
+) -> None:
+    for name, configuration in all_node_configurations(inputs(world)).items():
+        asking = Asking(world, SITE, name, NOW)
+        assert (configuration.balancers is not None) == runs(asking)
+        if configuration.balancers is not None:
+            assert said(configuration) == balanced(asking)
 
 
 def test_edits_end_where_a_fresh_compile_does() -> None:

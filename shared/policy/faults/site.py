@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from shared.ids import FEDERATION, SITE
+from shared.model.inventory import Node
 from shared.model.kinds import KINDS
 from shared.model.policy import SecurityPolicy
 from shared.policy.compile import SitePlanner
@@ -19,6 +20,7 @@ from shared.policy.inherit import is_mandatory, is_sealed, selects
 from shared.policy.inputs import Document, SiteInputs, is_inherited_scope
 from shared.policy.plan import Unresolved
 from shared.policy.scopes import Chain, group_chain
+from shared.policy.services import KNOWN
 
 
 def site_faults(inputs: SiteInputs, planner: SitePlanner | None = None) -> Iterator[Fault]:
@@ -55,6 +57,7 @@ def site_warnings(inputs: SiteInputs, planner: SitePlanner | None = None) -> Ite
         return
     yield from targetless(inputs, planner.places.upstream)
     yield from gap_warnings(inputs, planner)
+    yield from unknown_services(inputs)
     found: dict[tuple[Document, str], tuple[Unresolved, list[str]]] = {}
     views: list[tuple[str | None, str]] = [(None, f"site {inputs.site}")]
     views += [(nodes[0], ", ".join(nodes)) for nodes in planner.distinct_nodes().values()]
@@ -74,6 +77,19 @@ def _gap(each: Unresolved, site: str, shown_at: list[str]) -> str:
         f"{each.missing.reference} means nothing at {where}: rule {each.rule.rule} "
         f"({each.rule.action}) {effect}"
     )
+
+
+def unknown_services(inputs: SiteInputs) -> Iterator[Fault]:
+    """Yield the network services that nodes declare and no agent of this release knows."""
+    for document in inputs.local.of_kind("Node"):
+        if isinstance(document.spec, Node):
+            for place, name in enumerate(document.spec.services):
+                if name not in KNOWN:
+                    message = (
+                        f"no node can run {name}; the services that there are: {', '.join(KNOWN)}"
+                    )
+                    path = f"spec.services[{place}]"
+                    yield Fault(document, path, "unknown_network_service", message)
 
 
 class _Declared:

@@ -191,6 +191,24 @@ Workloads that no node enforces for: printer
 """
 
 
+SERVICES_SHOWN = """\
+NODE    ADMISSION  STATE    CONNECTED  LAST SEEN  SERVICES                RUNS  WANTED  WHY NOT
+node-1  admitted   failed   yes        1s ago     firewall, loadBalancer  3     4       table_full
+node-2  pending    pending  no         never
+"""
+
+
+def test_services_are_shown_once_a_node_runs_more_than_the_firewall(
+    clock: VirtualClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = SITE["nodes"]
+    more = {**one, "services": ["firewall", "loadBalancer"]}
+    print_own_site({**SITE, "nodes": [more, {**other, "services": []}]}, clock)
+    assert SERVICES_SHOWN in capsys.readouterr().out
+    print_own_site({**SITE, "nodes": [{**one, "services": ["firewall"]}, other]}, clock)
+    assert capsys.readouterr().out == SITE_SHOWN
+
+
 def test_a_sites_own_status(clock: VirtualClock, capsys: pytest.CaptureFixture[str]) -> None:
     print_own_site(SITE, clock)
     assert capsys.readouterr().out == SITE_SHOWN

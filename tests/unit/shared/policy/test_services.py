@@ -5,6 +5,7 @@ import pytest
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import find_conflicts
+from shared.policy.faults.site import site_warnings
 from shared.policy.inputs import Document, SiteInputs
 from tests.unit.shared.policy.building import (
     document,
@@ -122,3 +123,10 @@ def test_a_node_that_was_heard_and_does_not_run_it_is_told() -> None:
 def test_a_mandatory_service_that_no_agent_knows_is_missing_whoever_declares_it() -> None:
     (each,) = missing(world([services(dns="mandatory")], [node("n1", services=["dns"])]))
     assert (each.facts["service"], each.facts["why"]) == ("dns", "undeclared")
+
+
+def test_a_service_that_no_agent_knows_is_warned_of() -> None:
+    inputs = world([], [node("n1", services=["firewall", "loadbalancer"])])
+    assert [(each.path, each.code) for each in site_warnings(inputs)] == [
+        ("spec.services[1]", "unknown_network_service")
+    ]
