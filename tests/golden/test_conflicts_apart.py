@@ -35,7 +35,8 @@ def apart() -> list[Case]:
     inputs = read_repository(HERE / "apart").inputs("s1", now=NOW)
     local = Documents(replace(each, revision=7) for each in inputs.local)
     planner = SitePlanner(SiteInputs("s1", inputs.federation, local, NOW))
-    return cases_of(find_conflicts(planner, REMARKS), planner)
+    running = {"n2": ("firewall",)}
+    return cases_of(find_conflicts(planner, REMARKS, running), planner)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -250,8 +250,8 @@ _REMEDIES: Final = {
     "unresolved_name": "Give the name a meaning here (hanse apply), or have the rule changed.",
     "shadowed_rule": "Remove the rule, or have it come before those that take its packets.",
     "contradicts_mandatory": "Change the rule, or write an Override of the mandatory policy.",
-    "mandatory_service_missing": "Declare the service in the Node's spec.services and see with "
-    "hanse nodes that it runs, or have the policy changed.",
+    "mandatory_service_missing": "Declare the service in the Node's spec.services, see with "
+    "hanse nodes whether it runs (an older agent can't), or have the policy changed.",
     **telling_apart.REMEDIES,
 }
 _EFFECTS: Final = {
