@@ -33,7 +33,7 @@ MOST_BYTES: Final = 7 * 1024 * 1024
 _CONFLICTS_BYTES: Final = 2 * 1024 * 1024
 
 # What not every FSM knows of.
-_LATER: Final = frozenset({"conflicts", "breakGlass", "trust", "backups"})
+_LATER: Final = frozenset({"conflicts", "breakGlass", "trust", "backups", "staged"})
 
 # How many failing nodes and unresolved names of each policy are told, if more were too much.
 _SHORTER: Final = (10, 1, 0)
