@@ -1,5 +1,6 @@
 """Observed flows in words."""
 
+from shared.cli.conflicts.telling import impact
 from shared.cli.observed import dependents, sentences
 
 PART = {"flows": 0, "bytes": None, "lastSeen": None, "examples": [], "truncated": False}
@@ -51,3 +52,28 @@ def test_a_few_dependents_are_named_and_the_others_counted() -> None:
     assert dependents(found, 0, 3) == "SecurityPolicy p0, SecurityPolicy p1, SecurityPolicy p2"
     assert dependents(found, 7, 2) == "SecurityPolicy p0, SecurityPolicy p1, 8 more"
     assert dependents([], 0, 2) == ""
+
+
+def test_an_impact_on_packets_goes_on_with_flows_and_dependents() -> None:
+    packets = {"packets": "2", "example": None}
+    none = {"packets": "0", "example": None}
+    found = {
+        "newlyAllowed": none,
+        "newlyDenied": packets,
+        "networks": ["A"],
+        "changes": True,
+        "flows": None,
+        "dependents": [{"kind": "SecurityPolicy", "name": f"p{number}"} for number in range(6)],
+        "moreDependents": 2,
+    }
+    assert impact({"impact": found}) == [
+        "would newly deny 2 packets",
+        "touches networks A",
+        "no flows are recorded here, so nobody knows which it would concern",
+        (
+            "depending on it: SecurityPolicy p0, SecurityPolicy p1, SecurityPolicy p2, "
+            "SecurityPolicy p3, SecurityPolicy p4, 3 more"
+        ),
+    ]
+    older = {"newlyAllowed": none, "newlyDenied": packets, "networks": ["A"], "changes": True}
+    assert impact({"impact": older}) == ["would newly deny 2 packets", "touches networks A"]
