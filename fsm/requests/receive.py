@@ -10,7 +10,7 @@ from fsm.feed.item import Item
 from fsm.feed.reports import Count, Scope, TargetBody
 from fsm.feed.select import is_meant_for
 from shared.clock import Clock
-from shared.errors import Conflict, FieldError, Invalid
+from shared.errors import Conflict, FieldError, Invalid, Unavailable
 from shared.failpoints import pause
 from shared.http.body import Body
 from shared.ids import COMMON, FEDERATION, Key
@@ -120,6 +120,7 @@ class ReceiveRequests:
         return before is not None
 
     async def _draft(self, site: str, body: RequestBody) -> Draft:
+        await self._catch_up(body.base_revision)
         target = self._target(site, body)
         if body.tenant != COMMON and Key("Tenant", COMMON, FEDERATION, body.tenant) not in (
             self._hub.world
@@ -144,6 +145,13 @@ class ReceiveRequests:
         }
         return Draft(key=body.key, spec=ChangeRequest.model_validate(request).to_json())
 
+    async def _catch_up(self, revision: int) -> None:
+        """Wait for what another process of this FSM may have sent the site already."""
+        if revision > (await self._store.position()).revision:
+            raise _unknown_base(f"the FSM has no revision {revision}")
+        if not await self._hub.reach(revision):
+            raise Unavailable("this FSM process is behind the store; try again")
+
     def _target(self, site: str, body: RequestBody) -> Item:
         """Return the object that is asked about, if the site may know of it."""
         key = body.target_key
@@ -160,12 +168,7 @@ class ReceiveRequests:
         for change in await self._store.history(target.key, limit=_HISTORY):
             if change.revision == revision and change.after is not None:
                 return change.after.spec
-        raise _refused(
-            "baseRevision",
-            code="unknown_base",
-            message=f"{target.key} has no revision {revision} here; let the site list again, and "
-            "ask anew",
-        )
+        raise _unknown_base(f"{target.key} has no revision {revision} here")
 
 
 def asked_spec(target: Stored, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,6 +221,12 @@ def _withdrawn(before: Stored, why: str) -> Draft:
         spec={**before.spec, "state": "withdrawn", "answer": why},
         labels=before.labels,
         annotations=before.annotations,
+    )
+
+
+def _unknown_base(why: str) -> Invalid:
+    return _refused(
+        "baseRevision", code="unknown_base", message=f"{why}; let the site list again, and ask anew"
     )
 
 

@@ -82,6 +82,7 @@ async def test_a_request_counts_once_and_holds_what_the_site_knew(
     ("fields", "code"),
     [
         pytest.param({"baseRevision": 1}, "unknown_base", id="a version that there never was"),
+        pytest.param({"baseRevision": 2**40}, "unknown_base", id="one that is still to come"),
         pytest.param(
             {"target": {"kind": "SecurityPolicy", "name": "q"}}, "unknown_target", id="no target"
         ),
