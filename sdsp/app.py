@@ -104,6 +104,7 @@ async def running(
         reviewing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="review"))
         judging = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="judge"))
         finding = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="find"))
+        weighing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="weigh"))
         copying = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="backup"))
         base = Base(
             settings=settings,
@@ -113,6 +114,7 @@ async def running(
             judging=judging,
             reviewing=reviewing,
             finding=finding,
+            weighing=weighing,
             copying=copying,
             clock=clock,
             source=source,
@@ -237,7 +239,7 @@ def _application(
     app[site_handlers.SITE_VIEW] = view
     app[site_handlers.INBOUND] = core.inbound
     app[upstream_handlers.DETACHMENT] = core.detachment
-    cases = Cases(site=base.site, now=core.time.now, executor=base.judging)
+    cases = Cases(site=base.site, now=core.time.now, executor=base.weighing)
     app[conflict_handlers.DECISIONS] = Decisions(
         base.store, objects=services.objects, trail=services.trail, clock=base.clock, cases=cases
     )
@@ -274,7 +276,7 @@ def _application(
         base.store,
         up_to_date=core.compiler.up_to_date,
         flows=flows,
-        executor=base.judging,
+        executor=base.weighing,
     )
     app[enrolment_handlers.LINKS] = lambda: certificates_to_pem(core.trust.known.links)
     app[enrolment_handlers.ROOTS] = lambda: certificates_to_pem(

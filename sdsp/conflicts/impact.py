@@ -20,6 +20,7 @@ from shared.model.override import Conflict
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.exceptions import without_targets
 from shared.policy.impact.site import site_impact
+from shared.policy.inputs import SiteInputs
 from shared.policy.ways.contract import Barred, Step, Way, applied
 from shared.policy.ways.out import ways_out
 from shared.store.contract import Store
@@ -41,7 +42,7 @@ class Impacts:
         flows: PastFlows,
         executor: Executor,
     ) -> None:
-        """`executor` is where planners are asked."""
+        """`executor` is for what takes seconds at a large site: nothing else may wait for it."""
         self._store = store
         self._up_to_date = up_to_date
         self._flows = flows
@@ -65,8 +66,15 @@ class Impacts:
             )
         past = await self._flows.read()
         return await asyncio.get_running_loop().run_in_executor(
-            self._executor, impacts_of, compilation.planner, conflict, past, max_boxes
+            self._executor, _impacts, compilation.planner.inputs, conflict, past, max_boxes
         )
+
+
+def _impacts(
+    inputs: SiteInputs, conflict: Conflict, past: Past, max_boxes: int
+) -> list[dict[str, Any]]:
+    # A planner of its own: the compilation's is asked in another thread meanwhile.
+    return impacts_of(SitePlanner(inputs), conflict, past, max_boxes)
 
 
 def impacts_of(
