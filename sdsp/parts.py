@@ -42,8 +42,8 @@ class Base:
     """What every part is made from.
 
     `judging` is for planning that people or the feed wait for, `reviewing` for what nobody waits
-    for, `finding` for conflicts, which follow each change, `weighing` for the ways out of one, which
-    somebody asks for and may wait seconds for, `copying` for backups.
+    for, `finding` for conflicts, which follow each change, `weighing` for the ways out of one, for
+    which somebody may wait seconds, `copying` for backups.
     """
 
     settings: SDSPSettings
