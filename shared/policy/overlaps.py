@@ -105,6 +105,21 @@ class Overlaps:
         for _, found in sorted(self._found.items(), key=lambda each: each[0]):
             yield found
 
+    def change(self, changed: Mapping[Name, UsedNetwork | None]) -> None:
+        """Follow to what some networks are now; None is one that is used no more."""
+        wanted = {**self._networks}
+        for name, each in changed.items():
+            if each is None:
+                wanted.pop(name, None)
+            else:
+                wanted[name] = each
+        gone = [name for name, each in changed.items() if each is None and name in self._networks]
+        came = [name for name, each in changed.items() if each is not None]
+        if len(gone) + len(came) > max(_FEW, len(wanted) // _SHARE):
+            self._load(wanted)
+        else:
+            self._follow(wanted, gone, came)
+
     def update(self, networks: Iterable[UsedNetwork]) -> Changes:
         """Follow to what the networks are now; find out what changed, and tell what came of it."""
         wanted = _by_name(networks)

@@ -128,6 +128,7 @@ def test_after_edits_of_every_kind_conflicts_are_those_found_from_nothing() -> N
         "upstream_went_back",
         "local_login_forbidden",
         "schedule_differs",
+        "overlapping_networks",
     }
 
 

@@ -21,7 +21,7 @@ from shared.policy.conflicts.remarks import NO_REMARKS, Remarks
 from shared.policy.conflicts.settings import conflicts_of_settings
 from shared.policy.conflicts.shadowed_rule import shadowed_rule
 from shared.policy.conflicts.unresolved_name import missing_in_plans, unresolved_name
-from shared.policy.overlaps import used_networks
+from shared.policy.overlaps import Overlaps, used_networks
 from shared.policy.shadows.findings import Finding as RuleFinding
 from shared.policy.shadows.rules import resolved_rules
 from shared.policy.shadows.site import Shadows
@@ -39,6 +39,7 @@ def find_conflicts(
         *conflicts_of_names(planner, remarks),
         *conflicts_of_settings(planner),
         *unresolved_name(missing_in_plans(planner)),
+        *overlapping_networks(Overlaps(used_networks(planner.plan())).findings),
         *Grouping().grouped(conflicts_among_rules(tuple(Shadows(rules).findings))),
         *conflicts_among_views(planner),
         *mandatory_service_missing(planner, running),
@@ -47,7 +48,6 @@ def find_conflicts(
 
 def conflicts_among_views(planner: SitePlanner) -> Iterator[Finding]:
     """Yield the conflicts that only a review of the whole site tells."""
-    yield from overlapping_networks(used_networks(planner.plan()))
     yield from conflicts_of_narrow_rules(planner)
     with suppress(TooLarge):
         # Nothing can be said of packets that are too intricate.

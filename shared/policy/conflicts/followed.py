@@ -13,11 +13,13 @@ from shared.policy.conflicts.contract import Finding
 from shared.policy.conflicts.detect import conflicts_among_rules
 from shared.policy.conflicts.documents import NamedConflicts
 from shared.policy.conflicts.grouping import Group, Grouping
+from shared.policy.conflicts.overlapping_networks import overlapping_networks
 from shared.policy.conflicts.remarks import NO_REMARKS, Remarks
 from shared.policy.conflicts.unresolved_name import Missing, missing_in_views, unresolved_name
 from shared.policy.inputs import Document
 from shared.policy.loaded.site import LoadedSite
 from shared.policy.loaded.view import LoadedView
+from shared.policy.overlapping import FollowedOverlaps, Meanings
 from shared.policy.shadows.findings import Finding as RuleFinding
 from shared.policy.shadows.loaded import LoadedRules
 from shared.policy.shadows.rules import ResolvedRule
@@ -36,6 +38,8 @@ class InForce:
 
     rules: Sequence[ResolvedRule]
     missing: Sequence[Missing]
+    meanings: Meanings
+    """What networks mean in that view; the same objects again while they mean the same."""
 
 
 class RulesInForce:
@@ -45,9 +49,11 @@ class RulesInForce:
         self._known: tuple[LoadedView, LoadedRules] | None = None
 
     def look(self, site: LoadedSite) -> InForce:
-        if self._known is None or self._known[0] is not site.view:
-            self._known = site.view, LoadedRules(site.view)
-        return InForce(self._known[1].current(), tuple(missing_in_views(site)))
+        view = site.view
+        if self._known is None or self._known[0] is not view:
+            self._known = view, LoadedRules(view)
+        rules = self._known[1].current()
+        return InForce(rules, tuple(missing_in_views(site)), dict(view.names.meanings))
 
 
 class FollowedConflicts(Generic[Object]):
@@ -65,6 +71,7 @@ class FollowedConflicts(Generic[Object]):
         """
         self._grouping: Final = Grouping(groups)
         self._named: Final = NamedConflicts(site, read=read)
+        self._overlaps: Final = FollowedOverlaps()
         self._shadows: Shadows | None = None
         self._told: dict[RuleFinding, Sequence[Finding]] = {}
 
@@ -85,9 +92,11 @@ class FollowedConflicts(Generic[Object]):
             self._shadows = Shadows(in_force.rules)
         else:
             self._shadows.update(in_force.rules)
+        self._overlaps.update(in_force.rules, in_force.meanings)
         return [
             *self._named.findings,
             *unresolved_name(in_force.missing),
+            *overlapping_networks(self._overlaps.overlaps.findings),
             *self._grouping.grouped(self._among_rules(self._shadows.findings)),
         ]
 

@@ -18,7 +18,7 @@ from typing import Final
 from shared.ids import COMMON
 from shared.policy.conflicts.contract import Finding, Proposal
 from shared.policy.definitions import Name
-from shared.policy.overlaps import Overlap, Overlaps, UsedNetwork
+from shared.policy.overlaps import Overlap
 
 WAYS: Final = (Proposal("keepLocal"),)
 
@@ -26,18 +26,17 @@ _TOLD: Final = 10
 """So many CIDRs are told."""
 
 
-def overlapping_networks(networks: Iterable[UsedNetwork]) -> Iterator[Finding]:
-    by_name = {each.name: each for each in networks}
+def overlapping_networks(overlaps: Iterable[Overlap]) -> Iterator[Finding]:
     between_tenants: dict[tuple[Name, str], Finding] = {}
-    for each in Overlaps(by_name.values()).findings:
+    for each in overlaps:
         if each.part not in ("same", "partly") and each.vlan is None:
             continue
         one, other = each.one, each.other
         if one.tenant == other.tenant:
-            yield _finding(each, by_name[one], by_name[other])
+            yield _finding(each, one, other)
         elif COMMON in (one.tenant, other.tenant):
             own, common = (other, one) if one.tenant == COMMON else (one, other)
-            yield _finding(each, by_name[own], by_name[common])
+            yield _finding(each, own, common)
         else:
             for name in (one, other):
                 finding = _between_tenants(each, name)
@@ -45,15 +44,15 @@ def overlapping_networks(networks: Iterable[UsedNetwork]) -> Iterator[Finding]:
     yield from between_tenants.values()
 
 
-def _finding(overlap: Overlap, own: UsedNetwork, other: UsedNetwork) -> Finding:
+def _finding(overlap: Overlap, own: Name, other: Name) -> Finding:
     turned = {"inside": "around", "around": "inside"}
-    part = overlap.part if overlap.one == own.name else turned.get(overlap.part, overlap.part)
+    part = overlap.part if overlap.one == own else turned.get(overlap.part, overlap.part)
     return Finding(
         "overlapping_networks",
-        own.name,
-        f"{other.name.tenant}/{other.name.name}",
+        own,
+        f"{other.tenant}/{other.name}",
         facts={
-            "other": {"name": other.name.name, "tenant": other.name.tenant},
+            "other": {"name": other.name, "tenant": other.tenant},
             "part": part,
             "shared": list(overlap.shared.cidrs()[:_TOLD]),
             "vlan": overlap.vlan,

@@ -213,6 +213,8 @@ class Ends:
         if before is meaning:
             return
         windows = peer.change_member(name, meaning)
+        for side in peer.sides:
+            side.forget_names()
         if peer.kind == "network" and not peer.members:
             self.unresolved[peer] = None
         else:

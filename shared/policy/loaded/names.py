@@ -81,9 +81,28 @@ class Names:
     def meaning(self, name: Name) -> Meaning | None:
         """Return what a network means here; None if it is unresolved."""
         if name not in self._meanings:
-            subnets, labels = self._definition(name, "subnets")
-            self._meanings[name] = Meaning(subnets, labels) if subnets else None
+            self._meanings[name] = self._meaning(name)
         return self._meanings[name]
+
+    @property
+    def meanings(self) -> Mapping[Name, Meaning | None]:
+        """What networks mean that somebody has asked for, now."""
+        return self._meanings
+
+    def _meaning(self, name: Name) -> Meaning | None:
+        subnets, labels = self._definition(name, "subnets")
+        if not subnets:
+            return None
+        vlan: int | None
+        if self._definitions.has_exemptions(name):
+            found = self.inheritance.definition(name, self.chain)
+            assert found is not None, "it has subnets"
+            vlan = found.spec.to_json().get("vlan")
+        else:
+            source = self.nearest(self._definitions.sources(name), "subnets")
+            assert source is not None, "it has subnets"
+            vlan = source.data.get("vlan")
+        return Meaning(subnets, labels, vlan)
 
     def subnets(self, tenant: str, networks: Sequence[str]) -> list[Sequence[str]]:
         """Return what many networks mean that policies of a tenant name, without keeping it."""

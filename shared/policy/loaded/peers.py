@@ -51,13 +51,16 @@ def pairs(values: Intervals) -> Iterable[tuple[int, int]]:
 
 
 class Meaning:
-    """What the name of a network means in a view: its definition's subnets and labels."""
+    """What the name of a network means in a view: its definition's subnets, VLAN and labels."""
 
-    __slots__ = ("_addresses", "labels", "subnets")
+    __slots__ = ("_addresses", "labels", "subnets", "vlan")
 
-    def __init__(self, subnets: Sequence[str], labels: Mapping[str, str]) -> None:
+    def __init__(
+        self, subnets: Sequence[str], labels: Mapping[str, str], vlan: int | None = None
+    ) -> None:
         self.subnets = subnets
         self.labels = labels
+        self.vlan = vlan
         self._addresses: AddressSet | None = None
 
     @property
@@ -68,7 +71,11 @@ class Meaning:
 
     def says(self, other: "Meaning") -> bool:
         """Return whether the two mean the same."""
-        return list(self.subnets) == list(other.subnets) and self.labels == other.labels
+        return (list(self.subnets), self.labels, self.vlan) == (
+            list(other.subnets),
+            other.labels,
+            other.vlan,
+        )
 
 
 PeerKind = Literal["network", "networks", "workloads", "cidr"]

@@ -10,6 +10,7 @@ from shared.algebra import intervals
 from shared.algebra.cidrs import AddressSet, Family, canonical_addresses, prefix_text, prefixes
 from shared.algebra.intervals import Intervals
 from shared.encoding import encode_to_keep
+from shared.policy.definitions import Name
 from shared.policy.loaded.peers import Peer, Window, pairs, with_family
 from shared.policy.nodehash import MODULUS, member_term, members_total, set_term
 from shared.policy.nodeplan import set_id
@@ -78,6 +79,7 @@ class Side:
     __slots__ = (
         "_addresses",
         "_cidrs",
+        "_names",
         "_wire",
         "holders",
         "nodes",
@@ -96,6 +98,18 @@ class Side:
         self._addresses: AddressSet | None = None
         self._cidrs: Sequence[str] | None = None
         self._wire: _Wire | None = None
+        self._names: frozenset[Name] | None = None
+
+    @property
+    def names(self) -> frozenset[Name]:
+        """The networks that it takes in; the same object again as long as they are the same."""
+        if self._names is None:
+            self._names = frozenset([name for peer in self.peers for name in peer.members])
+        return self._names
+
+    def forget_names(self) -> None:
+        """Note that its peers may take in other networks now."""
+        self._names = None
 
     @property
     def id(self) -> str:

@@ -6,6 +6,7 @@ from shared.algebra import intervals
 from shared.algebra.cidrs import AddressSet
 from shared.algebra.intervals import Intervals
 from shared.algebra.ports import PortMatch
+from shared.policy.definitions import Name
 from shared.policy.loaded.rules import Rule
 from shared.policy.loaded.sides import Side
 from shared.policy.loaded.view import LoadedView
@@ -13,6 +14,8 @@ from shared.policy.nodeconfig import NodeService
 from shared.policy.shadows.rules import ResolvedRule, RuleName
 
 _Ends = tuple[AddressSet | None, AddressSet | None, AddressSet | None]
+_Names = frozenset[Name]
+_NO_NAMES: Final[_Names] = frozenset()
 
 
 class LoadedRules:
@@ -32,13 +35,14 @@ class LoadedRules:
                 if not rule.is_installed:
                     continue
                 ends = (_addresses(rule.source), _addresses(rule.destination), bound)
+                names = (_names(rule.source), _names(rule.destination))
                 resolved = before.get(rule)
-                if resolved is None or not _has(resolved, ends):
-                    resolved = self._resolved(rule, ends)
+                if resolved is None or not _has(resolved, ends, names):
+                    resolved = self._resolved(rule, ends, names)
                 self._known[rule] = resolved
         return [*self._known.values()]
 
-    def _resolved(self, rule: Rule, ends: _Ends) -> ResolvedRule:
+    def _resolved(self, rule: Rule, ends: _Ends, names: tuple[_Names, _Names]) -> ResolvedRule:
         policy = rule.policy
         name = RuleName(
             policy.tier,
@@ -49,7 +53,7 @@ class LoadedRules:
             rule.data["action"],
         )
         source, destination, within = ends
-        return ResolvedRule(name, source, destination, self._matches(rule.matches), within)
+        return ResolvedRule(name, source, destination, self._matches(rule.matches), within, names)
 
     def _matches(self, services: tuple[NodeService, ...] | None) -> tuple[PortMatch, ...] | None:
         if services is None:
@@ -68,9 +72,19 @@ def _addresses(side: Side | None) -> AddressSet | None:
     return None if side is None else side.addresses
 
 
-def _has(rule: ResolvedRule, ends: _Ends) -> bool:
+def _names(side: Side | None) -> _Names:
+    return _NO_NAMES if side is None else side.names
+
+
+def _has(rule: ResolvedRule, ends: _Ends, names: tuple[_Names, _Names]) -> bool:
     source, destination, within = ends
-    return rule.source is source and rule.destination is destination and rule.within is within
+    return (
+        rule.source is source
+        and rule.destination is destination
+        and rule.within is within
+        and rule.networks[0] is names[0]
+        and rule.networks[1] is names[1]
+    )
 
 
 def _ports(ranges: tuple[tuple[int, int], ...] | None) -> Intervals | None:

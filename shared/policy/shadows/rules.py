@@ -6,7 +6,7 @@ protocol without ports takes all of its 65,536 places and all source ports, so `
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from shared.algebra import intervals
@@ -14,9 +14,11 @@ from shared.algebra.cidrs import AddressSet
 from shared.algebra.intervals import Intervals
 from shared.algebra.ports import ALL_PORTS, PORT_PROTOCOLS, PortMatch
 from shared.algebra.products import Point, Product
+from shared.policy.definitions import Name
 from shared.policy.inherit import Tier
 from shared.policy.nodeconfig import Packet
 from shared.policy.plan import Plan
+from shared.policy.resolve import Addresses
 
 Action = Literal["allow", "deny", "reject", "pass"]
 
@@ -30,6 +32,8 @@ _ANY_TRAFFIC: Final[Intervals] = (0, 256 * _PORTS)
 _FIRST: Final = (6, 17, 132, 1, 58)
 _PROTOCOLS: Final = (*_FIRST, *(each for each in range(256) if each not in _FIRST))
 """By rank.  Examples are of the least rank that there is, so those that people know come first."""
+_NO_NAMES: Final[frozenset[Name]] = frozenset()
+_NONE: Final = (_NO_NAMES, _NO_NAMES)
 _RANKS: Final = {protocol: rank for rank, protocol in enumerate(_PROTOCOLS)}
 
 
@@ -58,6 +62,8 @@ class ResolvedRule:
     destination: AddressSet | None
     services: tuple[PortMatch, ...] | None
     within: AddressSet | None = None
+    networks: tuple[frozenset[Name], frozenset[Name]] = field(default=_NONE, compare=False)
+    """Those that it names as source and as destination; they decide nothing of it."""
 
 
 def resolved_rules(plan: Plan) -> list[ResolvedRule]:
@@ -69,9 +75,17 @@ def resolved_rules(plan: Plan) -> list[ResolvedRule]:
             None if each.destination is None else each.destination.addresses,
             each.services.matches,
             each.within,
+            (_networks(each.source), _networks(each.destination)),
         )
         for each in plan.rules
     ]
+
+
+def _networks(side: Addresses | None) -> frozenset[Name]:
+    if side is None:
+        return _NO_NAMES
+    names = ((each.reference.partition(":"), each.tenant) for each in side.names)
+    return frozenset([Name(kind.capitalize(), tenant, name) for (kind, _, name), tenant in names])
 
 
 class Products:
