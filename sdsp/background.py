@@ -17,6 +17,7 @@ from sdsp.home import RESTORED, home_of
 from sdsp.parts import Base, Core, Upstream, backups_of
 from sdsp.restored import AfterRestore
 from sdsp.site.service import SiteView
+from sdsp.tasks.announce_expiries import AnnounceExpiries
 from sdsp.tasks.certificates import RenewCertificates
 from sdsp.tasks.expire_overrides import ExpireOverrides
 from sdsp.tasks.register import KeepRegister
@@ -74,6 +75,14 @@ class Background:
         self._loop(core.states, period=5.0, settle=1.0)
         counting = self._loop(core.staged, period=5.0)
         self._loop(ExpireOverrides(store, now=core.time.now), period=5.0)
+        announcing = AnnounceExpiries(
+            store,
+            newest=lambda: compiler.newest,
+            now=core.time.now,
+            executor=base.reviewing,
+            metrics=base.metrics,
+        )
+        self._loop(announcing, period=_REMINDERS_PERIOD)
         backups = ScheduledBackups(
             home_of(base.data, base.settings),
             store,

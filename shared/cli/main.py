@@ -26,6 +26,7 @@ from shared.cli import (
     live,
     live_accounts,
     live_conflicts,
+    live_overrides,
     live_requests,
     live_rollouts,
     live_sites,
@@ -98,6 +99,7 @@ def application() -> Any:
     auth_commands.add_to(app)
     live_sites.add_to(app)
     live_conflicts.add_to(app)
+    live_overrides.add_to(app)
     live_requests.add_to(app)
     live_rollouts.add_to(app)
     live_staging.add_to(app)
