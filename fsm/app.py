@@ -20,6 +20,7 @@ from fsm.feed.service import Feed
 from fsm.home import home_of
 from fsm.query import handlers as query_handlers
 from fsm.query.channel import SiteChannels
+from fsm.query.deciding import KINDS, deciding
 from fsm.query.fanout import Fanout
 from fsm.query.service import ImpactQueries
 from fsm.reported import handlers as reported_handlers
@@ -68,6 +69,7 @@ from shared.metrics.names import Metrics
 from shared.objects import certificate_handlers
 from shared.objects.admission import AdmissionChain
 from shared.objects.api import Parts, Services, Tokens, Trust, create_api, create_services
+from shared.objects.base import UnmovedBase
 from shared.objects.certificates import Certificates
 from shared.objects.keys import LOGINS
 from shared.pki.alarm import ExpiryAlarm
@@ -387,6 +389,7 @@ class _Parts:
                     PauseAdmission(),
                 )
             ),
+            unmoved=UnmovedBase(self.store, kinds=KINDS, deciding=deciding),
             tokens=Tokens(data=self.data, server=identity),
             trust=Trust(domain=self.authority.trust_domain, revoked=self.revocations),
             clock=self.clock,

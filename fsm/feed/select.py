@@ -281,7 +281,7 @@ def _referenced(policies: Iterable[Item], meant: World) -> dict[Key, Item]:
         if item.key.kind not in ("SecurityPolicy", BALANCER):
             continue
         tenant = item.key.tenant
-        for kind, name in _references_of(item.spec):
+        for kind, name in references_of(item.spec):
             if name is None:
                 selecting.add(tenant)
             else:
@@ -299,7 +299,7 @@ def _is_in_sight(tenant: str, selecting: Container[str]) -> bool:
     return COMMON in selecting or tenant in selecting or (tenant == COMMON and bool(selecting))
 
 
-def _references_of(spec: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
+def references_of(spec: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
     """Yield (kind, name) of what the spec of a policy or a balancer names; a selector of networks
     has no name.
     """

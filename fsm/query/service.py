@@ -169,13 +169,16 @@ class ImpactQueries:
         """Return whether a site judged by all that it had to have at the draft's base."""
         if at is None or at.incarnation != plan.base.incarnation:
             return False
+        view = view_of(plan.before, site)
+        if view is None or view.paused is not None or at.view != view.digest:
+            # A paused site keeps the policy of earlier.
+            return False
         if at.revision == plan.base.revision:
             return True
         if at.revision not in plan.changed_since:
             plan.changed_since[at.revision] = await self._changed(plan, at.revision)
         changed = plan.changed_since[at.revision]
-        view = view_of(plan.before, site)
-        if changed is None or view is None or at.view != view.digest:
+        if changed is None:
             return False
         if view.is_narrowed:
             return not any(

@@ -186,6 +186,36 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """A revision that something was judged against, and of which store: `1042@1f0c2e7a`."""
+
+    revision: int
+    incarnation: str = ""
+
+    @classmethod
+    def of(cls, document: JSON) -> Self:
+        """Return the base that a list, or an answer about a draft, speaks of."""
+        return cls(int(document["revision"]), str(document.get("incarnation", "")))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `1042` or `1042@1f0c2e7a`; Invalid (`invalid_base`)."""
+        revision, _, incarnation = text.partition("@")
+        if not (revision.isascii() and revision.isdecimal() and len(revision) < 19):
+            raise Invalid(
+                f"{text[:80]!r} is no base: give what hanse diff says, such as 1042@1f0c2e7a",
+                code="invalid_base",
+            )
+        return cls(int(revision), incarnation)
+
+    def __str__(self) -> str:
+        return f"{self.revision}@{self.incarnation[:8]}" if self.incarnation else f"{self.revision}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"revision": self.revision, "incarnation": self.incarnation}
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
     """An operation of a transaction: create the object of a document, or replace it.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from shared.cli.answers import Applied, Delete, Object, Put, Result
+from shared.cli.answers import Applied, Base, Delete, Object, Put, Result
 from shared.cli.kinds import find_kind
 from shared.cli.output import Output, print_data, print_faults
 from shared.cli.session import Session, session
@@ -25,6 +25,7 @@ class WriteArguments:
     force: bool
     reason: str | None
     form: Output
+    base: Base | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,14 @@ async def apply(context: str | None, files: Sequence[str], how: WriteArguments) 
     """Create or replace every object of the files, in one revision."""
     async with session(context) as opened:
         sources = read_sources(files, opened)
-        operations = [_put(to_plain(each.envelope), each.source.data) for each in sources.documents]
-        applied = await send(opened, operations, how, sources)
+        applied = await write(opened, sources, how)
     print_applied(applied, how, sources)
+
+
+async def write(opened: Session, sources: Sources, how: WriteArguments) -> Applied:
+    """Write documents that have been read; with a base, only while it stands (`base_moved`)."""
+    operations = [_put(to_plain(each.envelope), each.source.data) for each in sources.documents]
+    return await send(opened, operations, how, sources)
 
 
 async def delete_files(
@@ -103,13 +109,17 @@ async def send(
     try:
         try:
             return await opened.client.transaction(
-                operations, dry_run=how.dry_run, force=how.force, reason=how.reason
+                operations,
+                dry_run=how.dry_run,
+                force=how.force,
+                reason=how.reason,
+                base=how.base,
             )
         except Invalid as exc:
             if not confirms_lock_out(exc):
                 raise
         return await opened.client.transaction(
-            operations, dry_run=how.dry_run, force=True, reason=how.reason
+            operations, dry_run=how.dry_run, force=True, reason=how.reason, base=how.base
         )
     except HanseError as exc:
         if sources is not None:

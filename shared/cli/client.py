@@ -25,6 +25,7 @@ from typing import Any, Final, Self
 from shared.cli.answers import (
     Applied,
     AuditEntry,
+    Base,
     Change,
     Commit,
     Delete,
@@ -38,6 +39,7 @@ from shared.cli.answers import (
 )
 from shared.cli.client_access import AccessCalls
 from shared.cli.client_conflicts import ConflictCalls
+from shared.cli.client_queries import QueryCalls
 from shared.cli.client_rollouts import RolloutCalls
 from shared.cli.client_upstream import UpstreamCalls
 from shared.cli.connection import API, Connection, Lost, params_of, segment_of
@@ -60,7 +62,7 @@ Renewal = Callable[["Client", str | None], Awaitable[Login | None]]
 """Gets a client another access token in place of one that counts no longer; None: there is none."""
 
 
-class Client(AccessCalls, ConflictCalls, RolloutCalls, UpstreamCalls):
+class Client(AccessCalls, ConflictCalls, QueryCalls, RolloutCalls, UpstreamCalls):
     """One server, as one person.  Use as an async context manager, or call close()."""
 
     def __init__(
@@ -267,8 +269,12 @@ class Client(AccessCalls, ConflictCalls, RolloutCalls, UpstreamCalls):
         dry_run: bool = False,
         force: bool = False,
         reason: str | None = None,
+        base: Base | None = None,
     ) -> Applied:
         """Write several objects in one revision, all or nothing.
+
+        With `base`, only if nothing that they rest on has changed since: else Conflict
+        (`base_moved`).
 
         Of an Invalid, a field's path begins with `operations[INDEX].object` (with a single
         operation it may be the document's own).  `reason` is kept in the audit trail.
@@ -276,6 +282,8 @@ class Client(AccessCalls, ConflictCalls, RolloutCalls, UpstreamCalls):
         body: dict[str, Any] = {"operations": [each.to_json() for each in operations]}
         if reason is not None:
             body["reason"] = reason
+        if base is not None:
+            body["base"] = base.to_json()
         params = _options(dry_run=dry_run, force=force)
         answer = await self._connection.write(
             "POST", f"{API}/transactions", body=body, params=params

@@ -160,25 +160,33 @@ class Connection:
             await self._clock.sleep(backoff.next())
 
     async def lines(
-        self, path: str, params: dict[str, str]
+        self, path: str, params: dict[str, str], *, body: Any = None
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the lines of a stream that has an end; once more if another token is to be had."""
+        """Yield the lines of a stream that has an end; once more if another token is to be had.
+
+        With a body it is asked for by POST.
+        """
         try:
-            async for line in self._stream(path, params):
+            async for line in self._stream(path, params, body=body):
                 yield line
         except Unauthenticated as exc:
             if exc.code not in _RENEWABLE or not await self._renew():
                 raise
         else:
             return
-        async for line in self._stream(path, params):
+        async for line in self._stream(path, params, body=body):
             yield line
 
-    async def _stream(self, path: str, params: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
+    async def _stream(
+        self, path: str, params: dict[str, str], *, body: Any = None
+    ) -> AsyncIterator[dict[str, Any]]:
         request_id = new_request_id()
         headers = {REQUEST_ID: request_id}
+        method = "GET" if body is None else "POST"
         with _noting(request_id):
-            async with self._peer.stream("GET", path, params=params, headers=headers) as lines:
+            async with self._peer.stream(
+                method, path, body=body, params=params, headers=headers
+            ) as lines:
                 async for line in lines:
                     if not isinstance(line, dict):
                         raise Malformed("a line of the stream is no JSON object")

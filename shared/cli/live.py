@@ -4,12 +4,15 @@ What they do is imported when one runs, which keeps `hanse --help` quick.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shared.cli import audit_commands
-from shared.cli.output import Output
+from shared.cli.output import Output, Plain
+
+if TYPE_CHECKING:
+    from shared.cli.answers import Base
 
 SERVERS = "Servers"
 OBJECTS = "Objects"
@@ -26,6 +29,7 @@ ContextOption = Annotated[
     ),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="The form of the answer.")]
+PlainOption = Annotated[Plain, typer.Option("--output", "-o", help="The form of the answer.")]
 Files = Annotated[
     list[str] | None,
     typer.Option(
@@ -227,7 +231,21 @@ def apply(
         ),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="With --prune: delete without asking.")
+        bool, typer.Option("--yes", "-y", help="With --prune or --confirm: without asking.")
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            metavar="REVISION",
+            help="Only if nothing that it rests on has changed since; hanse diff says it.",
+        ),
+    ] = None,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Show what would change, and ask first.")
+    ] = False,
+    impact: Annotated[
+        bool, typer.Option("--impact", help="With --confirm: also ask the sites; see hanse diff.")
     ] = False,
     dry_run: DryRun = False,
     force: Force = False,
@@ -246,14 +264,25 @@ def apply(
     from shared.cli.applying import WriteArguments
     from shared.cli.session import run
 
-    how = WriteArguments(dry_run, force, reason, output)
+    how = WriteArguments(dry_run, force, reason, output, None if base is None else _base(base))
     if not prune:
         if manifest or keep or prune_at_most or take_over or in_parts:
             raise typer.BadParameter("this goes with --prune")
+        if confirm:
+            from shared.cli.drafts.asking import Question
+            from shared.cli.drafts.confirming import apply_confirmed
+
+            question = Question(force=force) if impact else None
+            run(apply_confirmed(context, _given(files), how, question, yes=yes))
+            return
+        if impact:
+            raise typer.BadParameter("this goes with --confirm; hanse diff --impact only looks")
         from shared.cli.applying import apply as write
 
         run(write(context, _given(files), how))
         return
+    if base or confirm or impact:
+        raise typer.BadParameter("with --prune each object is written only as it was compared")
     from shared.cli.gitops.comparing import Owning
     from shared.cli.gitops.plan import Limit
     from shared.cli.gitops.writing import PruneArguments, apply_and_prune
@@ -275,17 +304,42 @@ def diff(
     manifest: ManifestOption = None,
     keep: Keep = None,
     markdown: MarkdownOption = None,
+    impact: Annotated[
+        bool,
+        typer.Option("--impact", help="Ask the sites that it concerns what it would do there."),
+    ] = False,
+    sites: Annotated[
+        str | None,
+        typer.Option("--sites", metavar="LABELS", help="With --impact: ask only these sites."),
+    ] = None,
+    deadline: Annotated[
+        str, typer.Option("--deadline", help="With --impact: how long a site may take.")
+    ] = "10s",
+    require_all: Annotated[
+        bool, typer.Option("--require-all", help="With --impact: a missing site is an error.")
+    ] = False,
     context: ContextOption = None,
+    output: PlainOption = Plain.TABLE,
 ) -> None:
-    """Show what an apply would change; exit with 1 if it would change anything."""
+    """Show what an apply would change; exit with 1 if it would change anything.
+
+    With --impact also what that would do at each site: which packets would newly be allowed and
+    denied, which conflicts would open or close; exit with 3 if no site could be asked.
+    """
+    from shared.cli.differing import DiffArguments
     from shared.cli.differing import diff as compare
+    from shared.cli.drafts.asking import Question
     from shared.cli.gitops.comparing import Owning
     from shared.cli.session import run
 
     if not prune and (manifest or keep):
         raise typer.BadParameter("this goes with --prune")
+    if not impact and (sites or require_all):
+        raise typer.BadParameter("this goes with --impact")
     owning = Owning(manifest, keep or ()) if prune else None
-    raise typer.Exit(int(run(compare(context, _given(files), owning, markdown=markdown))))
+    question = Question(sites, _seconds(deadline), require_all) if impact else None
+    how = DiffArguments(owning, markdown, question, output)
+    raise typer.Exit(int(run(compare(context, _given(files), how))))
 
 
 def drift(
@@ -390,6 +444,28 @@ def history(
         raise typer.BadParameter("give one name")
     key = Key(kind.name, tenant, scope or "", found[0])
     run(show(context, key, limit=limit, form=output))
+
+
+def _base(text: str) -> "Base":
+    from shared.cli.answers import Base
+    from shared.errors import Invalid
+
+    try:
+        return Base.parse(text)
+    except Invalid as exc:
+        raise typer.BadParameter(exc.message, param_hint="--base") from exc
+
+
+def _seconds(text: str) -> float:
+    """Read `10s`, `2m`, or seconds alone."""
+    number, factor = text.removesuffix("s").removesuffix("m"), 60 if text.endswith("m") else 1
+    try:
+        found = float(number) * factor
+    except ValueError as exc:
+        raise typer.BadParameter("write it as 10s or 2m", param_hint="--deadline") from exc
+    if not 0.1 <= found <= 300:
+        raise typer.BadParameter("it may be from 0.1s to 5m", param_hint="--deadline")
+    return found
 
 
 def _given(files: list[str] | None) -> list[str]:

@@ -13,7 +13,7 @@ from shared.access.authorize import authorize
 from shared.access.permissions import Permission, reading
 from shared.auth.identity import Caller
 from shared.errors import FieldError
-from shared.ids import Key
+from shared.ids import Key, Revision
 from shared.model.base import Envelope
 from shared.policy.faults.fault import Fault as PolicyFault
 from shared.policy.inputs import Document
@@ -42,6 +42,16 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """The revision that something was judged against; `incarnation` may be its beginning alone,
+    and empty if that wasn't said.
+    """
+
+    revision: Revision
+    incarnation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What somebody wants to write at once; no key stands in it twice."""
 
@@ -51,6 +61,8 @@ class Batch:
     """The caller asks to pass what `force` may pass; the permission is the rule's to check."""
     trusted: bool = False
     """Written by a part of the system, after checks of its own."""
+    base: Base | None = None
+    """Write it only if what it rests on hasn't changed since."""
 
     def may(
         self,

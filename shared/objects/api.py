@@ -27,6 +27,7 @@ from shared.metrics.names import Metrics
 from shared.model.kinds import Home
 from shared.objects import handlers, held, login_policy, session, session_admin
 from shared.objects.admission import Admission, AdmissionChain
+from shared.objects.base import UnmovedBase
 from shared.objects.encoded import EncodedObjects
 from shared.objects.exposure import Exposure
 from shared.objects.granting import GrantingAdmission
@@ -101,6 +102,7 @@ class Parts:
 
     `alongside` writes the component's own records in the transaction of each write of objects.
     `trail` is the audit trail, if somebody else writes to it as well.
+    `unmoved` says what a draft that names its base rests on; None: its own objects alone.
     `login` says how the AuthenticationPolicy that counts is chosen; None: as an FSM does.
     """
 
@@ -117,6 +119,7 @@ class Parts:
     trail: Trail | None = None
     login: LoginRules | None = None
     rates: RateSettings = field(default_factory=RateSettings)
+    unmoved: UnmovedBase | None = None
 
 
 def create_services(parts: Parts) -> Services:
@@ -164,7 +167,13 @@ def create_services(parts: Parts) -> Services:
         store=parts.store,
         home=parts.home,
         admission=AdmissionChain(
-            (parts.admission, GrantingAdmission(parts.home), Exposure(), lock_out)
+            (
+                parts.unmoved or UnmovedBase(parts.store),
+                parts.admission,
+                GrantingAdmission(parts.home),
+                Exposure(),
+                lock_out,
+            )
         ),
         trail=trail,
         clock=parts.clock,

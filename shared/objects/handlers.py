@@ -19,6 +19,7 @@ from shared.model.documents import parse_value
 from shared.model.kinds import KINDS, PLURALS
 from shared.model.source import MAX_FAULTS
 from shared.objects import parameters
+from shared.objects.admission import Base
 from shared.objects.call import call_of
 from shared.objects.keys import OBJECTS, READER
 from shared.objects.reader import MOST, Watching
@@ -45,6 +46,15 @@ class OperationBody(Body):
     )
 
 
+class BaseBody(Body):
+    """The revision that something was judged against, as `hanse diff` and /impact say it."""
+
+    revision: int = Field(ge=0, description="The store's revision.")
+    incarnation: str = Field(
+        "", max_length=100, description="Of which store: its incarnation, or how that begins."
+    )
+
+
 class TransactionBody(Body):
     """Writes that share one revision: all or nothing."""
 
@@ -54,6 +64,9 @@ class TransactionBody(Body):
         description="What to write; no object may stand in it twice.",
     )
     reason: str | None = Field(None, max_length=2000, description="Kept in the audit trail.")
+    base: BaseBody | None = Field(
+        None, description="Write only if what this rests on hasn't changed since; else base_moved."
+    )
 
 
 class OperationResult(BaseModel):
@@ -91,7 +104,8 @@ async def transact(request: web.Request) -> web.Response:
     objects, call = request.app[OBJECTS], call_of(request)
     writes = await aside(request, read_writes, body.operations, objects)
     dry_run = is_dry_run(request)
-    options = Options(dry_run=dry_run, force=flag(request, "force"), reason=body.reason)
+    base = None if body.base is None else Base(Revision(body.base.revision), body.base.incarnation)
+    options = Options(dry_run=dry_run, force=flag(request, "force"), reason=body.reason, base=base)
     applied = await objects.apply(call, writes, options)
     return json_response(
         {

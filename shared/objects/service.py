@@ -32,7 +32,7 @@ from shared.login.secrets import MOST, Sealed, Secrets
 from shared.metrics.names import WRITE_RETRIES, WRITES, Metrics
 from shared.model.base import Envelope
 from shared.model.kinds import DEFAULT_SCOPE, Home
-from shared.objects.admission import Admission, Batch, Fault, Proposal, Review
+from shared.objects.admission import Admission, Base, Batch, Fault, Proposal, Review
 from shared.objects.call import Call
 from shared.objects.diff import diff_of
 from shared.objects.rights import check_labels, check_scope, check_write
@@ -97,7 +97,8 @@ class Options:
     `trusted`: the calling code has checked the caller's rights itself, and may write kinds and
     inherited objects that only the system writes.  `origin` is what an SDSP notes of the object.
     `tolerated` are codes of faults of admission that are no reason to refuse: what is written back
-    stood here with them.
+    stood here with them.  With `base` it is written only if nothing that it rests on has changed
+    since.
     """
 
     dry_run: bool = False
@@ -107,6 +108,7 @@ class Options:
     origin: str | None = None
     alongside: Alongside | None = None
     tolerated: frozenset[str] = frozenset()
+    base: Base | None = None
 
 
 DEFAULT: Final = Options()
@@ -263,6 +265,7 @@ class Objects:
                     task.call.caller,
                     force=task.options.force,
                     trusted=task.options.trusted,
+                    base=task.options.base,
                 )
                 review = await self._admission.review(batch, snapshot)
                 review = _tolerant(review, task.options.tolerated)

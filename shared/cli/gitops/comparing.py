@@ -33,15 +33,23 @@ class Owning:
     keep: Sequence[str] = ()
 
 
-async def compare(opened: Session, files: Sequence[str], owning: Owning | None) -> Plan:
+async def compare(
+    opened: Session,
+    files: Sequence[str],
+    owning: Owning | None,
+    *,
+    sources: Sources | None = None,
+) -> Plan:
     """Return what an apply would do; with `owning`, and what it would prune.
+
+    `sources` are the files, if they have been read already.
 
     Invalid with every fault of the files: of a repository that can't be read whole, nobody knows
     what is no longer in it.
     """
     manifest = None if owning is None else require_manifest(_folder(files), named=owning.manifest)
     keep = frozenset() if owning is None else frozenset(map(_named, owning.keep))
-    sources = read_sources(files, opened)
+    sources = sources or read_sources(files, opened)
     live = await (_of_sources(opened, sources) if manifest is None else _all(opened, sources))
     pairs = zip(sources.keys, sources.documents, strict=True)
     plan = make_plan(pairs, live, manifest, keep=keep)
