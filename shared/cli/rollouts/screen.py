@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from shared.cli.answers import Object, minute_of
+from shared.cli.answers import Object, minute_of, moment_of
+from shared.cli.columns import age_text
 from shared.cli.output import console, print_table
 from shared.ids import COMMON, FEDERATION
 from shared.model.rollout import ENDED, PATIENCE
@@ -34,19 +36,21 @@ def target_of(rollout: Object) -> str:
     return f"{spec.get('targetKind', 'SecurityPolicy')} {spec['target']}{place}"
 
 
-def show_list(rollouts: Sequence[Object], *, wide: bool) -> None:
+def show_list(rollouts: Sequence[Object], now: datetime, *, wide: bool) -> None:
     columns = ["NAME", "POLICY", "STATE", "WAVE", "SITES", "STARTED"]
     if wide:
         columns += ["GENERATION", "MAY FAIL", "BY", "ENDED"]
-    print_table(columns, [_row(each, wide=wide) for each in rollouts])
+    print_table(columns, [_row(each, now, wide=wide) for each in rollouts])
 
 
-def show(progress: JSON, *, wide: bool) -> None:
+def show(progress: JSON, now: datetime, *, wide: bool) -> None:
     """Print one rollout, and how each site stands in it."""
     rollout = Object.of(progress["rollout"])
     for line in _lines(rollout, progress):
         console().print(line, markup=False, soft_wrap=True)
-    rows = [row for wave in progress["waves"] for row in _wave_rows(wave, wide=wide)]
+    for wave in progress["waves"]:
+        console().print(f"wave {wave['wave'] + 1}: {_whom(wave)}", markup=False, soft_wrap=True)
+    rows = [row for wave in progress["waves"] for row in _wave_rows(wave, now, wide=wide)]
     if rows:
         print()
         print_table(["WAVE", "SITE", "STANDS", "REACHED", "WHY"], rows)
@@ -79,7 +83,13 @@ def _lines(rollout: Object, progress: JSON) -> Iterator[str]:
         yield f"ended {minute_of(ended)}"
 
 
-def _row(each: Object, *, wide: bool) -> list[object]:
+def _whom(wave: JSON) -> str:
+    """Return which sites a wave is of."""
+    selector = wave.get("selector")
+    return "all other sites" if selector is None else _terms(selector) or "every site"
+
+
+def _row(each: Object, now: datetime, *, wide: bool) -> list[object]:
     spec = each.spec
     reached = sum(len(step["sites"]) for step in spec.get("reached") or ())
     row: list[object] = [
@@ -88,7 +98,7 @@ def _row(each: Object, *, wide: bool) -> list[object]:
         state_of(each),
         f"{spec.get('wave', -1) + 1}/{len(spec.get('order') or ()) + 1}",
         reached,
-        minute_of(spec.get("startedAt")),
+        _ago(spec.get("startedAt"), now),
     ]
     if wide:
         row += [
@@ -100,20 +110,20 @@ def _row(each: Object, *, wide: bool) -> list[object]:
     return row
 
 
-def _wave_rows(wave: JSON, *, wide: bool) -> Iterator[list[object]]:
-    selector = wave.get("selector")
-    terms = "all others" if selector is None else _terms(selector) or "every site"
-    title = f"{wave['wave'] + 1} {terms}"
+def _wave_rows(wave: JSON, now: datetime, *, wide: bool) -> Iterator[list[object]]:
+    number = wave["wave"] + 1
     for word in _WORDS:
         alike = [each for each in wave["sites"] if each["word"] == word]
         if not wide and word in _FOLDED and len(alike) > _FEW:
-            yield [title, _sites(len(alike)), word, "", ""]
-            title = ""
+            yield [number, _sites(len(alike)), word, "", ""]
             continue
         for each in alike:
-            reached = minute_of(each["reachedAt"])
-            yield [title, each["site"], word, reached, each["code"] or ""]
-            title = ""
+            reached = minute_of(each["reachedAt"]) if wide else _ago(each["reachedAt"], now)
+            yield [number, each["site"], word, reached, each["code"] or ""]
+
+
+def _ago(moment: object, now: datetime) -> str:
+    return f"{age_text(moment_of(moment), now)} ago" if moment else ""
 
 
 def _terms(selector: JSON) -> str:

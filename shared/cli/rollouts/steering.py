@@ -97,7 +97,7 @@ async def list_rollouts(
         for each in found:
             print(f"rollout/{each.name}")
     elif found:
-        show_list(found, wide=form is Output.WIDE)
+        show_list(found, SystemClock().now(), wide=form is Output.WIDE)
     else:
         print_note("no rollouts" if everything else "no rollout goes on; --all lists those before")
 
@@ -112,7 +112,7 @@ async def show_rollout(named: Named, form: Output) -> None:
     elif form is Output.NAME:
         print(f"rollout/{named.name}")
     else:
-        show(progress, wide=form is Output.WIDE)
+        show(progress, SystemClock().now(), wide=form is Output.WIDE)
 
 
 async def wait_for(named: Named, *, clock: Clock | None = None) -> bool:
