@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from fsm.feed.item import FOLLOWED, Item
-from fsm.feed.select import Selected, View, select, view_of
+from fsm.feed.select import Selected, View, select, select_paused, view_of
 from shared.ids import Key
 from tests.simulation.history import Step
 from tests.simulation.ledger import Ledger
@@ -57,8 +57,15 @@ class Lives:
         if name not in self._selected:
             world = self.world(life, revision)
             view = view_of(world, site)
-            self._selected[name] = None if view is None else (view, select(world, view))
+            self._selected[name] = None if view is None else (view, self._of(life, world, view))
         return self._selected[name]
+
+    def _of(self, life: int, world: dict[Key, Item], view: View) -> Selected:
+        now = select(world, view)
+        if view.paused is None:
+            return now
+        then = self.selected(life, view.paused, view.site)
+        return select_paused(now, None if then is None else then[1], view)
 
     def is_compacted(self, life: int, revision: int) -> bool:
         return self._ledgers[life].oldest > revision

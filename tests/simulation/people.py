@@ -74,6 +74,9 @@ class People:
 
     async def edit(self) -> None:
         """Make one edit at random: one object mostly, sometimes several together."""
+        if self.server == "fsm" and self._source.random() < 0.25:
+            await self._steer()
+            return
         many = self._source.random() < 0.1
         puts: dict[Key, Document] = {}
         deletes: list[Key] = []
@@ -89,21 +92,48 @@ class People:
             puts.values(), deletes=[key for key in dict.fromkeys(deletes) if key not in puts]
         )
 
-    async def write(self, puts: Iterable[Document], *, deletes: Iterable[Key] = ()) -> bool:
-        """Send a transaction until it is answered; return whether it was done."""
+    async def _steer(self) -> None:
+        """Let a policy go site by site, or pause a site, or let it go on."""
+        source = self._source
+        if source.random() < 0.3:
+            request = f"{self.server}-pause-{self._number}"
+            self._number += 1
+            body = {"request": request, "pause": source.choice(("s1", "s2"))}
+            if await self._send(request, body) is not None:
+                self._history.count("pauses")
+            return
+        declared = [each for key, each in self.written.items() if key.kind in _NAMES]
+        document = global_policy(self._choose, SCOPES, self._focus, declared)
+        order = [{"matchLabels": labels(self._choose)} for _ in range(source.randint(0, 2))]
+        if await self.write([document], rollout=order):
+            self._history.count("rollouts")
+
+    async def write(
+        self,
+        puts: Iterable[Document],
+        *,
+        deletes: Iterable[Key] = (),
+        rollout: list[Document] | None = None,
+    ) -> bool:
+        """Send a transaction until it is answered; return whether it was done.
+
+        With `rollout` it is of one policy, which goes site by site in this order.
+        """
         self._number += 1
         request = f"{self.server}-{self._number}"
         documents = [_marked(each, request) for each in puts]
         gone = list(deletes)
         if not documents and not gone:
             return False
-        body = {
+        body: Document = {
             "request": request,
             "writes": [
                 *({"put": each} for each in documents),
                 *({"delete": key_to_json(key)} for key in gone),
             ],
         }
+        if rollout is not None:
+            body["rollout"] = rollout
         answer = await self._send(request, body)
         if answer is None:
             return False

@@ -26,9 +26,16 @@ from fsm.admission import FederationAdmission
 from fsm.feed.acks import SiteVoices
 from fsm.feed.hub import Hub
 from fsm.feed.reports import Acknowledgement, Report
+from fsm.feed.select import site_key
 from fsm.feed.service import Feed, Since
+from fsm.rollouts.admission import RolloutAdmission
+from fsm.rollouts.drafts import Wish
+from fsm.rollouts.service import Asked, Rollouts
+from fsm.sites.facts import KnownSites
+from fsm.sites.pausing import PauseAdmission, Pauses
 from fsm.tasks.compact import Compact
 from fsm.tasks.flush_voices import FlushVoices
+from fsm.tasks.rollout import AdvanceRollouts
 from sdsp.admission import SiteAdmission
 from sdsp.compile.compiler import Compiler, Reviews
 from sdsp.compile.model import SiteModel
@@ -47,6 +54,7 @@ from sdsp.upstream.subscription import subscription_of
 from shared.access.permissions import Permission
 from shared.auth.identity import Caller, CallerKind, Grant
 from shared.backoff import Backoff
+from shared.enrolment.register import CERTIFICATES
 from shared.errors import Invalid, Malformed
 from shared.feed.connect import Connector
 from shared.feed.follow import Follower
@@ -55,14 +63,16 @@ from shared.ids import Key
 from shared.metrics.names import Metrics
 from shared.model.base import Envelope
 from shared.model.kinds import DEFAULT_SCOPE, KINDS, Home
+from shared.model.selectors import Selector
 from shared.model.subscription import Subscription
-from shared.objects.admission import Admission
+from shared.objects.admission import Admission, AdmissionChain
 from shared.objects.call import Call
 from shared.objects.service import Objects, Options, Write
 from shared.objects.trail import Trail
-from shared.store.contract import AuditRecord, Store
+from shared.pki.identity import SpiffeId, TrustDomain
+from shared.store.contract import AuditRecord, Store, Transaction
 from shared.tasks.group import Group
-from shared.tasks.loop import Loop, Reconciler
+from shared.tasks.loop import Loop, Outcome, Reconciler
 from tests.fakes.secrets import secrets_of
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.judging import Judging
@@ -141,6 +151,34 @@ class _Writable(Program):
         return Write(key, envelope)
 
 
+_DOMAIN: Final = TrustDomain("hanse.example")
+SITES: Final = ("s1", "s2", "s3")
+
+
+class Vouched:
+    """A reconciler: has the sites joined, as far as anybody asks; nobody has certificates here."""
+
+    name = "vouch for the sites"
+
+    def __init__(self, store: Store, clock: SimulatedClock) -> None:
+        self._store = store
+        self._until = (clock.now() + timedelta(days=3650)).isoformat()
+
+    async def reconcile(self) -> Outcome:
+        async with self._store.snapshot() as snapshot:
+            if await snapshot.records(CERTIFICATES):
+                return Outcome()
+
+        async def work(transaction: Transaction) -> None:
+            for site in SITES:
+                identity = str(SpiffeId.sdsp(_DOMAIN, site))
+                record = {"identity": identity, "notAfter": self._until}
+                await transaction.put_record(CERTIFICATES, site, record)
+
+        await self._store.transact(work)
+        return Outcome(changed=len(SITES))
+
+
 class FSM(_Writable):
     home = "fsm"
 
@@ -154,10 +192,26 @@ class FSM(_Writable):
         self.hub = Hub(self.store, clock=self.clock, backoff=self._backoff())
         self.feed = Feed(self.store, self.hub)
         self.voices = SiteVoices(self.store, clock=self.clock)
-        self.objects = self._services(FederationAdmission(self.hub))
+        judges = (FederationAdmission(self.hub), RolloutAdmission(self.hub), PauseAdmission())
+        self.objects = self._services(AdmissionChain(judges))
+        known = KnownSites(self.store, self.voices, trust_domain=_DOMAIN, clock=self.clock)
+        self.rollouts = Rollouts(
+            self.hub,
+            self.store,
+            objects=self.objects,
+            trail=Trail(store=self.store, clock=self.clock),
+            known=known,
+            clock=self.clock,
+        )
+        self.pauses = Pauses(objects=self.objects, clock=self.clock)
         async with Group() as group:
             group.start(self.hub.run(), name="feed hub")
             self._loop(group, FlushVoices(self.voices), period=1.0)
+            rollouts = AdvanceRollouts(
+                self.store, self.hub, known=known, clock=self.clock, metrics=Metrics()
+            )
+            self._loop(group, rollouts, period=1.0)
+            self._loop(group, Vouched(self.store, self.clock), period=30.0)
             compact = Compact(self.store, self.hub, retention=self._retention, clock=self.clock)
             self._loop(group, compact, period=30.0)
             await self.hub.started()
@@ -170,6 +224,10 @@ class FSM(_Writable):
     ) -> bytes:
         match path:
             case "/api/v1/transactions":
+                if "rollout" in body:
+                    return await self._roll_out(body)
+                if "pause" in body:
+                    return await self._pause(body)
                 return await self._write(body)
             case "/feed/v1/snapshot":
                 since = None
@@ -194,6 +252,32 @@ class FSM(_Writable):
             case _:
                 raise Malformed(f"there is no {path}")
         return b"{}"
+
+    async def _roll_out(self, body: Any) -> bytes:
+        """Write one policy that goes site by site; a site that takes long has failed soon."""
+        call = Call(ADMIN, body["request"], repeatable=True)
+        [wish] = [self._wish(each) for each in body["writes"]]
+        assert wish.envelope is not None
+        order = tuple(Selector.model_validate(each) for each in body["rollout"])
+        asked = Asked(Wish(order, max_failures=9, patience="20s", name=body["request"]))
+        await self.rollouts.start(call, wish.envelope, asked)
+        return await self._written(wish.key)
+
+    async def _pause(self, body: Any) -> bytes:
+        """Pause a site, or let it go on if it is paused."""
+        call, site = Call(ADMIN, body["request"]), body["pause"]
+        stored = await self.objects.find(site_key(site))
+        if stored is not None and "paused" in stored.spec:
+            await self.pauses.resume(call, site, reason="r")
+        else:
+            await self.pauses.pause(call, site, reason="p")
+        return await self._written(site_key(site))
+
+    async def _written(self, key: Key) -> bytes:
+        stored = await self.objects.find(key)
+        assert stored is not None
+        position = await self.store.position()
+        return orjson.dumps({"revision": stored.revision, "incarnation": position.incarnation})
 
     @asynccontextmanager
     async def stream(
