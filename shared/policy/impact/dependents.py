@@ -18,6 +18,7 @@ from shared.model.selectors import Selector
 from shared.policy.definitions import Name, name_of, read_exemption, target_of
 from shared.policy.faults.references import references
 from shared.policy.inputs import Document, SiteInputs
+from shared.policy.loaded.garbage import collection_paused
 
 DEPENDENTS: Final = 100
 """So many are told."""
@@ -58,32 +59,59 @@ def dependents(
 ) -> list[Dependent]:
     """Return what depends on any of the targets, nearest first, each by its shortest chain.
 
-    Versions are asked in order; what one finds the next doesn't add again.  An Override stands
-    for its target: who depends on that depends on it.
+    Of several versions the targets are all that differs between them; versions are asked in order,
+    and what one finds the next doesn't add again.  An Override stands for its target: who depends
+    on that depends on it.
     """
+    with collection_paused():
+        return _dependents(targets, versions, tests)
+
+
+def _dependents(
+    targets: Sequence[Key], versions: Iterable[SiteInputs], tests: Iterable[Document]
+) -> list[Dependent]:
     given = [*tests]
     found: dict[Key, Dependent] = {}
+    asked: dict[Key, object] = {}
     for inputs in versions:
-        for each in _Ties(inputs, given, targets).dependents():
-            found.setdefault(each.key, each)
+        documents = {each.key: each for each in (*inputs, *given)}
+        # Who is tied to an object is as before, unless it chooses or is chosen otherwise.
+        ties = {key: _ties(documents[key]) for key in targets if key in documents}
+        wanted = [key for key, tie in ties.items() if asked.get(key) != tie]
+        if wanted:
+            for each in _Ties(inputs.site, documents, wanted, targets).dependents():
+                found.setdefault(each.key, each)
+        asked |= ties
     return sorted(found.values(), key=lambda each: (len(each.chain), each.key))
+
+
+def _ties(document: Document) -> object:
+    """Return what of an object decides who depends on it, beside its key."""
+    exemption = read_exemption(document)
+    target = None if exemption is None else target_of(exemption.terms)
+    return document.labels, target
 
 
 class _Ties:
     """The objects of a site's version as a graph, from what is used to who uses it."""
 
     def __init__(
-        self, inputs: SiteInputs, tests: Iterable[Document], targets: Sequence[Key]
+        self,
+        site: str,
+        documents: Mapping[Key, Document],
+        targets: Sequence[Key],
+        untold: Iterable[Key],
     ) -> None:
+        """`untold` are no dependents: what changes by itself."""
         import networkx as nx  # noqa: PLC0415 - seldom needed, and it takes a fifth of a second
 
-        self._site: Final = inputs.site
-        documents = {each.key: each for each in (*inputs, *tests) if _is_of(each, inputs.site)}
-        self._declared: Final = {name_of(key) for key in documents}
-        self._places: Final = _places(documents)
-        self._targets: Final = [documents[key] for key in targets if key in documents]
+        here = {key: each for key, each in documents.items() if _is_of(each, site)}
+        self._untold: Final = frozenset(untold)
+        self._declared: Final = {name_of(key) for key in here}
+        self._places: Final = _places(here)
+        self._targets: Final = [here[key] for key in targets if key in here]
         self._graph: Final[nx.DiGraph[Tie]] = nx.DiGraph()
-        for key, document in documents.items():
+        for key, document in here.items():
             # A name is used through any of its definitions.
             self._graph.add_edge(key, name_of(key))
             self._graph.add_edges_from((used, key) for used in self._used(document))
@@ -94,13 +122,12 @@ class _Ties:
     def dependents(self) -> Iterator[Dependent]:
         import networkx as nx  # noqa: PLC0415 - as above
 
-        targets = {each.key for each in self._targets}
-        if not targets:
+        if not self._targets:
             return
-        begins = sorted(targets)
+        begins = sorted(each.key for each in self._targets)
         paths: Mapping[Tie, list[Tie]] = nx.multi_source_dijkstra_path(self._graph, begins)
         for tie, path in paths.items():
-            if isinstance(tie, Key) and tie not in targets:
+            if isinstance(tie, Key) and tie not in self._untold:
                 yield Dependent(tie, tuple(each for each in path if isinstance(each, Key)))
 
     def _used(self, document: Document) -> Iterator[Tie]:

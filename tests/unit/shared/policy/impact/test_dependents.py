@@ -162,3 +162,28 @@ def test_so_many_are_told_and_the_others_counted() -> None:
 def test_what_goes_round_in_circles_ends() -> None:
     here = world([region("a", "b"), region("b", "a")])
     assert dependents([Key("Region", "common", "federation", "a")], here)
+
+
+def test_who_was_chosen_before_and_is_not_now_is_told_too() -> None:
+    chooser = policy("p", rule(to=[{"workloads": {"matchLabels": {"tier": "db"}}}]))
+    before = world([chooser], [workload("w", "10.0.0.1", labels={"tier": "db"})])
+    after = world([chooser], [workload("w", "10.0.0.1", labels={"tier": "web"})])
+    for old, new in ((before, after), (after, before)):
+        found = dependents(changed_objects(old, new), new, old)
+        assert [str(each.key) for each in found] == ["SecurityPolicy p (federation)"]
+
+
+def test_an_override_that_turns_to_another_target_stands_for_both() -> None:
+    names = [network("A", "10.0.0.0/24"), network("B", "10.1.0.0/24")]
+    users = [policy(f"uses-{each.key.name}", rule(to=net(each.key.name))) for each in names]
+    spec = {"subnets": ["10.2.0.0/24"]}
+    before = world([*names, *users], [override("o", "Network", "A", spec)])
+    after = world([*names, *users], [override("o", "Network", "B", spec)])
+    found = dependents(changed_objects(before, after), after, before)
+    assert [each.key.name for each in found] == ["uses-A", "uses-B"]
+
+
+def test_an_object_that_changes_itself_is_no_dependent() -> None:
+    before = world([network("A", "10.0.0.0/24"), policy("p", rule(to=net("A")))])
+    after = world([network("A", "10.1.0.0/24"), policy("p", rule("q", to=net("A")))])
+    assert dependents(changed_objects(before, after), after, before) == []
