@@ -172,7 +172,7 @@ class Conflict(Spec):
         default_factory=dict, description="The packets whose verdict differs."
     )
     proposals: tuple[dict[str, JsonValue], ...] = Field(
-        (), description="What may be chosen, each with its spec and impact."
+        (), description="What may be chosen; what each comes to is told when somebody asks."
     )
     decision: Optional[Decision] = Field(None, description="What was chosen.")
     undone: Optional[Undoing] = Field(

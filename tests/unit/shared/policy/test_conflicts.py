@@ -296,3 +296,15 @@ def test_an_exception_of_a_node_is_narrowed_as_the_node_sees_it() -> None:
             for number in (80, 443, 22, 8000)
         ]
         assert tuple(found_there) == verdicts
+
+
+def test_what_an_exception_puts_in_front_is_what_it_is_for() -> None:
+    mandatory = policy("no", port("a", action="deny"), enforcement="mandatory")
+    front = {"rules": [port("a"), {**port("a", action="deny"), "name": "no-a"}]}
+    exception = override("o", "SecurityPolicy", "no", front)
+    own = policy("ours", port("a"))
+    # Neither its own rule behind, nor the site's, which stands for the time after it.
+    assert types(world([mandatory], [exception, own])) == []
+    # One that decides the site's rule otherwise is told.
+    other = override("o", "SecurityPolicy", "no", {"rules": [port("a", action="deny")]})
+    assert "shadowed_rule" in types(world([mandatory], [other, own]))
