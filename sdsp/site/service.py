@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sdsp.compile.compiler import Compilation
 from sdsp.compile.nodes import Published
@@ -20,6 +20,7 @@ from sdsp.nodes.states import NodeState, NodeStates
 from sdsp.realisation import for_people
 from sdsp.site.away import Upward, policy_age, upward_answer
 from sdsp.site.sight import Sight, Tenants, narrowed
+from sdsp.site.tracing import traced
 from sdsp.staged.counts import StagedCounts
 from sdsp.status import NodeStanding, PolicyStatus, policy_statuses
 from sdsp.steady import SteadyTime
@@ -40,16 +41,12 @@ from shared.errors import Invalid, Unavailable
 from shared.feed.wire import Position
 from shared.ids import COMMON, SITE, Key
 from shared.login.glass import answer_of, glass_in, upward_of
-from shared.model.inventory import Workload
 from shared.pki.alarm import Expiring
 from shared.policy.balancers import FIREWALL
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.exceptions import superfluous
-from shared.policy.inputs import Document
-from shared.policy.leading import UNSERVED, backend_json
 from shared.policy.nodeconfig import Packet
 from shared.policy.nodeplan import unenforced
-from shared.policy.verdict import judge
 from shared.store.contract import Selection, Store, Stored
 from shared.telemetry.journal import recent_events
 
@@ -294,7 +291,7 @@ class SiteView:
         """
         compilation = await self.compilation()
         return await self._run(
-            lambda: _traced(compilation, self.site, packet, node, staged=staged, sight=sight)
+            lambda: traced(compilation, self.site, packet, node, staged=staged, sight=sight)
         )
 
     async def _run(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -338,73 +335,6 @@ class SiteView:
         return max(ours, round((self._clock.now() - seen).total_seconds(), 3))
 
 
-def _traced(
-    compilation: Compilation,
-    site: str,
-    packet: Packet,
-    node: str | None,
-    *,
-    staged: bool,
-    sight: Sight,
-) -> dict[str, Any]:
-    sight.check_node(compilation.planner.inputs, node)
-    led = compilation.leading.lead(packet, node)
-
-    def judged(packet: Packet) -> dict[str, Any]:
-        return _judged(compilation, site, packet, node, staged=staged, sight=sight)
-
-    if led is None:
-        return judged(packet)
-    answers = {each: judged(each) for each in led.packets}
-    likely = [answers[each] for each in led.likely]
-    outcome = next((each for each in likely if each["outcome"] != "allow"), None)
-    told = outcome or next(iter(likely), _unserved(site))
-    balanced: dict[str, Any] = {"balancer": None}
-    if sight.sees(led.document):
-        backends = [
-            {**backend_json(each), "outcome": answer["outcome"]} for each, answer in answers.items()
-        ]
-        balanced = {**led.to_json(), "backends": backends}
-    return {**told, "balanced": balanced}
-
-
-def _unserved(site: str) -> dict[str, Any]:
-    """Return the answer about a flow that no rule is asked for: it has nowhere to go."""
-    decided = {"verdict": UNSERVED.verdict, "tier": UNSERVED.tier}
-    nobody = dict.fromkeys(("policy", "tenant", "rule", "origin"))
-    view: dict[str, Any] = {**decided, **nobody, "steps": []}
-    return {"site": site, "outcome": UNSERVED.verdict, "view": view, "views": {}}
-
-
-def _judged(
-    compilation: Compilation,
-    site: str,
-    packet: Packet,
-    node: str | None,
-    *,
-    staged: bool,
-    sight: Sight,
-) -> dict[str, Any]:
-    planner = compilation.planner
-    ends = {} if node is not None else _nodes_of(compilation, packet)
-    names = [node] if node is not None else list(ends)
-    views = {name: judge(planner.plan(name, staged=staged), packet) for name in names}
-    view = views[node] if node is not None else judge(planner.plan(staged=staged), packet)
-    verdicts = [story.decision.verdict for story in views.values()] or [view.decision.verdict]
-    outcome = next((each for each in verdicts if each != "allow"), "allow")
-    return {
-        "site": site,
-        "outcome": outcome,
-        "view": sight.story(view),
-        # Which node an address is at, those know who may know of the workload.
-        "views": {
-            name: sight.story(story)
-            for name, story in views.items()
-            if name == node or any(map(sight.knows_of, ends[name]))
-        },
-    }
-
-
 def parse_packet(
     source: tuple[int, int],
     destination: tuple[int, int],
@@ -417,28 +347,6 @@ def parse_packet(
         raise Invalid("a flow is between addresses of one family", code="family_mismatch")
     family: Family = 4 if source[0] == 4 else 6
     return Packet(family, source[1], destination[1], protocol, source_port, port)
-
-
-def _nodes_of(compilation: Compilation, packet: Packet) -> dict[str, list[Document]]:
-    """Return the admitted nodes that enforce for an end of the flow, in name order, each with
-    its workloads there.
-    """
-    planner = compilation.planner
-    ends = {packet.source, packet.destination}
-    found: dict[str, list[Document]] = {}
-    for document in planner.workloads.documents:
-        workload = cast("Workload", document.spec)
-        for address in workload.addresses:
-            if (
-                workload.node is not None
-                and address.version == packet.family
-                and int(address) in ends
-            ):
-                found.setdefault(workload.node, []).append(document)
-    nodes = planner.places.nodes.items()
-    return {
-        name: found[name] for name, node in nodes if name in found and node.admission == "admitted"
-    }
 
 
 def _node_state(stored: Stored, state: NodeState, newest: Published | None) -> str:

@@ -19,16 +19,24 @@ def balanced_lines(answer: JSON) -> Iterator[str]:
     tenant = "" if balanced["tenant"] == COMMON else f" of tenant {balanced['tenant']}"
     named = f"LoadBalancer {balanced['balancer']}{tenant}"
     backends, chosen = balanced["backends"], balanced["chosen"]
-    if not backends:
-        yield f"{named} has no backend for it: node {balanced['node']} rejects it."
+    count, node = balanced.get("count", len(backends)), _node(balanced)
+    if not count:
+        yield f"{named} has no backend for it: {node} rejects it."
         return
-    how = "at random" if chosen is None else f"by hash, for this client {_end(chosen)}"
-    many = f"one of {len(backends)} backends" if len(backends) > 1 else "its only backend"
-    yield f"{named}: node {balanced['node']} leads it to {many}, {how}."
+    how = "at random" if balanced["algorithm"] == "random" else "by hash"
+    this = f", for this client {_end(chosen)}" if chosen is not None else ""
+    many = f"one of {count} backends" if count > 1 else "its only backend"
+    yield f"{named}: {node} leads it to {many}, {how}{this}."
     for each in backends:
         verdict = each.get("outcome") or each.get("verdict")
         mark = " (this one)" if chosen is not None and _end(each) == _end(chosen) else ""
         yield f"  {_end(each)}: {verdict}{mark}"
+    if len(backends) < count:
+        yield f"  {count - len(backends)} that you may not see"
+
+
+def _node(balanced: JSON) -> str:
+    return "the client's node" if balanced["node"] is None else f"node {balanced['node']}"
 
 
 def _end(end: JSON) -> str:

@@ -1,5 +1,6 @@
 """What a site answers about itself."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -129,3 +130,42 @@ async def test_each_node_says_how_it_stands(world: World) -> None:
         "n3": "pending",
     }
     assert [each["admission"] for each in status["nodes"]] == ["admitted", "admitted", "pending"]
+
+
+SHOP = {
+    "network": "V",
+    "ports": [{"protocol": "tcp", "port": 443}],
+    "backends": {"workloads": {"matchLabels": {"app": "shop"}}},
+}
+
+
+@pytest.mark.parametrize("algorithm", ["random", "hash"])
+async def test_a_trace_tells_of_the_backends_that_one_may_know_of(
+    world: World, algorithm: str
+) -> None:
+    backends = {
+        key("Workload", "near"): {"addresses": ["10.68.0.7"]},
+        key("Workload", "theirs", tenant="shop"): {"addresses": ["10.70.0.5"]},
+    }
+    await write(
+        world.store,
+        {
+            key("ServicePolicy", "may"): {"services": {"loadBalancer": "optional"}},
+            key("Node", "n2"): {"groups": ["g"], "services": ["loadBalancer"]},
+            key("Network", "V"): {"subnets": ["10.66.0.1/32"]},
+            key("LoadBalancer", "front"): {**SHOP, "algorithm": algorithm},
+        },
+    )
+    await write(world.store, backends, labels={"app": "shop"})
+    await world.compile()
+    asked = packet("10.67.0.5", "10.66.0.1")
+
+    whole = await world.view.trace(asked, None, staged=False, sight=everybody)
+    assert {each["to"] for each in whole["balanced"]["backends"]} == {"10.68.0.7", "10.70.0.5"}
+    assert whole["balanced"]["count"] == 2
+
+    told = await world.view.trace(asked, None, staged=False, sight=common_only)
+    assert [each["to"] for each in told["balanced"]["backends"]] == ["10.68.0.7"]
+    assert told["balanced"]["count"] == 2
+    assert told["outcome"] == whole["outcome"]
+    assert "10.70" not in json.dumps(told)
