@@ -1,6 +1,7 @@
 """By when conflicts are to be decided, and who is told when; on a clock that a test moves."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from sdsp.conflicts.deadlines import ConflictSettings, Deadlines, due
 from sdsp.conflicts.remind import MANY, SPACE, RemindOfConflicts
 from sdsp.conflicts.standing import changes
+from sdsp.settings import load
 from shared.metrics.names import Metrics
 from shared.policy.conflicts.contract import Finding
 from shared.policy.definitions import Name
@@ -192,3 +194,9 @@ def test_a_site_has_its_own_spans() -> None:
     now = VirtualClock().now()
     own = Deadlines(ConflictSettings(immediate=60.0))
     assert at(own.of_new("immediate", now)["deadline"]) == now + timedelta(minutes=1)
+
+
+def test_the_spans_are_settings_of_the_site(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("conflicts: {immediate: 3600}\n")
+    found = load(tmp_path, {"HANSE_SDSP_CONFLICTS__NORMAL": "7200"}).conflicts
+    assert (found.immediate, found.normal, found.deferrable) == (3600, 7200, 30 * 86400)

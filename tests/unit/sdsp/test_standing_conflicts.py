@@ -1,5 +1,6 @@
 """What is found is held against what is known; only what is out of date waits."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -63,3 +64,29 @@ def test_findings_from_before_a_decision_do_not_open_it_again() -> None:
     assert after(FOUND, known=known, seen_at=6) == []
     (change,) = after(FOUND, known=known, seen_at=7)
     assert change.action == "reopened"
+
+
+def noted(**fields: Any) -> dict[str, Any]:
+    return {"by": "user:admin", "at": NOW.isoformat(), "reason": "x", **fields}
+
+
+def test_what_somebody_took_note_of_stays_settled_as_long_as_it_says_the_same() -> None:
+    decision = noted(proposal="keepLocal", acknowledges=True)
+    known = stored(7, state="resolved", decision=decision)
+    assert after(FOUND, known=known, seen_at=9) == []
+    (change,) = after(replace(FOUND, facts={"rules": ["r"]}), known=known, seen_at=9)
+    assert change.action == "reopened"
+    assert "decision" not in change.draft.spec
+    # Gone, there is nothing to close.
+    assert after(known=known, seen_at=9) == []
+
+
+def test_findings_from_before_a_decision_was_taken_back_do_not_close_it() -> None:
+    known = stored(9, undone=noted(proposal="acceptGlobal"))
+    assert after(known=known, seen_at=8) == []
+    assert after(FOUND, known=known, seen_at=8) == []
+    (change,) = after(known=known, seen_at=9)
+    assert change.action == "closed"
+    # Saying something else, it is none of whose decision was taken back.
+    (change,) = after(replace(FOUND, facts={"rules": ["r"]}), known=known, seen_at=9)
+    assert (change.action, "undone" in change.draft.spec) == ("changed", False)
