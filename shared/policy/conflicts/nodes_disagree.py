@@ -48,8 +48,11 @@ class _View:
 
 def nodes_disagree(planner: SitePlanner) -> Iterator[Finding]:
     """Yield the conflicts; TooLarge (`packets_too_intricate`)."""
+    seen = _seen(planner)
+    if len(seen) < 2:
+        return
     universe = Universe()
-    views = list(_views(planner, universe))
+    views = list(_views(planner, seen, universe))
     for view in views:
         if not view.apart:
             continue
@@ -62,21 +65,26 @@ def nodes_disagree(planner: SitePlanner) -> Iterator[Finding]:
                 break
 
 
-def _views(planner: SitePlanner, universe: Universe) -> Iterator[_View]:
-    """Yield the views that differ, by their scopes; none if all are the site's own."""
-    differ = Differ(universe)
-    own = planner.plan()
+def _seen(planner: SitePlanner) -> list[tuple[tuple[str, ...], Sequence[str]]]:
+    """Return the scopes of each view that admitted nodes with workloads see with, and the nodes."""
     admitted = _admitted(planner)
     hosted = _hosted(planner)
-    found = []
+    found: list[tuple[tuple[str, ...], Sequence[str]]] = []
     for chain, names in planner.distinct_nodes().items():
         scopes = tuple(scope for scope in chain if scope.partition("/")[0] in _NARROW)
         nodes = [name for name in names if name in admitted and name in hosted]
         if nodes:
             found.append((scopes, nodes))
-    if len(found) < 2:
-        return
-    for scopes, nodes in sorted(found):
+    return sorted(found)
+
+
+def _views(
+    planner: SitePlanner, seen: Sequence[tuple[tuple[str, ...], Sequence[str]]], universe: Universe
+) -> Iterator[_View]:
+    differ = Differ(universe)
+    own = planner.plan()
+    hosted = _hosted(planner)
+    for scopes, nodes in seen:
         addresses = AddressSet().union(*(hosted[name] for name in nodes))
         apart = universe.nothing
         if scopes:
