@@ -85,6 +85,7 @@ async def upward_answer(
         "position": position.to_json() if position else None,
         "confirmed": _confirmed(heard, clock),
         "detached": detached.to_json() if detached else None,
+        "paused": await _paused(snapshot),
     }
     if connected or heard is None:
         return answer
@@ -94,6 +95,17 @@ async def upward_answer(
         "changedSince": [each.to_json() for each in seen[:MOST]],
         "changes": len(seen),
     }
+
+
+async def _paused(snapshot: Snapshot) -> JSON | None:
+    """Return since when, by whom and why the FSM holds changes of policy back, if it does.
+
+    What a paused site has confirmed is that nothing else comes, not that its policy is the latest.
+    """
+    for stored in await snapshot.list(Selection(kinds=frozenset({"Site"}))):
+        if (pause := stored.spec.get("paused")) is not None:
+            return dict(pause)
+    return None
 
 
 def policy_age(confirmed: Confirmed | None, clock: Clock) -> float | None:

@@ -19,6 +19,10 @@ def print_upstream(site: str, upstream: JSON, clock: Clock) -> None:
     if ahead:
         which = "ahead of" if ahead > 0 else "behind"
         _print(f"The FSM's clock is {abs(ahead):.0f} s {which} this site's: look at both.")
+    if pause := upstream.get("paused"):
+        since, by, reason = minute_of(pause["since"]), pause["by"], pause["reason"]
+        _print(f"Paused at the FSM since {since} by {by}: {reason}")
+        _print("No change of policy comes until it is resumed there.")
     if "changedSince" in upstream:
         _print_changes(upstream["changedSince"], int(upstream["changes"]))
 

@@ -151,3 +151,19 @@ def test_a_site_is_paused_and_goes_on(rolled: Hanse) -> None:
     done = rolled("sites", "resume", "rolled-test", "--reason", "over")
     assert done.out == "site/rolled-test resumed: what has changed meanwhile is on its way\n"
     assert rolled("sites").out.splitlines()[0].split()[-1] == "HELD"
+
+
+def test_a_paused_site_tells_its_own_people(logged_in: Hanse) -> None:
+    done = logged_in("sites", "pause", "sfo", "--reason", "smoke in rack 7")
+    assert done.status == 0
+    try:
+        while "Paused at the FSM" not in (told := logged_in("status", "-c", "sfo").out):
+            pass
+    finally:
+        assert logged_in("sites", "resume", "sfo", "--reason", "over").status == 0
+    assert shown(told).splitlines()[1:3] == [
+        "Paused at the FSM since 2026-11-24 12:00 UTC by user:admin: smoke in rack 7",
+        "No change of policy comes until it is resumed there.",
+    ]
+    while "Paused at the FSM" in logged_in("status", "-c", "sfo").out:
+        pass

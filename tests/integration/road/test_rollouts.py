@@ -121,6 +121,8 @@ async def test_a_paused_site_goes_on_as_it_was(fsm: FSM, site: RoadSite) -> None
     status = await site.heard(fsm)
     assert status["held"] == []
     assert await revision(site) == before
+    pause = status["upstream"]["paused"]
+    assert (pause["reason"], pause["by"]) == ("smoke", "user:admin")
     await admin.put("securitypolicies", "p", DENY)
     await admin.put("securitypolicies", "q", DENY)
     await admin.delete("securitypolicies", "q")
@@ -131,7 +133,8 @@ async def test_a_paused_site_goes_on_as_it_was(fsm: FSM, site: RoadSite) -> None
     await admin.client.post("/api/v1/sites/sfo/resume", {"reason": "over"})
     await until_action(site, "deny")
     assert {each["name"] for each in (await site.api.status())["policies"]} == {"p", "r"}
-    assert (await site.heard(fsm))["held"] == []
+    status = await site.heard(fsm)
+    assert (status["held"], status["upstream"]["paused"]) == ([], None)
 
 
 async def revision(site: RoadSite) -> int:
