@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from sdsp.compile.model import PLANNED
+from shared.cli.answers import Put
+from shared.errors import Conflict
 from shared.policy.compile import SitePlanner
 from shared.policy.conflicts.detect import find_conflicts
 from shared.policy.impact.site import site_impact
@@ -24,7 +26,7 @@ from tests.integration.road.asking import (
     site,
     site_of,
 )
-from tests.integration.road.world import MANDATORY, RoadSite, Wire
+from tests.integration.road.world import MANDATORY, RoadSite, Wire, document
 
 __all__ = ["fsm", "site"]
 
@@ -241,6 +243,20 @@ async def test_a_site_behind_its_federation_says_so(fsm: FSM, site: RoadSite) ->
     assert site_of(lines, "sfo")["current"]
 
 
+async def test_a_paused_site_says_that_it_judges_by_the_policy_of_earlier(
+    fsm: FSM, site: RoadSite
+) -> None:
+    client = fsm.admin().client
+    await client.post("/api/v1/sites/sfo/pause", {"reason": "incident"})
+    await site.heard(fsm)
+    draft = [put("SecurityPolicy", "block", BLOCK)]
+    said = site_of(await asked(client, draft), "sfo")
+    assert (said["outcome"], said["current"]) == ("ok", False)
+    await client.post("/api/v1/sites/sfo/resume", {"reason": "over"})
+    await site.heard(fsm)
+    assert site_of(await asked(client, draft), "sfo")["current"]
+
+
 async def test_what_a_site_would_hold_back_is_not_counted_as_gone(fsm: FSM, site: RoadSite) -> None:
     rules = [
         {
@@ -316,3 +332,16 @@ async def test_nobody_is_told_more_than_his_roles_at_the_site_say(fsm: FSM, site
     assert site_of(await asked(kim, draft), "sfo")["outcome"] == "denied"
     entries = [each async for each in site.api.audit(text="user:kim")]
     assert {each.action for each in entries} == {"POST /query/v1/ask"}
+
+
+async def test_at_a_site_a_base_is_moved_by_the_drafts_own_objects_alone(
+    fsm: FSM, site: RoadSite
+) -> None:
+    del fsm
+    base = await site.api.base("Network")
+    await site.put("Network", "A", {"subnets": ["10.0.0.0/24"]})
+    mine = Put(document("Workload", "w1", {"addresses": ["10.0.0.5"]}))
+    await site.api.transaction([mine], base=base)
+    with pytest.raises(Conflict) as caught:
+        await site.api.transaction([mine], base=base)
+    assert caught.value.code == "base_moved"
