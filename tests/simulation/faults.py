@@ -12,7 +12,7 @@ from tests.simulation.ledger import records_in
 from tests.simulation.loop import CURRENT, Killed
 from tests.simulation.machine import Machine
 from tests.simulation.network import Link, Weather
-from tests.simulation.world import World
+from tests.simulation.world import World, template
 
 Mishap = Callable[[], Coroutine[Any, Any, None]]
 
@@ -47,6 +47,8 @@ class Mishaps:
             "roll back fsm": (2, self._roll_back_fsm),
             "restore site": (1, self._restore_site),
         }
+        if world.disagreeing:
+            every["empty fsm"] = (2, self._empty_fsm)
         self._list = [every[name] for name in only or every]
 
     async def run(self, number: int) -> None:
@@ -179,6 +181,29 @@ class Mishaps:
 
     async def _restore_site(self) -> None:
         await self._put_back(self._source.choice(list(self._world.sites.values())), anew=True)
+
+    async def _empty_fsm(self) -> None:
+        """An FSM that begins with nothing, until somebody finds the backup."""
+        machine = self._world.fsm
+        if machine.name in self._restored:
+            return
+        self._restored.add(machine.name)
+        backup, nothing = (machine.disk.folder / name for name in ("last-backup", "nothing"))
+        machine.kill()
+        machine.disk.copy(backup)
+        nothing.write_bytes(template())
+        self._count("empty FSMs")
+        self._note("empties the FSM")
+        for file in (nothing, backup):
+            machine.kill()
+            self._world.read_ledgers()
+            machine.disk.restore(file, self._world.new_life())
+            self._world.begin_life(machine)
+            await self._while(0.5, 5.0)
+            self._start(machine)
+            await self._while(5.0, 20.0)
+        # What was written in between is in no backup.
+        self._world.ledgers[machine.name][-2].restored_to = 0
 
     async def _put_back(self, machine: Machine, *, anew: bool) -> None:
         if machine.name in self._restored:
