@@ -189,6 +189,7 @@ class Background:
             view=view,
             upstream=upstream.client,
             connected=lambda: upstream.follower.link.connected,
+            since=lambda: upstream.follower.link.since,
             trust=trust,
             judged=lambda: finding.judged_revision,
             detached=lambda: core.detachment.standing,

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -52,13 +53,14 @@ class ReportUpstream:
         view: SiteView,
         upstream: PeerClient,
         connected: Callable[[], bool],
+        since: Callable[[], datetime | None] = lambda: None,
         trust: Callable[[], Awaitable[JSON]] | None = None,
         judged: Callable[[], Revision | None] = lambda: None,
         detached: Callable[[], Detached | None] = lambda: None,
     ) -> None:
-        """`trust` returns whom the site believes, and how far its nodes have followed; `judged`
-        the revision of the site's store that its conflicts are of; `detached` whether the site is
-        about to be cut off on purpose.
+        """`since` tells when the present connection began; `trust` returns whom the site believes,
+        and how far its nodes have followed; `judged` the revision of the site's store that its
+        conflicts are of; `detached` whether the site is about to be cut off on purpose.
         """
         self._detached = detached
         self._judged = judged
@@ -68,14 +70,21 @@ class ReportUpstream:
         self._view = view
         self._upstream = upstream
         self._connected = connected
+        self._since = since
         self._sent: JSON | None = None
+        self._sent_on: datetime | None = None
+        """On which connection."""
         self._exceptions: tuple[SitePlanner, Sequence[JSON]] | None = None
 
     async def reconcile(self) -> Outcome:
-        if not self._connected():
-            # Said again as a whole once there is somebody to hear it.
+        since = self._since()
+        if not self._connected() or since != self._sent_on:
+            # Said again as a whole once there is somebody to hear it: on another connection,
+            # however short the break was, the FSM may be one that was put back and never heard it.
             self._sent = None
+            self._sent_on = since
             self._unknown = frozenset()
+        if not self._connected():
             return Outcome()
         report = await self._report()
         if report is None or report == self._sent:

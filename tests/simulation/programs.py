@@ -365,6 +365,7 @@ class SDSP(_Writable):
                     view=view,
                     upstream=peer,
                     connected=lambda: self.follower.link.connected,
+                    since=lambda: self.follower.link.since,
                     judged=judging.judged if judging else lambda: None,
                 ),
                 period=5.0,
