@@ -14,6 +14,7 @@ _SHORT: Final[Mapping[str, str]] = {
     "net": "Network",
     "nets": "Network",
     "svc": "Service",
+    "lb": "LoadBalancer",
     "group": "NodeGroup",
     "groups": "NodeGroup",
 }

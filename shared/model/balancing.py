@@ -49,7 +49,7 @@ class LoadBalancer(Spec):
     )
     network: Name = Field(
         description="The Network in which the virtual addresses lie; without `addresses` it "
-        "stands for them: each of its subnets must be one host then."
+        "stands for them, and may have 16 addresses at most."
     )
     addresses: tuple[Address, ...] = Field(
         (),
@@ -57,7 +57,7 @@ class LoadBalancer(Spec):
         description="The virtual addresses; only in a site's own balancers and Overrides.",
     )
     ports: Annotated[tuple[BalancedPort, ...], Field(min_length=1, max_length=64)] = Field(
-        description="What is balanced; all else that is sent to the address goes nowhere."
+        description="What is balanced; all else that is sent to the address is left alone."
     )
     backends: Backends = Field(description="The workloads over which it is spread.")
     algorithm: Literal["hash", "random"] = Field(
