@@ -17,6 +17,14 @@ from shared.store.contract import Selection, Snapshot
 _RESTS_ON: Final = Selection(kinds=frozenset({ROLLOUT}))
 
 
+def _is_there_already(proposal: Proposal) -> bool:
+    """Return whether a write says what is being rolled out, as a repository does every night."""
+    draft, stands = proposal.draft, proposal.before
+    if draft is None or stands is None:
+        return False
+    return dict(draft.spec) == dict(stands.spec) and dict(draft.labels) == dict(stands.labels)
+
+
 def _takes_back(proposal: Proposal, rolling: Rolling) -> bool:
     """Return whether a write puts the version before back, as an abort does."""
     draft, before = proposal.draft, rolling.before
@@ -42,7 +50,9 @@ class RolloutAdmission:
         faults = []
         for index, each in enumerate(batch.proposals):
             rolling = rollings.get(each.key)
-            if rolling is None or (batch.trusted and _takes_back(each, rolling)):
+            if rolling is None or _is_there_already(each):
+                continue
+            if batch.trusted and _takes_back(each, rolling):
                 continue
             may_know = batch.may(Permission.READ_ROLLOUT, tenant=each.key.tenant, on=each)
             name = f" {rolling.rollout.name}" if may_know else ""

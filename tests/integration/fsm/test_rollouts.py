@@ -257,7 +257,13 @@ async def test_paused_it_waits_and_its_target_is_written_by_nobody_else(
         assert refused.value.code == "rollout_running"
         assert name in refused.value.message
     await admin.put("securitypolicies", "other", allow())
+    # A repository that says what is rolled out may be applied every night.
+    again = federation.has("fra")
+    await admin.put("securitypolicies", "p", allow("deny"), annotations={"applied": "again"})
     assert (await federation.words(name))["sfo"] == "waits"
+    assert federation.action_at("sfo") == "allow"
+    await federation.copies["fra"].until(lambda: federation.has("fra") is not again)
+    await federation.report("fra")
     await federation.say(name, "resume")
     await federation.until(name, wave=1)
 

@@ -123,3 +123,31 @@ async def test_a_copy_of_the_folder_that_was_left_behind_takes_no_ca_back(
     shutil.copytree(one.data / "pki", other.data / "pki", symlinks=True)
     answer = await other.admin().client.post("/api/v1/certificates/rotate", body)
     assert answer.json()["phase"] == "in use"
+
+
+async def test_each_step_of_a_rollout_is_made_by_one_of_them(pair: tuple[FSM, FSM]) -> None:
+    one, other = pair
+    admin = one.admin()
+    waves = [f"s{number}" for number in range(4)]
+    for wave in waves:
+        await admin.put("sites", wave, {}, labels={"wave": wave})
+    policy = {
+        "apiVersion": "hanse/v1",
+        "kind": "SecurityPolicy",
+        "metadata": {"name": "p"},
+        "spec": {"rules": [{"name": "r", "from": "any", "to": "any", "action": "deny"}]},
+    }
+    order = [{"matchLabels": {"wave": wave}} for wave in waves]
+    wish = {"object": policy, "order": order, "name": "it"}
+    await admin.client.post("/api/v1/rollouts/start", wish)
+    path = "/api/v1/rollouts/it/history"
+    while True:
+        versions = (await other.admin().client.get(path)).json()["items"]
+        spec = versions[0]["object"]["spec"]
+        if spec.get("state") == "done":
+            break
+    assert [each["sites"] for each in spec["reached"]] == [[wave] for wave in waves]
+    assert len(versions) == len(waves) + 2, "it began, each wave, its end"
+    trail = "/api/v1/audit?kind=Rollout&name=it&changes=true"
+    actions = [each["action"] for each in (await admin.client.get(trail)).json()["items"]]
+    assert actions == ["rollout.finish", *["rollout.reach"] * 4, "rollout.start"]
