@@ -7,7 +7,11 @@ import pytest
 from shared.cli.main import run
 
 ROOT = Path(__file__).parents[2]
-REPOSITORIES = [ROOT / "policies", *sorted(each for each in (ROOT / "examples").iterdir())]
+# The outage is played with the clinics' repository, and has none of its own.
+REPOSITORIES = [
+    ROOT / "policies",
+    *(each for each in sorted((ROOT / "examples").iterdir()) if each.name != "outage"),
+]
 
 
 @pytest.mark.parametrize("repository", REPOSITORIES, ids=lambda path: path.name)
