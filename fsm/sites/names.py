@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from shared.errors import Invalid
 from shared.pki.names import HostNames, parse_host_names
 
 
@@ -25,8 +26,21 @@ def host_names(names: list[str]) -> HostNames:
 def registered_for(spec: Mapping[str, Any]) -> HostNames:
     """Return what a Site's spec registers: its server names and its endpoint's host.
 
-    Invalid as host_names().
+    Invalid as host_names(), and (`invalid_endpoint`).
     """
     names = list(spec.get("serverNames", ()))
-    host = urlsplit(spec.get("endpoint", "")).hostname
+    host = _host_of(spec.get("endpoint", ""))
     return host_names([*names, host] if host else names)
+
+
+def _host_of(endpoint: str) -> str | None:
+    try:
+        parts = urlsplit(endpoint)
+        # Reading it is what finds out whether it is one.
+        _ = parts.port
+    except ValueError as exc:
+        raise Invalid(
+            f"{endpoint[:300]!r} is no address to call a site at: write https://HOST:PORT",
+            code="invalid_endpoint",
+        ) from exc
+    return parts.hostname

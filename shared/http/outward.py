@@ -80,8 +80,8 @@ async def destination_of(url: str, settings: OutwardSettings) -> Destination:
     Invalid (`address_not_allowed`) if that isn't allowed, Unreachable (`unknown_host`) if its
     name means nothing.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         host, port = parts.hostname, parts.port or _PORT
     except ValueError as exc:
         raise _refused(url) from exc
@@ -101,7 +101,8 @@ async def _resolved(host: str, port: int) -> Sequence[Address]:
         pass
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:
+        # A name that can't even be asked for is one that nobody knows.
         raise Unreachable(f"nobody knows the host {host[:253]}", code="unknown_host") from exc
     return tuple(ip_address(str(address[0]).partition("%")[0]) for *_, address in found)
 

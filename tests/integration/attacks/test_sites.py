@@ -52,6 +52,16 @@ async def test_two_sites_of_one_transaction_cannot_share_a_name(admin: Person) -
     assert {each.code for each in caught.value.fields} == {"name_taken"}
 
 
+async def test_regression_an_endpoint_that_is_none_is_refused_and_no_mistake_of_the_server(
+    admin: Person,
+) -> None:
+    """What urllib refuses to read came out as a server's mistake (500)."""
+    for endpoint in ("https://[x]:1", "https://[::1", "https://\u2100.x:1", "https://a:99999"):
+        with pytest.raises(Invalid) as caught:
+            await admin.put("sites", "sfo", {"endpoint": endpoint})
+        assert {each.code for each in caught.value.fields} == {"invalid_endpoint"}, endpoint
+
+
 async def test_a_name_can_move_from_one_site_to_another(admin: Person) -> None:
     await admin.put("sites", "sfo", {"serverNames": ["moves.example"]})
     await admin.put("sites", "sfo", {})

@@ -59,6 +59,9 @@ def test_no_network_named_allows_nothing(address: object, port: int) -> None:
         "https://192.0.2.7:99999",
         "https://192.0.2.7:22",
         "https://:8444",
+        "https://[x]:8444",
+        "https://[::1",
+        "https://\u2100.example:8444",
         "gopher://192.0.2.7:8444",
     ],
 )
