@@ -66,7 +66,7 @@ async def emptied(fsm: Place) -> None:
         await client.login("admin", PASSWORD)
         for kind in ("SecurityPolicy", "Network"):
             for each in [found async for found in client.list(kind)]:
-                await client.delete(each.kind, each.name, scope=each.scope)
+                await client.delete(each.kind, each.name, tenant=each.tenant, scope=each.scope)
 
 
 def change(fsm: Place, name: str, spec: dict[str, object]) -> None:
