@@ -67,6 +67,7 @@ def test_every_kind_has_its_two_permissions_and_no_others_are_left() -> None:
         "admit",
         "decide",
         "confirm",
+        "detach",
         "revoke",
         "trace",
         "read:status",
