@@ -51,6 +51,8 @@ def test_an_exception_is_drafted_applied_listed_given_another_end_and_ended(
         "items"
     ]
     assert [each.get("reason") for each in trail[:2]] == ["the move is over", "sooner"]
+    # Others compare what the site resolves.
+    assert logged_in("delete", "policy", NAME, "-c", "fsm", "--tenant", NAME).status == 0
 
 
 def spec(hanse: Hanse, name: str) -> dict[str, str]:

@@ -46,17 +46,17 @@ def test_an_earlier_version_is_written_as_a_new_one_and_audited(logged_in: Hanse
 
 
 def test_what_was_deleted_comes_back_and_what_was_not_there_does_not(logged_in: Hanse) -> None:
-    assert logged_in("apply", "-f", "-", stdin=network("Gone", "10.0.0.0/24")).status == 0
-    then = revision(logged_in, "network", "Gone")
-    assert logged_in("delete", "network", "Gone").status == 0
-    done = logged_in("rollback", "network", "Gone", "--to", then, "--yes")
-    assert (done.status, done.out) == (0, "network/Gone created\n")
+    assert logged_in("apply", "-f", "-", stdin=network("RolledAway", "10.0.0.0/24")).status == 0
+    then = revision(logged_in, "network", "RolledAway")
+    assert logged_in("delete", "network", "RolledAway").status == 0
+    done = logged_in("rollback", "network", "RolledAway", "--to", then, "--yes")
+    assert (done.status, done.out) == (0, "network/RolledAway created\n")
 
-    done = logged_in("rollback", "network", "Gone", "--to", then - 1, "--yes")
+    done = logged_in("rollback", "network", "RolledAway", "--to", then - 1, "--yes")
     assert done.status == 2
-    assert f"at revision {then - 1} there was no Network Gone (federation): " in done.err
+    assert f"at revision {then - 1} there was no Network RolledAway (federation): " in done.err
     assert "it was created later" in done.err
-    done = logged_in("rollback", "network", "Gone", "--to", then + 1, "--yes")
+    done = logged_in("rollback", "network", "RolledAway", "--to", then + 1, "--yes")
     assert f"it had been deleted by revision {then + 1}" in done.err
     assert logged_in("rollback", "network", "NeverThere", "--to", then, "--yes").status == 2
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from shared.cli.contexts import VARIABLE
 from tests.integration.cli.conftest import Hanse
@@ -26,6 +29,14 @@ def spec(hanse: Hanse, name: str, *more: str) -> dict[str, object]:
     found = json.loads(hanse("get", "policy", name, "-o", "json", *more).out)
     assert found["metadata"]["labels"] == {"kept": "yes"}
     return dict(found["spec"])
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(logged_in: Hanse) -> Iterator[None]:
+    """Take away what a test writes: others compare what the site resolves."""
+    yield
+    logged_in("delete", "policy", "try")
+    logged_in("delete", "policy", "asked", "-c", "sfo")
 
 
 def test_what_is_staged_is_shown_and_promoted_with_a_reason(logged_in: Hanse) -> None:
