@@ -129,13 +129,10 @@ class Confirmations:
         newest = self.newest
         if newest is None or newest == self._kept:
             return Outcome()
-        async with self._store.snapshot() as snapshot:
-            known = await snapshot.record(_SPACE, _NAME)
         record = newest.to_record()
-        if known != record:
-            await self._store.transact(
-                lambda transaction: transaction.put_record(_SPACE, _NAME, record)
-            )
+        await self._store.transact(
+            lambda transaction: transaction.put_record(_SPACE, _NAME, record)
+        )
         self._kept = newest
         return Outcome(changed=1)
 

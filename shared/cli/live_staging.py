@@ -1,6 +1,6 @@
 """The commands about staged policies: how they are called."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from shared.cli.live import (
     Tenant,
 )
 from shared.cli.output import Output
+
+if TYPE_CHECKING:
+    from shared.ids import Key
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 Why = Annotated[str, typer.Option("--reason", help="Kept in the audit trail.")]
@@ -51,15 +54,10 @@ def promote(
 ) -> None:
     """Enforce a staged policy, once you have seen what nodes counted that it would do."""
     from shared.cli.applying import WriteArguments
-    from shared.cli.kinds import kind_and_names
     from shared.cli.session import run
     from shared.cli.staging import Wanted, change_stage
-    from shared.ids import Key
 
-    kind, found = kind_and_names(subject, names or ())
-    if len(found) != 1:
-        raise typer.BadParameter("give one name")
-    wanted = Wanted(Key(kind.name, tenant, scope or "", found[0]), "enforced", yes)
+    wanted = Wanted(_key(subject, names, tenant, scope), "enforced", yes)
     run(change_stage(context, wanted, WriteArguments(dry_run, force, reason, output)))
 
 
@@ -78,16 +76,22 @@ def stage(
 ) -> None:
     """Stop enforcing a policy, and count what it would do; the reverse of promote."""
     from shared.cli.applying import WriteArguments
-    from shared.cli.kinds import kind_and_names
     from shared.cli.session import run
     from shared.cli.staging import Wanted, change_stage
+
+    wanted = Wanted(_key(subject, names, tenant, scope), "staged", yes)
+    run(change_stage(context, wanted, WriteArguments(dry_run, force, reason, output)))
+
+
+def _key(subject: str, names: list[str] | None, tenant: str, scope: str | None) -> "Key":
+    """Return the key of the one policy that is named."""
+    from shared.cli.kinds import kind_and_names
     from shared.ids import Key
 
     kind, found = kind_and_names(subject, names or ())
     if len(found) != 1:
         raise typer.BadParameter("give one name")
-    wanted = Wanted(Key(kind.name, tenant, scope or "", found[0]), "staged", yes)
-    run(change_stage(context, wanted, WriteArguments(dry_run, force, reason, output)))
+    return Key(kind.name, tenant, scope or "", found[0])
 
 
 def add_to(app: typer.Typer) -> None:
